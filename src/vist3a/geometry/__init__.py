@@ -1,0 +1,1 @@
+"""Pure geometry on tensors: no state, any batch axes, differentiable unless said otherwise."""

@@ -1,0 +1,67 @@
+"""The contract of a multi-view 3D network: it can be run whole, tapped at any block and entered at any block."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vist3a.records import Reconstruction, StitchPoint, TokenState
+
+
+class ReconstructionModel(nn.Module, ABC):
+    """A feed-forward network from frames to cameras, depth, points and possibly Gaussians.
+
+    Invariant, for every stitch point p: ``reconstruct_from(tokens_at([p], x)[p], size, rgb=x)`` equals ``reconstruct(x)``.
+    """
+
+    patch_size: int
+    needs_rgb: bool
+    """Whether a head reads the image itself, so that ``reconstruct_from`` must be given ``rgb``."""
+
+    @property
+    @abstractmethod
+    def stitch_points(self) -> tuple[StitchPoint, ...]:
+        """All places where the network can be entered, first to last."""
+
+    def stitch_point(self, name: str) -> StitchPoint:
+        """The stitch point called ``name``; ValueError naming the allowed ones."""
+        for point in self.stitch_points:
+            if point.name == name:
+                return point
+        allowed = ", ".join(point.name for point in self.stitch_points)
+        raise ValueError(f"unknown stitch point {name!r}; allowed: {allowed}")
+
+    def token_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patch tokens; ValueError if a side is not a multiple of the patch size."""
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"frames of {height}x{width} px: both sides must be multiples of {self.patch_size}")
+        return height // self.patch_size, width // self.patch_size
+
+    @abstractmethod
+    def tokens_at(
+        self, points: Sequence[str], frames: Float[Tensor, "batch views 3 height width"]
+    ) -> dict[str, TokenState]:
+        """States at the named points for RGB frames in [0, 1]; nothing behind the last of them is run."""
+
+    @abstractmethod
+    def reconstruct(self, frames: Float[Tensor, "batch views 3 height width"]) -> Reconstruction:
+        """The whole network on RGB frames in [0, 1]."""
+
+    @abstractmethod
+    def reconstruct_from(
+        self,
+        state: TokenState,
+        size: tuple[int, int],
+        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+    ) -> Reconstruction:
+        """The rest of the network behind ``state.point`` (exact entry). ``size`` is (height, width) of the frames.
+
+        ``rgb`` in [0, 1] is read only by heads that inject the image; ValueError when such a head misses it.
+        """
+
+    @abstractmethod
+    def drop_before(self, point: str) -> None:
+        """Delete the parameters that nothing behind ``point`` uses (the network can then only be entered there or later)."""

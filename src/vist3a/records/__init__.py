@@ -1,0 +1,21 @@
+"""Frozen, shape-typed records that cross the borders between parts. Units and frames: CONVENTIONS.md."""
+
+from vist3a.records.cameras import Cameras
+from vist3a.records.clip import Clip
+from vist3a.records.gaussians import Gaussians
+from vist3a.records.reconstruction import Reconstruction
+from vist3a.records.rendering import Rendering
+from vist3a.records.stitch_fit import LayerScore, StitchFit
+from vist3a.records.token_state import StitchPoint, TokenState
+
+__all__ = [
+    "Cameras",
+    "Clip",
+    "Gaussians",
+    "LayerScore",
+    "Reconstruction",
+    "Rendering",
+    "StitchFit",
+    "StitchPoint",
+    "TokenState",
+]

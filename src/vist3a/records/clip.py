@@ -1,0 +1,25 @@
+"""A checked multi-view clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.records.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Views of one static scene in smooth order.
+
+    ``frames`` are RGB in [0, 1]. ``cameras``, ``depth`` (z-depth) are known for procedural scenes only and are in
+    the scene's own metric frame. ``caption`` may be empty.
+    """
+
+    name: str
+    frames: Float[Tensor, "views 3 height width"]
+    caption: str = ""
+    cameras: Cameras | None = None
+    depth: Float[Tensor, "views height width"] | None = None

@@ -1,0 +1,32 @@
+"""Output of a multi-view 3D network in the project's conventions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.records.cameras import Cameras
+from vist3a.records.gaussians import Gaussians
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Cameras, depth, pointmaps and (for networks that have them) Gaussians; world = first camera.
+
+    ``depth`` is z-depth in the network's own unit. ``points`` are world points per pixel. Confidences are >= 1
+    where the network defines them so. ``pose_encodings`` holds the refinement iterations of the camera head
+    (translation, quaternion xyzw, vertical and horizontal field of view in radians), last one used.
+    ``gaussian_features`` are the raw per-pixel channels of the Gaussian head, ``gaussian_confidence`` its raw confidence.
+    """
+
+    cameras: Cameras
+    depth: Float[Tensor, "batch views height width"]
+    depth_confidence: Float[Tensor, "batch views height width"]
+    points: Float[Tensor, "batch views height width 3"]
+    points_confidence: Float[Tensor, "batch views height width"]
+    pose_encodings: Float[Tensor, "iterations batch views 9"]
+    gaussians: Gaussians | None = None
+    gaussian_features: Float[Tensor, "batch views channels height width"] | None = None
+    gaussian_confidence: Float[Tensor, "batch views height width"] | None = None
