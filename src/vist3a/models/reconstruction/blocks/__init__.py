@@ -1,0 +1,1 @@
+"""Parts of the VGGT family of networks, one idea per module; state-dict keys equal the published ones."""

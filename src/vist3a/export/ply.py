@@ -1,0 +1,157 @@
+"""Gaussians in the PLY layout of the original 3D Gaussian splatting code, and plain coloured point clouds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from plyfile import PlyData, PlyElement, PlyParseError
+from torch import Tensor
+
+from vist3a.export.atomic import replacing
+from vist3a.geometry.spherical_harmonics import degree_of_bands
+from vist3a.records import Gaussians
+
+OPACITY_EPSILON = 1e-6
+"""Opacities are kept this far from 0 and 1, where their logits are infinite."""
+SCALE_MIN = 1e-12
+"""Standard deviations below this are written as this, so that their logarithm is finite."""
+
+
+def save_gaussians(path: Path, gaussians: Gaussians) -> None:
+    """Write one set (a batch of one) as binary PLY, float32, all spherical-harmonics bands.
+
+    Scales become logarithms, opacities logits, rotations unit quaternions wxyz. ``f_rest_*`` is channel-major: all higher
+    bands of red, then of green, then of blue.
+    """
+    if len(gaussians.means) != 1:
+        raise ValueError(f"a PLY file holds one set of Gaussians, not {len(gaussians.means)}: slice the batch first")
+    g = gaussians.detach().to("cpu", torch.float32)
+    opacity = g.opacities[0].clamp(OPACITY_EPSILON, 1 - OPACITY_EPSILON)
+    columns = {
+        **_numbered("xyz", g.means[0]),
+        **_numbered(["nx", "ny", "nz"], torch.zeros_like(g.means[0])),
+        **_numbered("f_dc_", g.harmonics[0, :, 0]),
+        **_numbered("f_rest_", g.harmonics[0, :, 1:].transpose(1, 2).flatten(1)),
+        "opacity": torch.logit(opacity.double()).float(),
+        **_numbered("scale_", g.scales[0].clamp(min=SCALE_MIN).log()),
+        **_numbered("rot_", _unit(g.rotations[0])),
+    }
+    broken = sum(int((~torch.isfinite(c)).sum()) for c in columns.values())
+    if broken:
+        raise ValueError(f"{path} was not written: {broken} values of its Gaussians are not finite")
+    _write(path, {name: column.numpy() for name, column in columns.items()})
+
+
+def load_gaussians(path: Path) -> Gaussians:
+    """Read such a file: a batch of one, float32, linear scales and opacities."""
+    vertex = _read(path)
+    names = [p.name for p in vertex.properties]
+    rest = sum(name.startswith("f_rest_") for name in names)
+    if rest % 3:
+        raise ValueError(f"{path}: {rest} properties f_rest_*, which is not a multiple of three channels")
+    degree_of_bands(rest // 3 + 1)
+    wanted = ["x", "y", "z", "opacity", *_names("f_dc_", 3), *_names("scale_", 3), *_names("rot_", 4)]
+    missing = sorted(set([*wanted, *_names("f_rest_", rest)]) - set(names))
+    if missing:
+        raise ValueError(f"{path} holds no Gaussians: properties {', '.join(missing)} are missing")
+
+    def table(columns: list[str]) -> Tensor:
+        flat = np.stack([np.asarray(vertex[c], dtype=np.float32) for c in columns], -1) if columns else None
+        return torch.zeros(vertex.count, 0) if flat is None else torch.from_numpy(flat)
+
+    higher = table(_names("f_rest_", rest)).reshape(-1, 3, rest // 3).transpose(1, 2)
+    return Gaussians(
+        means=table(["x", "y", "z"])[None],
+        scales=table(_names("scale_", 3)).exp()[None],
+        rotations=_unit(table(_names("rot_", 4)))[None],
+        opacities=table(["opacity"])[:, 0].sigmoid()[None],
+        harmonics=torch.cat([table(_names("f_dc_", 3))[:, None], higher], 1)[None],
+    )
+
+
+def save_point_cloud(
+    path: Path,
+    points: Float[Tensor, "*batch 3"],
+    colors: Float[Tensor, "*batch 3"],
+    confidence: Float[Tensor, "*batch"] | None = None,
+    *,
+    min_confidence: float | None = None,
+    drop_fraction: float = 0.0,
+) -> int:
+    """Write points with 8-bit colours (RGB in [0, 1]) and, where given, their confidence; return how many were written.
+
+    Points that are not finite are left out, and so are those below ``min_confidence`` and the ``drop_fraction`` with the
+    lowest confidence.
+    """
+    if confidence is None and (min_confidence is not None or drop_fraction > 0):
+        raise ValueError("points can be filtered by confidence only when a confidence is given")
+    if not 0 <= drop_fraction < 1:
+        raise ValueError(f"drop_fraction must lie in [0, 1), not {drop_fraction}")
+    xyz = points.detach().float().cpu().reshape(-1, 3)
+    keep = torch.isfinite(xyz).all(-1)
+    columns = _numbered("xyz", xyz)
+    rgb = (colors.detach().float().cpu().reshape(-1, 3).clamp(0, 1) * 255).round().to(torch.uint8)
+    columns.update(_numbered(["red", "green", "blue"], rgb))
+    if confidence is not None:
+        trust = confidence.detach().float().cpu().reshape(-1)
+        if min_confidence is not None:
+            keep &= trust >= min_confidence
+        # By rank and not by threshold, so that ties do not change how many points go.
+        dropped = torch.argsort(trust, stable=True)[: int(drop_fraction * len(trust))]
+        keep[dropped] = False
+        columns["confidence"] = trust
+    _write(path, {name: column[keep].numpy() for name, column in columns.items()})
+    return int(keep.sum())
+
+
+def load_point_cloud(path: Path) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, " n"] | None]:
+    """Points, colours in [0, 1] and, where the file has it, confidence."""
+    vertex = _read(path)
+    names = [p.name for p in vertex.properties]
+    missing = sorted({"x", "y", "z", "red", "green", "blue"} - set(names))
+    if missing:
+        raise ValueError(f"{path} is no coloured point cloud: properties {', '.join(missing)} are missing")
+    xyz = np.stack([np.asarray(vertex[c], dtype=np.float32) for c in "xyz"], -1)
+    rgb = np.stack([np.asarray(vertex[c], dtype=np.float32) for c in ("red", "green", "blue")], -1) / 255
+    trust = np.asarray(vertex["confidence"], dtype=np.float32) if "confidence" in names else None
+    return torch.from_numpy(xyz), torch.from_numpy(rgb), None if trust is None else torch.from_numpy(trust)
+
+
+def _names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{i}" for i in range(count)]
+
+
+def _numbered(names: str | list[str], values: Tensor) -> dict[str, Tensor]:
+    """Columns of a table by name: the letters of "xyz", the given names, or a prefix followed by numbers."""
+    if isinstance(names, str):
+        names = list(names) if names == "xyz" else _names(names, values.shape[1])
+    return dict(zip(names, values.unbind(1), strict=True))
+
+
+def _unit(rotations: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Normalised quaternions; a zero one (padding) becomes the identity."""
+    norm = rotations.norm(dim=-1, keepdim=True)
+    identity = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=rotations.dtype).expand_as(rotations)
+    return torch.where(norm > 0, rotations / norm.clamp(min=1e-30), identity)
+
+
+def _write(path: Path, columns: dict[str, np.ndarray]) -> None:
+    count = len(next(iter(columns.values())))
+    table = np.empty(count, dtype=[(name, column.dtype.newbyteorder("<")) for name, column in columns.items()])
+    for name, column in columns.items():
+        table[name] = column
+    with replacing(path) as temporary:
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(str(temporary))
+
+
+def _read(path: Path) -> PlyElement:
+    try:
+        data = PlyData.read(str(path))
+    except (PlyParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a readable PLY file: {error}") from error
+    if "vertex" not in data:
+        raise ValueError(f"{path} has no element 'vertex'")
+    return data["vertex"]

@@ -1,0 +1,3 @@
+"""Placeholder until tracking lands."""
+class RunRecord:
+    pass

@@ -1,0 +1,46 @@
+"""Image similarity on RGB in [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+WINDOW = 11
+SIGMA = 1.5
+
+
+def psnr(
+    image: Float[Tensor, "*batch channels height width"], target: Float[Tensor, "*batch channels height width"]
+) -> Float[Tensor, "*batch"]:
+    """Peak signal-to-noise ratio in dB for a peak of 1; infinite for equal images."""
+    return -10 * torch.log10((image - target).square().mean(dim=(-3, -2, -1)))
+
+
+def ssim(
+    image: Float[Tensor, "*batch channels height width"], target: Float[Tensor, "*batch channels height width"]
+) -> Float[Tensor, "*batch"]:
+    """Structural similarity (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, data range 1.
+
+    Means over channels and over the positions where the window lies inside the image, population statistics, as
+    scikit-image computes it with ``gaussian_weights=True, use_sample_covariance=False``.
+    """
+    height, width = image.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise ValueError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, not {height} x {width}")
+    x, y = image.flatten(0, -3)[:, None], target.flatten(0, -3)[:, None]
+    offset = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
+    weights = torch.exp(-0.5 * (offset / SIGMA) ** 2)
+    weights = weights / weights.sum()
+
+    def blur(values: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(values, weights[None, None, None, :]), weights[None, None, :, None])
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (var_x + var_y + c2)
+    return (luminance * structure).mean(dim=(-3, -2, -1)).reshape(image.shape[:-2]).mean(-1)

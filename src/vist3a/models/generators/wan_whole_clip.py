@@ -1,0 +1,69 @@
+"""Wan autoencoder on a whole clip at once.
+
+diffusers runs the Wan autoencoder in chunks of four frames with a feature cache, which saves memory on long videos. Training
+wants one pass over the clip: fewer, larger kernels and a graph that compiles. The rules that make both paths equal: the
+first frame skips every temporal resampling; temporal downsampling is a stride-2 convolution over the whole sequence with the
+first frame prepended; temporal upsampling is a causal convolution over frames 1.. that sees zeros before them.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, patchify, unpatchify
+from jaxtyping import Float
+from torch import Tensor
+
+
+def encode_moments(
+    vae: AutoencoderKLWan, video: Float[Tensor, "batch 3 frames height width"]
+) -> Float[Tensor, "batch moments times rows columns"]:
+    """Posterior mean and log-variance (concatenated on channels) of a video in [-1, 1]."""
+    if vae.config.is_residual:
+        raise ValueError("the whole-clip path covers the Wan 2.1 autoencoder only (is_residual must be false)")
+    x = patchify(video, vae.config.patch_size) if vae.config.patch_size else video
+    encoder = vae.encoder
+    x = encoder.conv_in(x)
+    for layer in encoder.down_blocks:
+        x = _downsample(layer, x) if isinstance(layer, WanResample) else layer(x)
+    x = encoder.mid_block(x)
+    x = encoder.conv_out(encoder.nonlinearity(encoder.norm_out(x)))
+    return vae.quant_conv(x)
+
+
+def decode_video(
+    vae: AutoencoderKLWan, latents: Float[Tensor, "batch channels times rows columns"]
+) -> Float[Tensor, "batch 3 frames height width"]:
+    """Video of raw latents, nominally in [-1, 1] but not clamped (training needs gradients outside the range)."""
+    if vae.config.is_residual:
+        raise ValueError("the whole-clip path covers the Wan 2.1 autoencoder only (is_residual must be false)")
+    decoder = vae.decoder
+    x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
+    for block in decoder.up_blocks:
+        for resnet in block.resnets:
+            x = resnet(x)
+        if block.upsamplers is not None:
+            x = _upsample(block.upsamplers[0], x)
+    x = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
+    return unpatchify(x, vae.config.patch_size) if vae.config.patch_size else x
+
+
+def _per_frame(layer: WanResample, x: Tensor) -> Tensor:
+    batch, _, frames, _, _ = x.shape
+    y = layer.resample(x.transpose(1, 2).flatten(0, 1))
+    return y.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+def _downsample(layer: WanResample, x: Tensor) -> Tensor:
+    x = _per_frame(layer, x)
+    if layer.mode == "downsample3d" and x.shape[2] > 1:
+        x = torch.cat([x[:, :, :1], layer.time_conv(x)], dim=2)
+    return x
+
+
+def _upsample(layer: WanResample, x: Tensor) -> Tensor:
+    if layer.mode == "upsample3d" and x.shape[2] > 1:
+        pairs = layer.time_conv(x[:, :, 1:]).unflatten(1, (2, -1))  # batch, 2, channels, time, ...
+        later = pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+        x = torch.cat([x[:, :, :1], later], dim=2)
+    return _per_frame(layer, x)

@@ -1,0 +1,161 @@
+"""Dense prediction head: four token levels are fused coarse to fine into a map of the frame size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def position_sinusoid(
+    channels: int, size: tuple[int, int], aspect: float, like: Tensor
+) -> Float[Tensor, "channels rows columns"]:
+    """Sines and cosines of image coordinates whose diagonal has length 2; ``aspect`` is frame width / height.
+
+    The first half of the channels depends on the column, the second on the row.
+    """
+    rows, columns = size
+    diagonal = math.hypot(aspect, 1.0)
+
+    def axis(count: int, span: float) -> Tensor:
+        end = span / diagonal * (count - 1) / count
+        position = torch.linspace(-end, end, count, device=like.device, dtype=torch.float64)
+        quarter = channels // 4
+        frequency = 100.0 ** -(torch.arange(quarter, device=like.device, dtype=torch.float64) / quarter)
+        angles = frequency[:, None] * position
+        return torch.cat([angles.sin(), angles.cos()]).to(like.dtype)
+
+    u = axis(columns, aspect)[:, None, :].expand(-1, rows, -1)
+    v = axis(rows, 1.0)[:, :, None].expand(-1, -1, columns)
+    return torch.cat([u, v])
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+class ResidualUnit(nn.Module):
+    """Two convolutions on the rectified input. The skip carries the rectified input too, as in the public weights."""
+
+    def __init__(self, width: int) -> None:
+        """``width`` channels in and out."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "frames width rows columns"]) -> Float[Tensor, "frames width rows columns"]:
+        """Same size as the input."""
+        x = F.relu(x)
+        return self.conv2(F.relu(self.conv1(x))) + x
+
+
+class FusionUnit(nn.Module):
+    """Adds a lateral level to the coarser path, refines and up-samples."""
+
+    def __init__(self, width: int, lateral: bool) -> None:
+        """``lateral`` is false for the coarsest level, which has no path to join."""
+        super().__init__()
+        if lateral:
+            self.resConfUnit1 = ResidualUnit(width)
+        self.resConfUnit2 = ResidualUnit(width)
+        self.out_conv = nn.Conv2d(width, width, 1)
+
+    def forward(self, path: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """Maps ``[frames, width, rows, columns]``; the result has ``size`` (rows, columns)."""
+        if lateral is not None:
+            path = path + self.resConfUnit1(lateral)
+        return self.out_conv(_resize(self.resConfUnit2(path), size))
+
+
+class Scratch(nn.Module):
+    """The convolutional part (its name and its fields' names are those of the published state dicts)."""
+
+    def __init__(self, channels: Sequence[int], features: int, hidden: int, out: int) -> None:
+        """Level widths, common width, width between the last two convolutions, output channels."""
+        super().__init__()
+        for level, width in enumerate(channels, start=1):
+            setattr(self, f"layer{level}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False))
+            setattr(self, f"refinenet{level}", FusionUnit(features, lateral=level < len(channels)))
+        self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
+        self.output_conv2 = nn.Sequential(
+            nn.Conv2d(features // 2, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, out, 1)
+        )
+
+    def fuse(self, levels: Sequence[Tensor]) -> Tensor:
+        """Fine-to-coarse ``levels`` to one map at twice the finest size."""
+        lateral = [getattr(self, f"layer{n}_rn")(level) for n, level in enumerate(levels, start=1)]
+        path, skip = lateral[-1], None
+        for n in range(len(levels), 0, -1):
+            finest = n == 1
+            height, width = lateral[0 if finest else n - 2].shape[-2:]
+            size = (2 * height, 2 * width) if finest else (height, width)
+            path = getattr(self, f"refinenet{n}")(path, skip, size)
+            skip = None if finest else lateral[n - 2]
+        return path
+
+
+class DPTHead(nn.Module):
+    """Raw output channels per pixel from the tapped tokens of four aggregator depths."""
+
+    def __init__(
+        self, width: int, channels: Sequence[int], features: int, out: int, hidden: int = 32, special: int = 5
+    ) -> None:
+        """``width`` is that of the tapped tokens; the first ``special`` tokens of each frame are not used."""
+        super().__init__()
+        self.special = special
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.projects = nn.ModuleList(nn.Conv2d(width, channel, 1) for channel in channels)
+        self.resize_layers = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(channels[0], channels[0], 4, 4),
+                nn.ConvTranspose2d(channels[1], channels[1], 2, 2),
+                nn.Identity(),
+                nn.Conv2d(channels[3], channels[3], 3, 2, padding=1),
+            ]
+        )
+        self.scratch = Scratch(channels, features, hidden, out)
+
+    def forward(
+        self,
+        taps: Sequence[Float[Tensor, "batch views tokens channels"]],
+        grid: tuple[int, int],
+        size: tuple[int, int],
+        chunk: int = 8,
+        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+    ) -> Float[Tensor, "batch views out height width"]:
+        """Maps of ``size`` (height, width) pixels from tokens on ``grid`` (rows, columns), by ``chunk`` frames."""
+        batch, views = taps[0].shape[:2]
+        frames = [tap.flatten(0, 1) for tap in taps]
+        images = None if rgb is None else rgb.flatten(0, 1)
+        parts = []
+        for start in range(0, batch * views, chunk):
+            part = slice(start, start + chunk)
+            parts.append(
+                self._frames([tap[part] for tap in frames], grid, size, None if images is None else images[part])
+            )
+        return torch.cat(parts).unflatten(0, (batch, views))
+
+    def _frames(
+        self, taps: Sequence[Tensor], grid: tuple[int, int], size: tuple[int, int], rgb: Tensor | None
+    ) -> Tensor:
+        aspect = size[1] / size[0]
+        dtype = self.norm.weight.dtype
+        levels = []
+        for tap, project, resize in zip(taps, self.projects, self.resize_layers, strict=True):
+            tokens = self.norm(tap[:, self.special :].to(dtype))
+            x = project(tokens.transpose(1, 2).unflatten(2, grid))
+            levels.append(resize(x + 0.1 * position_sinusoid(x.shape[1], grid, aspect, x)))
+        x = self.merge(_resize(self.scratch.output_conv1(self.scratch.fuse(levels)), size), rgb)
+        return self.scratch.output_conv2(x + 0.1 * position_sinusoid(x.shape[1], size, aspect, x))
+
+    def merge(
+        self,
+        features: Float[Tensor, "frames channels height width"],
+        rgb: Float[Tensor, "frames 3 height width"] | None,
+    ) -> Float[Tensor, "frames channels height width"]:
+        """Hook for heads that inject the image into the full-resolution features; here: nothing."""
+        return features

@@ -1,0 +1,39 @@
+"""Rotary position embedding on a 2D token grid: half of each head is turned by the row, half by the column."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines, both ``[tokens, head width]``."""
+
+
+def grid_rotation(
+    rows: int, columns: int, special: int, head_width: int, base: float, like: Tensor
+) -> tuple[Float[Tensor, "tokens head"], Float[Tensor, "tokens head"]]:
+    """Rotation of ``special`` unrotated tokens followed by the grid's patches in row-major order.
+
+    Patches sit at (row + 1, column + 1) so that position 0 is left to the special tokens. Angles are computed in
+    float64 and cast to the dtype of ``like``.
+    """
+    quarter = head_width // 4
+    exponent = torch.arange(quarter, device=like.device, dtype=torch.float64) / quarter
+    frequency = base**-exponent
+    y = torch.arange(1, rows + 1, device=like.device, dtype=torch.float64).repeat_interleave(columns)
+    x = torch.arange(1, columns + 1, device=like.device, dtype=torch.float64).repeat(rows)
+    angles = torch.stack([y, x], dim=-1)[:, :, None] * frequency
+    angles = torch.cat([angles, angles], dim=-1).flatten(1)
+    angles = torch.cat([angles.new_zeros(special, head_width), angles])
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def rotate(
+    x: Float[Tensor, "*batch tokens head"], rotation: tuple[Float[Tensor, "tokens head"], Float[Tensor, "tokens head"]]
+) -> Float[Tensor, "*batch tokens head"]:
+    """Turn queries or keys; each axis' half is itself split in two parts that form the rotated pairs."""
+    cos, sin = (part.to(x.dtype) for part in rotation)
+    first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
+    turned = torch.stack([-second, first], dim=-2).flatten(-3)
+    return x * cos + turned * sin

@@ -1,0 +1,77 @@
+"""Pre-norm transformer block with layer scale."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vist3a.models.reconstruction.blocks.attention import Attention
+from vist3a.models.reconstruction.blocks.rope import Rotation
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        """``width`` -> ``hidden`` -> ``out`` channels."""
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, out)
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
+        """Apply to the last axis."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class LayerScale(nn.Module):
+    """A learned factor per channel on a residual branch."""
+
+    def __init__(self, width: int, init: float) -> None:
+        """All factors start at ``init``."""
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), init))
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        """Scale the last axis."""
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """x + scale * attention(norm(x)), then x + scale * mlp(norm(x))."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        *,
+        norm_eps: float = 1e-5,
+        qk_norm: bool = False,
+        layer_scale_init: float = 0.01,
+    ) -> None:
+        """``norm_eps`` is used by the block norms; query/key norms always use 1e-5."""
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
+        self.attn = Attention(width, heads, qk_norm)
+        self.ls1 = LayerScale(width, layer_scale_init)
+        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = Mlp(width, int(width * mlp_ratio), width)
+        self.ls2 = LayerScale(width, layer_scale_init)
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens width"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Attend over the token axis, with the 2D rotation if given."""
+        x = x + self.ls1(self.attn(self.norm1(x), rotation))
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+def initialise_linears(module: nn.Module) -> None:
+    """Truncated-normal weights (0.02) and zero biases in every linear layer, for training from scratch."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

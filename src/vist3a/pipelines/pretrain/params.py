@@ -1,0 +1,98 @@
+"""Parameters of the pretrain pipeline (top key ``pretrain``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Loop(Strict):
+    """Optimisation of one network (see ``training.loop.LoopConfig``)."""
+
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    gradient_clip: float = Field(1.0, gt=0)
+    ema: float | None = Field(0.999, gt=0, lt=1)
+    log_every: int = Field(50, gt=0)
+    checkpoint_every: int = Field(2000, gt=0)
+
+
+class Bank(Strict):
+    """Scenes kept on the training device (see ``training.pretrain.scene_bank.BankConfig``)."""
+
+    capacity: int = Field(gt=0)
+    extra_views: int = Field(0, ge=0)
+    refresh_scenes: int = Field(32, gt=0)
+    refresh_every: int = Field(0, ge=0)
+
+
+class Vae(Strict):
+    """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan."""
+
+    seed: int
+    architecture: dict[str, Any]
+    bank: Bank
+    loop: Loop
+    batch: int = Field(gt=0)
+
+
+class Reconstruction(Strict):
+    """Reconstruction network: ``architecture`` goes to AnySplatConfig, ``schedule`` to ViewSchedule."""
+
+    seed: int
+    architecture: dict[str, Any]
+    bank: Bank
+    loop: Loop
+    watch: tuple[str, ...]
+    schedule: dict[str, float]
+
+
+class Scorer(Strict):
+    """Text-image scorer: ``architecture`` goes to DualEncoderConfig."""
+
+    seed: int
+    architecture: dict[str, Any]
+    bank: Bank
+    loop: Loop
+    batch: int = Field(gt=0)
+
+
+class Denoiser(Strict):
+    """Text encoder and denoiser: diffusers' WanTransformer3DModel and transformers' UMT5."""
+
+    seed: int
+    transformer: dict[str, Any]
+    text_encoder: dict[str, Any]
+    max_text_tokens: int = Field(gt=0)
+    shift: float = Field(gt=0)
+    caption_dropout: float = Field(ge=0, lt=1)
+    scenes: int = Field(gt=0)
+    captions: int = Field(gt=0)
+    loop: Loop
+    batch: int = Field(gt=0)
+
+
+class PretrainParams(Strict):
+    """Everything the pretrain pipeline needs. ``max_seconds`` stops each training after about that time (it goes on next time)."""
+
+    device: str
+    frames: int = Field(gt=0)
+    size: int = Field(gt=0)
+    compile: Literal["auto", "yes", "no"] = "auto"
+    max_seconds: float | None = None
+    storage: Literal["float16", "bfloat16", "float32"] = "float16"
+    vae: Vae
+    reconstruction: Reconstruction
+    reward_scorer: Scorer
+    judge: Scorer
+    denoiser: Denoiser

@@ -1,0 +1,38 @@
+"""Text-image reward: how well single views show the prompt, on decoded frames or on renderings (VIST3A eq. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.rewards.base import Views
+
+
+class TextImageScorer(Protocol):
+    """Anything that embeds texts and scores images in [0, 1] against them."""
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """One embedding per text."""
+        ...
+
+    def score(self, images: Tensor, text: Tensor) -> Tensor:
+        """One score per image."""
+        ...
+
+
+class TextImageReward:
+    """Mean score over the views of a sample."""
+
+    def __init__(self, scorer: TextImageScorer, on: Literal["decoded", "rendered"]) -> None:
+        self.scorer, self.on = scorer, on
+
+    def __call__(self, views: Views) -> Float[Tensor, " batch"]:
+        """Score in the scorer's own range (cosine similarity for the embedded one)."""
+        images = views.decoded if self.on == "decoded" else views.rendered
+        batch, count = images.shape[:2]
+        text = self.scorer.embed_text(views.prompts)
+        scores = self.scorer.score(images.flatten(0, 1), text.repeat_interleave(count, dim=0))
+        return scores.view(batch, count).mean(1)

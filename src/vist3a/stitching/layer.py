@@ -1,0 +1,34 @@
+"""The stitch layer: resample, one Conv3d, optionally a bias per token position."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vist3a.records import StitchFit
+from vist3a.stitching.grids import StitchSpec, resample_and_pad
+
+
+class StitchLayer(nn.Module):
+    """Maps raw video latents to patch tokens."""
+
+    def __init__(self, spec: StitchSpec, fit: StitchFit) -> None:
+        super().__init__()
+        self.spec = spec
+        width, channels = fit.weight.shape[:2]
+        # Padding is done explicitly (spec.padding_mode), so the convolution itself has none.
+        self.conv = nn.Conv3d(channels, width, spec.kernel, spec.stride, bias=True)
+        self.position_bias = None if fit.position_bias is None else nn.Parameter(fit.position_bias.clone())
+        with torch.no_grad():
+            self.conv.weight.copy_(fit.weight)
+            assert self.conv.bias is not None
+            # A bias per position contains the channel bias; the convolution's own then starts at zero.
+            self.conv.bias.copy_(fit.bias if fit.position_bias is None else torch.zeros_like(fit.bias))
+
+    def forward(
+        self, latents: Float[Tensor, "batch channels times rows columns"]
+    ) -> Float[Tensor, "batch views rows_out columns_out width"]:
+        """Patch tokens, one set per view (4 T' - 3 views for T' latent frames at temporal stride 4)."""
+        tokens = self.conv(resample_and_pad(latents, self.spec)).movedim(1, -1)
+        return tokens if self.position_bias is None else tokens + self.position_bias

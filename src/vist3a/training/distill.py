@@ -1,0 +1,68 @@
+"""Finetuning of the stitched decoder on the original network's own outputs. The video encoder and the teacher stay frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.records import Clip
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.training.distill_loss import DistillWeights, distill_terms, weighted
+from vist3a.training.loop import Log, LoopConfig, TrainingLoop, step_generator
+
+
+@dataclass(frozen=True)
+class DistillSampling:
+    """What a step sees: ``batch`` clips, cut to a random one of ``views`` (each 4n+1, at most the clip's length)."""
+
+    batch: int
+    views: tuple[int, ...]
+
+
+def distill(
+    student: StitchedDecoder,
+    teacher: ReconstructionModel,
+    generator: VideoGenerator,
+    clips: Sequence[Clip],
+    loop: LoopConfig,
+    weights: DistillWeights,
+    sampling: DistillSampling,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    log: Log | None = None,
+) -> None:
+    """Train the parameters of ``student`` that require gradients, in place."""
+    if not clips:
+        raise ValueError("distillation needs at least one clip in the fit split")
+    device = next(student.parameters()).device
+
+    def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        frames = _batch(clips, sampling, step_generator(seed, step)).to(device)
+        with torch.no_grad():
+            latents = generator.encode(frames)
+            target = teacher.reconstruct(frames)
+        output = student(latents, (frames.shape[-2], frames.shape[-1]), rgb=frames)
+        terms = distill_terms(output, target)
+        return weighted(terms, weights), {name: term.detach() for name, term in terms.items()}
+
+    TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)
+
+
+def _batch(clips: Sequence[Clip], sampling: DistillSampling, generator: torch.Generator) -> Tensor:
+    """A batch of clips cut to one common number of views, at a random offset each."""
+    chosen = torch.randint(len(clips), (sampling.batch,), generator=generator).tolist()
+    shortest = min(len(clips[i].frames) for i in chosen)
+    allowed = [v for v in sampling.views if v <= shortest] or [shortest]
+    views = allowed[int(torch.randint(len(allowed), (), generator=generator))]
+    cut = []
+    for i in chosen:
+        first = int(torch.randint(len(clips[i].frames) - views + 1, (), generator=generator))
+        cut.append(clips[i].frames[first : first + views])
+    return torch.stack(cut)

@@ -1,0 +1,157 @@
+"""One training loop for everything that is trained here.
+
+It knows optimiser, schedule, clipping, moving average, checkpoints and logging; it does not know what is trained. All randomness
+of a step comes from :func:`step_generator`, i.e. from (seed, step), so that a resumed run sees what the uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
+from vist3a.training.schedule import warmup_cosine
+
+logger = logging.getLogger(__name__)
+
+Log = Callable[[int, Mapping[str, float]], None]
+StepLoss = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none)."""
+
+    steps: int
+    learning_rate: float
+    warmup: int = 100
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    gradient_clip: float = 1.0
+    ema: float | None = None
+    log_every: int = 50
+    checkpoint_every: int = 500
+
+
+def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Random generator that depends on (seed, step) only."""
+    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=7).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
+
+
+def log_to(target: logging.Logger, name: str) -> Log:
+    """A :data:`Log` that writes one line per call to ``target``."""
+
+    def log(step: int, scalars: Mapping[str, float]) -> None:
+        target.info("%s step %d: %s", name, step, "  ".join(f"{k} {v:.4g}" for k, v in scalars.items()))
+
+    return log
+
+
+class TrainingLoop:
+    """Runs ``config.steps`` optimiser steps over ``modules``; resumable.
+
+    Gradients are taken for parameters that require them. After :meth:`run` the modules hold the averaged parameters when
+    ``config.ema`` is set; the checkpoint holds both, so a run that was cut short goes on from the unaveraged ones.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], config: LoopConfig, checkpoint: Path | None = None) -> None:
+        self.config, self.checkpoint = config, checkpoint
+        self.parameters = {
+            f"{name}.{key}": p for name, m in modules.items() for key, p in m.named_parameters() if p.requires_grad
+        }
+        if not self.parameters:
+            raise ValueError("nothing to train: no parameter requires a gradient")
+        values = list(self.parameters.values())
+        self.device = values[0].device
+        # Gains, biases, tokens and embeddings of one axis are not decayed.
+        groups = [
+            {"params": [p for p in values if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in values if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        fused = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+        self.average = [p.detach().clone() for p in values] if config.ema is not None else []
+        self.step = 0
+        self.skipped = 0
+        if checkpoint is not None and checkpoint.is_file():
+            self._load(load_checkpoint(checkpoint, self.device))
+
+    def run(self, step_loss: StepLoss, log: Log | None = None, max_seconds: float | None = None) -> bool:
+        """Train to the end, or for about ``max_seconds``; returns whether the end was reached.
+
+        ``step_loss(step)`` gives the loss and named scalar tensors to log. Steps whose gradient is not finite are skipped
+        and counted (``skipped``).
+        """
+        values = list(self.parameters.values())
+        start = time.monotonic()
+        while self.step < self.config.steps:
+            loss, parts = step_loss(self.step)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
+            if bool(torch.isfinite(norm)):
+                factor = warmup_cosine(self.step, self.config.steps, self.config.warmup)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.config.learning_rate * factor
+                self.optimizer.step()
+                self._update_average(values)
+            else:
+                self.skipped += 1
+            self.optimizer.zero_grad(set_to_none=True)
+            self.step += 1
+            if log is not None and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
+                scalars = {"loss": float(loss), "gradient_norm": float(norm), "skipped_steps": float(self.skipped)}
+                log(self.step, scalars | {k: float(v) for k, v in parts.items()})
+            if self.step % self.config.checkpoint_every == 0:
+                self.save()
+            if max_seconds is not None and time.monotonic() - start > max_seconds:
+                break
+        self.save()
+        self.use_average()
+        return self.step >= self.config.steps
+
+    def use_average(self) -> None:
+        """Put the averaged parameters into the modules (no effect without ``ema``)."""
+        with torch.no_grad():
+            for parameter, average in zip(self.parameters.values(), self.average, strict=False):
+                parameter.copy_(average)
+
+    def save(self) -> None:
+        """Write the checkpoint, if one is kept."""
+        if self.checkpoint is not None:
+            save_checkpoint(
+                self.checkpoint,
+                {
+                    "config": asdict(self.config),
+                    "step": self.step,
+                    "skipped": self.skipped,
+                    "parameters": {k: p.detach() for k, p in self.parameters.items()},
+                    "average": self.average,
+                    "optimizer": self.optimizer.state_dict(),
+                },
+            )
+
+    def _update_average(self, values: list[Tensor]) -> None:
+        if self.config.ema is not None:
+            # Early on a long average would remember the initialisation: ramp the decay up.
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.average, [p.detach() for p in values], 1 - decay)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if state["parameters"].keys() != self.parameters.keys():
+            raise ValueError(f"{self.checkpoint}: checkpoint of other parameters; delete it to start anew")
+        with torch.no_grad():
+            for key, parameter in self.parameters.items():
+                parameter.copy_(state["parameters"][key])
+        self.average = [a.to(self.device) for a in state["average"]]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.skipped = int(state["step"]), int(state["skipped"])
+        logger.info("resumed %s at step %d of %d", self.checkpoint, self.step, self.config.steps)

@@ -1,0 +1,1 @@
+"""Training of the embedded networks from scratch on the procedural world."""

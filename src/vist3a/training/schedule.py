@@ -1,0 +1,13 @@
+"""Learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup_cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
+    """Factor on the peak learning rate: linear warm-up, then cosine down to ``floor``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

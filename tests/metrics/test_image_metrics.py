@@ -1,0 +1,56 @@
+"""PSNR and SSIM against closed forms and a direct numpy computation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vist3a.metrics.image import psnr, ssim
+
+
+def direct_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """SSIM of one channel, window by window."""
+    r = np.arange(11) - 5
+    w = np.exp(-(r[:, None] ** 2 + r[None] ** 2) / (2 * 1.5**2))
+    w /= w.sum()
+    scores = []
+    for i in range(x.shape[0] - 10):
+        for j in range(x.shape[1] - 10):
+            a, b = x[i : i + 11, j : j + 11], y[i : i + 11, j : j + 11]
+            ma, mb = (w * a).sum(), (w * b).sum()
+            va, vb, cab = (w * (a - ma) ** 2).sum(), (w * (b - mb) ** 2).sum(), (w * (a - ma) * (b - mb)).sum()
+            scores.append((2 * ma * mb + 1e-4) * (2 * cab + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
+    return float(np.mean(scores))
+
+
+def test_psnr_closed_form_and_batch() -> None:
+    image = torch.full((2, 4, 3, 8, 9), 0.5, dtype=torch.float64)
+    offsets = torch.tensor([0.1, 0.01, 0.2, 0.5], dtype=torch.float64)
+    value = psnr(image + offsets[None, :, None, None, None], image)
+    torch.testing.assert_close(value, (-20 * torch.log10(offsets)).expand(2, 4))
+    assert math.isinf(psnr(image[0, 0], image[0, 0]).item())
+
+
+def test_ssim_equals_the_direct_computation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, 15, 18, generator=generator, dtype=torch.float64)
+    y = (x + 0.2 * torch.randn(x.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    expected = [np.mean([direct_ssim(x[b, c].numpy(), y[b, c].numpy()) for c in range(3)]) for b in range(2)]
+    np.testing.assert_allclose(ssim(x, y).numpy(), expected, rtol=1e-10)
+
+
+def test_ssim_is_one_for_equal_images_symmetric_and_differentiable() -> None:
+    x, y = torch.rand(2, 3, 16, 16, dtype=torch.float64), torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(ssim(x, x), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(ssim(x, y), ssim(y, x))
+    x.requires_grad_()
+    ssim(x, y).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="11 x 11"):
+        ssim(torch.rand(3, 10, 20), torch.rand(3, 10, 20))

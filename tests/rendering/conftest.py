@@ -1,0 +1,6 @@
+"""Scene builders for the renderer tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
