@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -55,7 +56,7 @@ def load_cameras(path: Path) -> tuple[Cameras, tuple[int, int], list[str]]:
         if any(f.get(key, document.get(key, 0.0)) for f in frames):
             raise ValueError(f"{path}: lens distortion ({key}) is not supported, undistort the images first")
 
-    def value(frame: dict[str, float], key: str) -> float:
+    def value(frame: dict[str, Any], key: str) -> float:
         if key not in frame and key not in document:
             raise ValueError(f"{path}: '{key}' stands neither in the frames nor at the top")
         return float(frame.get(key, document.get(key)))

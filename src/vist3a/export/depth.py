@@ -20,8 +20,8 @@ LEVELS = 65535
 def save_depth_png(path: Path, depth: Float[Tensor, "height width"]) -> float:
     """Write z-depth as 16-bit PNG plus ``<stem>.json`` with the scale, which is returned.
 
-    depth = pixel * scale; pixel 0 means unknown (not finite or not positive). The scale uses the full range of the image,
-    so the error is at most half of largest depth / 65535.
+    depth = pixel * scale; pixel 0 means unknown (not finite or not positive). The scale uses the full range of the
+    image, so the error is at most half of largest depth / 65535.
     """
     values = depth.detach().double().cpu().numpy()
     known = np.isfinite(values) & (values > 0)
@@ -50,7 +50,9 @@ def load_depth_png(path: Path) -> Float[Tensor, "height width"]:
 
 
 def save_depth_npz(
-    path: Path, depth: Float[Tensor, "*batch height width"], confidence: Float[Tensor, "*batch height width"] | None = None
+    path: Path,
+    depth: Float[Tensor, "*batch height width"],
+    confidence: Float[Tensor, "*batch height width"] | None = None,
 ) -> None:
     """Write z-depths, and confidences where given, as float32 under the names ``depth`` and ``confidence``."""
     arrays = {"depth": depth.detach().float().cpu().numpy()}

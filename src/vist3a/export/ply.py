@@ -23,8 +23,8 @@ SCALE_MIN = 1e-12
 def save_gaussians(path: Path, gaussians: Gaussians) -> None:
     """Write one set (a batch of one) as binary PLY, float32, all spherical-harmonics bands.
 
-    Scales become logarithms, opacities logits, rotations unit quaternions wxyz. ``f_rest_*`` is channel-major: all higher
-    bands of red, then of green, then of blue.
+    Scales become logarithms, opacities logits, rotations unit quaternions wxyz. ``f_rest_*`` is channel-major: all
+    higher bands of red, then of green, then of blue.
     """
     if len(gaussians.means) != 1:
         raise ValueError(f"a PLY file holds one set of Gaussians, not {len(gaussians.means)}: slice the batch first")
@@ -54,21 +54,17 @@ def load_gaussians(path: Path) -> Gaussians:
         raise ValueError(f"{path}: {rest} properties f_rest_*, which is not a multiple of three channels")
     degree_of_bands(rest // 3 + 1)
     wanted = ["x", "y", "z", "opacity", *_names("f_dc_", 3), *_names("scale_", 3), *_names("rot_", 4)]
-    missing = sorted(set([*wanted, *_names("f_rest_", rest)]) - set(names))
+    missing = sorted({*wanted, *_names("f_rest_", rest)} - set(names))
     if missing:
         raise ValueError(f"{path} holds no Gaussians: properties {', '.join(missing)} are missing")
 
-    def table(columns: list[str]) -> Tensor:
-        flat = np.stack([np.asarray(vertex[c], dtype=np.float32) for c in columns], -1) if columns else None
-        return torch.zeros(vertex.count, 0) if flat is None else torch.from_numpy(flat)
-
-    higher = table(_names("f_rest_", rest)).reshape(-1, 3, rest // 3).transpose(1, 2)
+    higher = _columns(vertex, _names("f_rest_", rest)).unflatten(1, (3, rest // 3)).transpose(1, 2)
     return Gaussians(
-        means=table(["x", "y", "z"])[None],
-        scales=table(_names("scale_", 3)).exp()[None],
-        rotations=_unit(table(_names("rot_", 4)))[None],
-        opacities=table(["opacity"])[:, 0].sigmoid()[None],
-        harmonics=torch.cat([table(_names("f_dc_", 3))[:, None], higher], 1)[None],
+        means=_columns(vertex, ["x", "y", "z"])[None],
+        scales=_columns(vertex, _names("scale_", 3)).exp()[None],
+        rotations=_unit(_columns(vertex, _names("rot_", 4)))[None],
+        opacities=_columns(vertex, ["opacity"])[:, 0].sigmoid()[None],
+        harmonics=torch.cat([_columns(vertex, _names("f_dc_", 3))[:, None], higher], 1)[None],
     )
 
 
@@ -83,8 +79,8 @@ def save_point_cloud(
 ) -> int:
     """Write points with 8-bit colours (RGB in [0, 1]) and, where given, their confidence; return how many were written.
 
-    Points that are not finite are left out, and so are those below ``min_confidence`` and the ``drop_fraction`` with the
-    lowest confidence.
+    Points that are not finite are left out, and so are those below ``min_confidence`` and the ``drop_fraction`` with
+    the lowest confidence.
     """
     if confidence is None and (min_confidence is not None or drop_fraction > 0):
         raise ValueError("points can be filtered by confidence only when a confidence is given")
@@ -114,10 +110,16 @@ def load_point_cloud(path: Path) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n
     missing = sorted({"x", "y", "z", "red", "green", "blue"} - set(names))
     if missing:
         raise ValueError(f"{path} is no coloured point cloud: properties {', '.join(missing)} are missing")
-    xyz = np.stack([np.asarray(vertex[c], dtype=np.float32) for c in "xyz"], -1)
-    rgb = np.stack([np.asarray(vertex[c], dtype=np.float32) for c in ("red", "green", "blue")], -1) / 255
-    trust = np.asarray(vertex["confidence"], dtype=np.float32) if "confidence" in names else None
-    return torch.from_numpy(xyz), torch.from_numpy(rgb), None if trust is None else torch.from_numpy(trust)
+    points, colors = _columns(vertex, ["x", "y", "z"]), _columns(vertex, ["red", "green", "blue"]) / 255
+    return points, colors, _columns(vertex, ["confidence"])[:, 0] if "confidence" in names else None
+
+
+def _columns(vertex: PlyElement, names: list[str]) -> Float[Tensor, "n columns"]:
+    """Properties side by side as float32."""
+    table = np.empty((vertex.count, len(names)), dtype=np.float32)
+    for i, name in enumerate(names):
+        table[:, i] = vertex[name]
+    return torch.from_numpy(table)
 
 
 def _names(prefix: str, count: int) -> list[str]:

@@ -37,7 +37,7 @@ def flight(cameras: Cameras, frames: int) -> Cameras:
 def orbit(camera: Cameras, pivot_depth: float, frames: int, degrees: float = 8.0) -> Cameras:
     """A small orbit of one camera (no batch axis) around the point ``pivot_depth`` ahead of it.
 
-    The camera leaves its place in a spiral of two turns that opens to ``degrees`` and closes again; it keeps looking at
+    The camera leaves its place in a loop that opens to ``degrees`` and closes again; it keeps looking at
     the pivot. The first and the last frame are the camera itself.
     """
     if frames < 1 or pivot_depth <= 0:
@@ -45,7 +45,7 @@ def orbit(camera: Cameras, pivot_depth: float, frames: int, degrees: float = 8.0
     pose = camera.world_to_camera
     t = torch.linspace(0, 1, frames, dtype=pose.dtype, device=pose.device)
     half = 0.5 * math.radians(degrees) * torch.sin(math.pi * t)
-    axis = torch.stack([torch.cos(4 * math.pi * t), torch.sin(4 * math.pi * t), torch.zeros_like(t)], dim=-1)
+    axis = torch.stack([torch.cos(2 * math.pi * t), torch.sin(2 * math.pi * t), torch.zeros_like(t)], dim=-1)
     turn = rotation_from_quaternion(torch.cat([torch.cos(half)[:, None], torch.sin(half)[:, None] * axis], dim=-1))
     pivot = torch.tensor([0.0, 0.0, pivot_depth], dtype=pose.dtype, device=pose.device)
     rotation = turn @ pose[:3, :3]
@@ -81,7 +81,9 @@ def render_path(
     return torch.cat(frames).clamp(0, 1)
 
 
-def _catmull_rom(knots: Float[Tensor, "knots values"], time: Float[Tensor, " frames"]) -> Float[Tensor, "frames values"]:
+def _catmull_rom(
+    knots: Float[Tensor, "knots values"], time: Float[Tensor, " frames"]
+) -> Float[Tensor, "frames values"]:
     """Uniform Catmull-Rom spline through ``knots`` at the times 0, 1, ..; the ends are extended by reflection."""
     if len(knots) == 1:
         return knots.expand(len(time), -1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from av.video.stream import VideoStream
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -21,8 +23,8 @@ CODECS = ("libx264", "libopenh264", "mpeg4")
 def save_video(path: Path, frames: Float[Tensor, "frames 3 height width"], fps: float = 16.0, crf: int = 14) -> None:
     """Write RGB frames in [0, 1] as MP4 (yuv420p, which every player reads).
 
-    ``crf`` is the constant quality of x264, lower is better and 14 visually lossless. Odd sizes are made even by repeating
-    the last row or column, as chroma is stored at half the resolution.
+    ``crf`` is the constant quality of x264, lower is better and 14 visually lossless. Odd sizes are made even by
+    repeating the last row or column, as chroma is stored at half the resolution.
     """
     if len(frames) == 0:
         raise ValueError(f"{path} was not written: a video needs at least one frame")
@@ -31,7 +33,8 @@ def save_video(path: Path, frames: Float[Tensor, "frames 3 height width"], fps: 
     codec = next(name for name in CODECS if name in av.codecs_available)
     with replacing(path) as temporary, av.open(str(temporary), mode="w", format="mp4") as container:
         options = {"crf": str(crf), "preset": "medium"} if codec == "libx264" else {}
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuv420p"
         if codec != "libx264":
@@ -64,6 +67,5 @@ def image_sheet(
 
 def to_bytes(frames: Float[Tensor, "frames 3 height width"]) -> np.ndarray:
     """Frames ``[frames, height, width, 3]`` of bytes; values outside [0, 1] are clipped, NaN becomes black."""
-    clean: UInt8[Tensor, "frames 3 height width"]
     clean = (frames.detach().float().cpu().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
     return clean.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,7 +1,7 @@
 """Real spherical harmonics up to degree 4, in the order and with the signs of the 3D Gaussian splatting formats.
 
-The polynomials are those of P.-P. Sloan, "Efficient Spherical Harmonic Evaluation", JCGT 2 (2), 2013, orthonormal on the
-unit sphere; coefficient ``l * l + l + m`` belongs to degree ``l`` and order ``m`` in ``-l .. l``.
+The polynomials are those of P.-P. Sloan, "Efficient Spherical Harmonic Evaluation", JCGT 2 (2), 2013, orthonormal on
+the unit sphere; coefficient ``l * l + l + m`` belongs to degree ``l`` and order ``m`` in ``-l .. l``.
 """
 
 from __future__ import annotations

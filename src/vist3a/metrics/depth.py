@@ -40,10 +40,7 @@ def depth_errors(
         usable &= valid.flatten(-2)
     missing = torch.full_like(target, torch.nan)
     prediction, target = torch.where(usable, prediction, missing), torch.where(usable, target, missing)
-    if align:
-        scale = _median(target) / _median(prediction)
-    else:
-        scale = torch.ones_like(target[..., 0])
+    scale = _median(target) / _median(prediction) if align else torch.ones_like(target[..., 0])
     prediction = scale[..., None] * prediction
     ratio = torch.maximum(prediction / target, target / prediction)
     good = torch.where(usable, (ratio < 1.25).to(target.dtype), missing)
@@ -52,4 +49,6 @@ def depth_errors(
 
 def _median(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """Median that ignores NaN and averages the two middle values, as numpy's."""
-    return torch.nanquantile(values, 0.5, dim=-1) if values.shape[-1] < 2**24 else torch.nanmedian(values, dim=-1).values
+    if values.shape[-1] >= 2**24:  # beyond what nanquantile accepts; of so many, the lower middle value will do
+        return torch.nanmedian(values, dim=-1).values
+    return torch.nanquantile(values, 0.5, dim=-1)

@@ -21,7 +21,7 @@ def psnr(
 def ssim(
     image: Float[Tensor, "*batch channels height width"], target: Float[Tensor, "*batch channels height width"]
 ) -> Float[Tensor, "*batch"]:
-    """Structural similarity (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, data range 1.
+    """Structural similarity (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, range 1.
 
     Means over channels and over the positions where the window lies inside the image, population statistics, as
     scikit-image computes it with ``gaussian_weights=True, use_sample_covariance=False``.

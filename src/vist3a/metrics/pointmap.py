@@ -17,9 +17,9 @@ _CHUNK = 4096
 class PointmapErrors:
     """Errors per scene, after the similarity that fits corresponding pixels best, in the target's unit.
 
-    ``accuracy`` is the mean distance from predicted points to the nearest true point, ``completeness`` from true points to
-    the nearest predicted one; ``accuracy_median``, ``completeness_median`` the medians. ``relative`` is the mean distance
-    between *corresponding* points divided by the mean distance of the true points from their centroid (no unit).
+    ``accuracy`` is the mean distance from predicted points to the nearest true point, ``completeness`` from true points
+    to the nearest predicted one; ``accuracy_median``, ``completeness_median`` the medians. ``relative`` is the mean
+    distance between *corresponding* points divided by the mean distance of the true points from their centroid (no unit).
     """
 
     accuracy: Float[Tensor, " batch"]
@@ -32,7 +32,7 @@ class PointmapErrors:
 def pointmap_errors(
     prediction: Float[Tensor, "batch *pixels 3"],
     target: Float[Tensor, "batch *pixels 3"],
-    valid: Bool[Tensor, "batch *pixels"] | None = None,
+    valid: Bool[Tensor, " batch *pixels"] | None = None,
 ) -> PointmapErrors:
     """Align (Umeyama over all valid corresponding pixels of a scene) and compare.
 

@@ -49,7 +49,7 @@ def accuracy_at(errors: Float[Tensor, "*batch pairs"], threshold: float) -> Floa
 def pose_auc(errors: PairErrors, threshold: int = 30) -> Float[Tensor, "*batch"]:
     """Area under the accuracy curve of max(rotation, translation) error, normalised to [0, 1].
 
-    As in PoseDiffusion and VGGT: the mean over x = 1 .. ``threshold`` degrees of the share of pairs that err less than x.
+    As in PoseDiffusion and VGGT: the mean over x = 1 .. ``threshold`` degrees of the share of pairs erring less than x.
     """
     worst = torch.maximum(errors.rotation, errors.translation)
     return torch.stack([accuracy_at(worst, float(x)) for x in range(1, threshold + 1)], dim=-1).mean(-1)
@@ -58,8 +58,8 @@ def pose_auc(errors: PairErrors, threshold: int = 30) -> Float[Tensor, "*batch"]
 def trajectory_error(prediction: Cameras, target: Cameras) -> Float[Tensor, "*batch"]:
     """Error of the camera centres relative to the motion, after aligning scale only.
 
-    Both trajectories are expressed in their first camera; the best least-squares scale is applied to the prediction; the
-    root mean square error is divided by the root mean square distance of the true centres from the first. 0 is perfect,
+    Both trajectories are expressed in their first camera; the best least-squares scale is applied to the prediction;
+    the root mean square error is divided by the root mean square distance of the true centres from the first. 0 is perfect,
     1 is what a camera standing still gets; NaN when the true camera does not move.
     """
     ours, true = prediction.relative_to_first().centers, target.relative_to_first().centers

@@ -89,5 +89,7 @@ def _over_tiles(offsets: np.ndarray, kernel: Callable[..., None], *arguments: An
     shares = np.linspace(0, offsets[-1], threads * _CHUNKS_PER_THREAD + 1)
     cuts = np.unique(np.concatenate([[0], np.searchsorted(offsets[:-1], shares[1:-1]), [tiles]]))
     with ThreadPoolExecutor(threads) as pool:
-        # The list forces every result, so that an exception in a thread is raised here.
-        list(pool.map(lambda span: kernel(int(span[0]), int(span[1]), *arguments), zip(cuts[:-1], cuts[1:], strict=True)))
+        spans = zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+        running = [pool.submit(kernel, first, stop, *arguments) for first, stop in spans]
+        for future in running:
+            future.result()

@@ -1,7 +1,7 @@
 """The oracle: an exact dense renderer in plain torch, every Gaussian against every pixel. Slow by design.
 
-Formulas are those of gsplat 1.5.3 (``ProjectionEWA3DGSFused.cu``, ``RasterizeToPixels3DGSFwd.cu``), written with matrices;
-autograd differentiates them. Works in any floating dtype; the tests use float64. Intrinsics get no gradient.
+Formulas are those of gsplat 1.5.3 (``ProjectionEWA3DGSFused.cu``, ``RasterizeToPixels3DGSFwd.cu``), written with
+matrices; autograd differentiates them. Works in any floating dtype; the tests use float64. Intrinsics get no gradient.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """3D Gaussians to 2D splats for the CPU rasteriser: projection and colour in torch, differentiable, culled first.
 
-Everything is laid out attribute-major (``[3, n]`` rather than ``[n, 3]``), which keeps each elementwise operation on one
-contiguous row; formulas as in :mod:`vist3a.rendering.reference`, from which they are written independently.
+Everything is laid out attribute-major (``[3, n]`` rather than ``[n, 3]``), which keeps each elementwise operation on
+one contiguous row; formulas as in :mod:`vist3a.rendering.reference`, from which they are written independently.
 """
 
 from __future__ import annotations
@@ -108,10 +108,7 @@ def project_splats(scene: Scene, camera: Cameras, size: tuple[int, int]) -> Floa
     inverse = torch.where(regular, determinant, torch.ones_like(determinant)).reciprocal()
     opacity = torch.where(regular, table[12], torch.zeros_like(z))
 
-    if scene.harmonics.shape[1] == 1:
-        directions = torch.ones_like(table[:3])  # one band looks the same from everywhere
-    else:
-        directions = table[:3] - camera.centers[:, None]
+    directions = table[:3] - camera.centers[:, None]
     color = color_from_harmonics(_TakeRows.apply(scene.harmonics, index), directions.T).T
     conic = torch.stack([yy * inverse, -xy * inverse, xx * inverse, opacity])
     return torch.cat([slope * focal + center, conic, color, z[None]])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, no_type_check
+from typing import Any, TypeVar, cast, no_type_check
 
 import numba
 import numpy as np
@@ -22,7 +22,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def compiled(function: _Function) -> _Function:
     """Compile at first use, keep the machine code on disk, release the interpreter lock while running."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 @compiled
@@ -42,10 +42,10 @@ def bound_splats(splats, height, width):
         x, y = float(splats[i, 0]) - 0.5, float(splats[i, 1]) - 0.5
         if not (x + reach_x > -1.0 and x - reach_x < width and y + reach_y > -1.0 and y - reach_y < height):
             continue
-        bounds[i, 0] = int(math.ceil(max(x - reach_x, 0.0)))
-        bounds[i, 1] = int(math.floor(min(x + reach_x, width - 1.0))) + 1
-        bounds[i, 2] = int(math.ceil(max(y - reach_y, 0.0)))
-        bounds[i, 3] = int(math.floor(min(y + reach_y, height - 1.0))) + 1
+        bounds[i, 0] = math.ceil(max(x - reach_x, 0.0))
+        bounds[i, 1] = math.floor(min(x + reach_x, width - 1.0)) + 1
+        bounds[i, 2] = math.ceil(max(y - reach_y, 0.0))
+        bounds[i, 3] = math.floor(min(y + reach_y, height - 1.0)) + 1
     return bounds
 
 
@@ -137,8 +137,8 @@ def differentiate_tiles(
 ):
     """Backward of :func:`composite_tiles` for the same tiles, back to front.
 
-    ``grad_image`` ``[H, W, 4]`` and ``grad_alpha`` ``[H, W]`` belong to the accumulated values and to 1 - transmittance;
-    row m of ``grad_members`` receives the gradient of splat ``members[m]`` from this tile alone.
+    ``grad_image`` ``[H, W, 4]`` and ``grad_alpha`` ``[H, W]`` belong to the accumulated values and to one minus the
+    transmittance; row m of ``grad_members`` receives the gradient of splat ``members[m]`` from this tile alone.
     """
     height, width = transmittance.shape
     columns = (width + TILE - 1) // TILE

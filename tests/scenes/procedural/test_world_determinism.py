@@ -68,7 +68,7 @@ def test_captions_and_prompts_are_reproducible():
 
 
 def test_dtype_changes_precision_only():
-    single, double = sample_scenes(0, range(8)), sample_scenes(0, range(8), dtype=torch.float64)
+    single, double = (sample_scenes(0, range(8)), sample_scenes(0, range(8), dtype=torch.float64))
     assert double.dtype == torch.float64
     for field in fields(single.solids):
         a, b = getattr(single.solids, field.name), getattr(double.solids, field.name)

@@ -88,7 +88,7 @@ def test_depth_is_exact_at_pixel_centres_in_another_view():
 
 def test_float64_agrees_with_float32():
     config = WorldConfig(seed=1, frames=2, height=24, width=24)
-    single, double = make_world(config, [0, 1, 2]), make_world(config, [0, 1, 2], dtype=torch.float64)
+    single, double = (make_world(config, [0, 1, 2]), make_world(config, [0, 1, 2], dtype=torch.float64))
     assert double.rgb.dtype == torch.float64
     assert (single.rgb - double.rgb).abs().mean() < 1e-4
     assert ((single.depth - double.depth).abs() < 1e-3).double().mean() > 0.999

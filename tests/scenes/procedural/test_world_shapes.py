@@ -15,7 +15,7 @@ RAYS = 1500
 def inside(shape: str, body: Body, point: torch.Tensor) -> torch.Tensor:
     """Textbook membership, from radius and height alone."""
     c, s = body.cos_yaw, body.sin_yaw
-    dx, dy, z = point[..., 0] - body.center_x, point[..., 1] - body.center_y, point[..., 2]
+    dx, dy, z = (point[..., 0] - body.center_x, point[..., 1] - body.center_y, point[..., 2])
     x, y = c * dx + s * dy, -s * dx + c * dy
     r, h = body.radius, body.height
     rho = torch.hypot(x, y)
@@ -37,7 +37,7 @@ def oracle(shape: str, body: Body, origin: torch.Tensor, direction: torch.Tensor
     for _ in range(50):
         middle = (low + high) / 2
         entered = inside(shape, body, (origin + middle[:, None] * direction)[:, None])[:, 0]
-        high, low = torch.where(entered, middle, high), torch.where(entered, low, middle)
+        high, low = (torch.where(entered, middle, high), torch.where(entered, low, middle))
     return torch.where(hit.any(1), high, torch.inf)
 
 

@@ -19,7 +19,7 @@ def look_at(position: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3
     down = torch.linalg.cross(forward, right, dim=-1)
     rotation = torch.stack([right, down, forward], dim=-2)
     translation = -(rotation * position[..., None, :]).sum(-1, keepdim=True)
-    bottom = torch.zeros_like(rotation[..., :1, :]), torch.ones_like(translation[..., :1, :])
+    bottom = (torch.zeros_like(rotation[..., :1, :]), torch.ones_like(translation[..., :1, :]))
     return torch.cat([torch.cat([rotation, translation], -1), torch.cat(bottom, -1)], dim=-2)
 
 

@@ -97,7 +97,7 @@ class _Choices:
 
 
 def _noun_phrase(thing: ObjectDescription, choose: _Choices, size: bool, finish: bool) -> tuple[str, PromptObject]:
-    size_word, finish_word = choose.of(SIZE_WORDS[thing.size]), choose.of(FINISH_WORDS[thing.finish])
+    size_word, finish_word = (choose.of(SIZE_WORDS[thing.size]), choose.of(FINISH_WORDS[thing.finish]))
     noun = choose.of(NOUNS[thing.shape])
     # Medium and plain are what nobody mentions; they appear now and then so that the words have a meaning.
     usual = thing.size == "medium", thing.finish == "plain"
@@ -124,10 +124,15 @@ def _compose(scene: SceneDescription, uniforms: Sequence[float], brevity: int) -
         *(_noun_phrase(scene.objects[k], choose, brevity < 2, brevity < 1) for k in order), strict=True
     )
     relations: tuple[Relation, ...] = ()
-    opening, counted, stand, side = choose.of(OPENINGS), choose.chance(0.12), choose.of(STAND), choose.of(SIDE_BY_SIDE)
+    opening, counted, stand, side = (
+        choose.of(OPENINGS),
+        choose.chance(0.12),
+        choose.of(STAND),
+        choose.of(SIDE_BY_SIDE),
+    )
     state_relation, wording = choose.chance(0.65), choose.chance(0.5)
-    floor, say_ground, say_background = choose.of(FLOOR_NOUNS), choose.chance(0.75), choose.chance(0.6)
-    background_phrase, background_first = choose.of(BACKGROUND_PHRASES[scene.background]), choose.chance(0.2)
+    floor, say_ground, say_background = (choose.of(FLOOR_NOUNS), choose.chance(0.75), choose.chance(0.6))
+    background_phrase, background_first = (choose.of(BACKGROUND_PHRASES[scene.background]), choose.chance(0.2))
     relation_pick = 0 if wording else -1
 
     body = phrases[0]

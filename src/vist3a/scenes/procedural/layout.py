@@ -123,7 +123,7 @@ def sample_scenes(
     path = _camera_path(columns, rows)
     tallest = np.where(present, height, 0.0).max(1)
     path["target_height"] = tallest * columns.one(0.42, 0.58)
-    position = choose_orientation(position, footprint, height, present, path, columns.take(16))
+    position = choose_orientation(position, footprint, height, present, path, columns.take(16), columns.one())
     alone = (count == 1)[:, None, None]
     position = position + np.where(alone, columns.many(2, -0.18, 0.18)[:, None], 0.0)
     fill = columns.one(0.84, 0.96)
@@ -134,8 +134,8 @@ def sample_scenes(
     # objects' images as they are and keeps every camera inside.
     reach = path["radius"] * (1.06 * (1 + np.abs(path["dolly_end"])) + 0.5 * np.abs(path["truck"]))
     shrink = np.minimum(1.0, CAMERA_REACH / reach)
-    path["radius"], path["target_height"] = path["radius"] * shrink, path["target_height"] * shrink
-    scale, height, position = scale * shrink[:, None], height * shrink[:, None], position * shrink[:, None, None]
+    path["radius"], path["target_height"] = (path["radius"] * shrink, path["target_height"] * shrink)
+    scale, height, position = (scale * shrink[:, None], height * shrink[:, None], position * shrink[:, None, None])
 
     path["held_out"] = _held_out(columns)
     camera_path = CameraPath(**{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in path.items()})
@@ -147,14 +147,14 @@ def sample_scenes(
     def sort(values: NDArray[Number]) -> NDArray[Number]:
         return np.take_along_axis(values, order.reshape(order.shape + (1,) * (values.ndim - 2)), axis=1)
 
-    present, shape, colour, size, finish = sort(present), sort(shape), sort(colour), sort(size), sort(finish)
+    present, shape, colour, size, finish = (sort(present), sort(shape), sort(colour), sort(size), sort(finish))
     scale, position, yaw = sort(scale), sort(position), sort(yaw)
     relations = np.stack(
         [relations[np.arange(rows), order[:, first], order[:, second]] for first, second in a.PAIRS], axis=1
     )
 
     albedo = np.clip(pick(a.ALBEDO, colour) + columns.many(9, -0.035, 0.035).reshape(-1, 3, 3), 0.02, 1.0)
-    radius, height = pick(a.RADIUS_FACTOR, shape) * scale, pick(a.HEIGHT_FACTOR, shape) * scale
+    radius, height = (pick(a.RADIUS_FACTOR, shape) * scale, pick(a.HEIGHT_FACTOR, shape) * scale)
     slope = radius / height
     zero = np.zeros_like(radius)
     sphere, cylinder, cone = shape == 0, shape == 2, shape == 3

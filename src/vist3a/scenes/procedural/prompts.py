@@ -27,7 +27,7 @@ def _inverted(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
     return {word: name for name, words in table.items() for word in words}
 
 
-_SHAPE_OF, _SIZE_OF, _FINISH_OF = _inverted(NOUNS), _inverted(SIZE_WORDS), _inverted(FINISH_WORDS)
+_SHAPE_OF, _SIZE_OF, _FINISH_OF = (_inverted(NOUNS), _inverted(SIZE_WORDS), _inverted(FINISH_WORDS))
 _BACKGROUND_OF = _inverted(BACKGROUND_PHRASES)
 
 

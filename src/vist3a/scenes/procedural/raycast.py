@@ -36,10 +36,16 @@ def camera_rays(cameras: Cameras, height: int, width: int, samples: int) -> tupl
     y, x = torch.meshgrid(steps[: height * samples], steps[: width * samples], indexing="ij")
     u = (x.flatten() - k[..., 0, 2, None]) / k[..., 0, 0, None]
     v = (y.flatten() - k[..., 1, 2, None]) / k[..., 1, 1, None]
-    center = cameras.centers[..., None, :]
-    # Written out instead of a matrix product: the result of a ray must not depend on the size of the batch.
+    # Written out instead of matrix products: the result of a ray must not depend on the size of the batch.
     dx, dy, dz = (u * pose[..., 0, i, None] + v * pose[..., 1, i, None] + pose[..., 2, i, None] for i in range(3))
-    return (center[..., 0], center[..., 1], center[..., 2]), (dx, dy, dz)
+    shift = pose[..., :3, 3]
+    ox, oy, oz = (
+        -(pose[..., 0, i] * shift[..., 0] + pose[..., 1, i] * shift[..., 1] + pose[..., 2, i] * shift[..., 2])[
+            ..., None
+        ]
+        for i in range(3)
+    )
+    return (ox, oy, oz), (dx, dy, dz)
 
 
 def cast_depth(scenes: SceneBatch, origin: Vector, direction: Vector, objects: int = MAX_OBJECTS) -> Tensor:
@@ -90,7 +96,7 @@ def shade(
     body, albedo, striped, checkered, shiny = _select(scenes, which, objects)
     local = to_object(body, (x, y, z), True)
     lx, ly, nz = solid_normal(body, local)
-    nx, ny = body.cos_yaw * lx - body.sin_yaw * ly, body.sin_yaw * lx + body.cos_yaw * ly
+    nx, ny = (body.cos_yaw * lx - body.sin_yaw * ly, body.sin_yaw * lx + body.cos_yaw * ly)
     facing = -(nx * view[0] + ny * view[1] + nz * view[2])
     second = finish_pattern(local, body.radius, body.height, striped, checkered, pixel / facing.clamp(min=0.35))
     # The second colour is lighter than dark colours and darker than light ones, and stays the same hue.

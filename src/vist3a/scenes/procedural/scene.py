@@ -10,16 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vist3a.scenes.procedural.attributes import (
-    BACKGROUNDS,
-    COLOURS,
-    FINISHES,
-    GROUNDS,
-    PAIRS,
-    RELATIONS,
-    SHAPES,
-    SIZES,
-)
+from vist3a.scenes.procedural.attributes import BACKGROUNDS, COLOURS, FINISHES, GROUNDS, PAIRS, RELATIONS, SHAPES, SIZES
 
 Record = TypeVar("Record")
 

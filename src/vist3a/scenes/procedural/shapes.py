@@ -53,7 +53,7 @@ def to_object(body: Body, vector: Vector, point: bool) -> Vector:
 def intersect_box(body: Body, origin: Vector, direction: Vector) -> Tensor:
     """Distance to a box |x|, |y| <= radius, 0 <= z <= height from outside."""
     half = body.height / 2
-    near, far = torch.full_like(direction[0], -torch.inf), torch.full_like(direction[0], torch.inf)
+    near, far = (torch.full_like(direction[0], -torch.inf), torch.full_like(direction[0], torch.inf))
     for position, slope, extent in (
         (origin[0], direction[0], body.radius),
         (origin[1], direction[1], body.radius),
@@ -92,7 +92,7 @@ def intersect_revolution(body: Body, origin: Vector, direction: Vector) -> Tenso
 
 def intersect_solid(body: Body, origin: Vector, direction: Vector) -> Tensor:
     """Distance along world rays to one object of every scene."""
-    local_origin, local_direction = to_object(body, origin, True), to_object(body, direction, False)
+    local_origin, local_direction = (to_object(body, origin, True), to_object(body, direction, False))
     box = intersect_box(body, local_origin, local_direction)
     revolution = intersect_revolution(body, local_origin, local_direction)
     distance = torch.where(body.is_box > 0.5, box, revolution)

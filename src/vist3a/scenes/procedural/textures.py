@@ -115,7 +115,7 @@ def ground_colour(surroundings: Surroundings, x: Tensor, y: Tensor, footprint: T
 def sky_colour(surroundings: Surroundings, x: Tensor, y: Tensor, z: Tensor, clouds: bool = True) -> Tensor:
     """Colour (3, batch, ...) of the dome in a unit direction; in rooms from the wall's colour up to the ceiling's."""
     rays = x.ndim - 1
-    horizon, zenith = channels(surroundings.horizon, rays), channels(surroundings.zenith, rays)
+    horizon, zenith = (channels(surroundings.horizon, rays), channels(surroundings.zenith, rays))
     rise = smoothstep(-0.02, 0.55, z)
     colour = horizon + (zenith - horizon) * rise
     sun = surroundings.sun_direction

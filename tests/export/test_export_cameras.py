@@ -1,0 +1,119 @@
+"""Camera files and camera paths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vist3a.export.cameras import load_cameras, save_cameras
+from vist3a.export.turntable import flight, orbit, render_path, turntable_path
+from vist3a.geometry.projection import project
+from vist3a.geometry.quaternion import rotation_angle, rotation_from_quaternion
+from vist3a.records import Cameras, Gaussians
+from vist3a.rendering.cpu import CpuRenderer
+
+
+def smooth_cameras(views: int = 5) -> Cameras:
+    """Cameras that pan and move, float64."""
+    t = torch.linspace(0, 1, views, dtype=torch.float64)
+    quaternion = torch.stack([torch.ones_like(t), 0.1 * t**2, 0.4 * t, 0.05 * torch.sin(3 * t)], -1)
+    pose = torch.eye(4, dtype=torch.float64).repeat(views, 1, 1)
+    pose[:, :3, :3] = rotation_from_quaternion(quaternion)
+    pose[:, :3, 3] = torch.stack([t, torch.sin(2 * t), 0.3 * t], -1)
+    k = torch.tensor([[50.0, 0, 31], [0, 52, 25], [0, 0, 1]], dtype=torch.float64).repeat(views, 1, 1)
+    k[:, 0, 0] += 5 * t
+    return Cameras(pose, k)
+
+
+def test_cameras_come_back(tmp_path: Path) -> None:
+    cameras = smooth_cameras()
+    save_cameras(tmp_path / "transforms.json", cameras, (48, 64))
+    read, size, files = load_cameras(tmp_path / "transforms.json")
+    assert size == (48, 64) and files[:2] == ["images/0000.png", "images/0001.png"]
+    torch.testing.assert_close(read.world_to_camera, cameras.world_to_camera.float())
+    torch.testing.assert_close(read.intrinsics, cameras.intrinsics.float())
+
+
+def test_matrix_is_opengl_camera_to_world(tmp_path: Path) -> None:
+    """In OpenGL a camera looks along its -z and its +y points up."""
+    save_cameras(tmp_path / "transforms.json", smooth_cameras(), (48, 64))
+    frame = json.loads((tmp_path / "transforms.json").read_text())["frames"][2]
+    matrix = torch.tensor(frame["transform_matrix"], dtype=torch.float64)
+    camera = smooth_cameras()[2]
+    torch.testing.assert_close(matrix[:3, 3], camera.centers)
+    ahead = matrix @ torch.tensor([0.0, 0.3, -2.0, 1.0], dtype=torch.float64)
+    pixel, z = project(ahead[None, :3], camera)
+    assert z.item() == pytest.approx(2.0) and pixel[0, 1] < frame["cy"] and pixel[0, 0].item() == pytest.approx(31)
+
+
+def test_shared_intrinsics_are_read_and_distortion_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "transforms.json"
+    shared = {"fl_x": 10, "fl_y": 11, "cx": 4, "cy": 3, "w": 8, "h": 6}
+    frames = [{"file_path": "a.png", "transform_matrix": torch.eye(4).tolist()}]
+    path.write_text(json.dumps({**shared, "frames": frames}))
+    cameras, size, _ = load_cameras(path)
+    assert size == (6, 8) and cameras.intrinsics[0, 1, 1] == 11
+    path.write_text(json.dumps({**shared, "k1": 0.1, "frames": frames}))
+    with pytest.raises(ValueError, match=r"lens distortion \(k1\)"):
+        load_cameras(path)
+    del shared["cx"]
+    path.write_text(json.dumps({**shared, "frames": frames}))
+    with pytest.raises(ValueError, match="'cx' stands neither"):
+        load_cameras(path)
+    with pytest.raises(ValueError, match="as many file names"):
+        save_cameras(path, smooth_cameras(), (48, 64), ["one.png"])
+
+
+def test_flight_passes_through_all_views_smoothly() -> None:
+    cameras = smooth_cameras()
+    path = flight(cameras, 81)
+    torch.testing.assert_close(path.world_to_camera[::20], cameras.world_to_camera, atol=1e-9, rtol=0)
+    torch.testing.assert_close(path.intrinsics[::20], cameras.intrinsics, atol=1e-9, rtol=0)
+    rotation = path.world_to_camera[:, :3, :3]
+    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3, dtype=torch.float64).expand(81, 3, 3))
+    step = path.centers.diff(dim=0)
+    assert step.diff(dim=0).norm(dim=-1).max() < 0.2 * step.norm(dim=-1).max()
+    turn = rotation_angle(rotation[1:], rotation[:-1])
+    assert turn.diff().abs().max() < 0.2 * turn.max()
+
+
+def test_flight_of_one_view_stands_still() -> None:
+    path = flight(smooth_cameras()[:1], 4)
+    torch.testing.assert_close(path.world_to_camera, smooth_cameras().world_to_camera[:1].expand(4, 4, 4))
+
+
+def test_orbit_looks_at_its_pivot_and_returns() -> None:
+    camera = smooth_cameras()[3]
+    path = orbit(camera, 2.0, 25, degrees=6.0)
+    pivot = camera.camera_to_world @ torch.tensor([0.0, 0.0, 2.0, 1.0], dtype=torch.float64)
+    pixels, z = project(pivot[None, None, :3].expand(25, 1, 3), path)
+    torch.testing.assert_close(z, torch.full_like(z, 2.0))
+    torch.testing.assert_close(pixels[:, 0], camera.intrinsics[:2, 2].expand(25, 2))
+    torch.testing.assert_close(path.world_to_camera[0], camera.world_to_camera)
+    torch.testing.assert_close(path.world_to_camera[-1], camera.world_to_camera)
+    angle = rotation_angle(path.world_to_camera[:, :3, :3], camera.world_to_camera[:3, :3].expand(25, 3, 3))
+    assert torch.rad2deg(angle).max().item() == pytest.approx(6.0, rel=1e-6)
+    with pytest.raises(ValueError, match="pivot"):
+        orbit(camera, 0.0, 5)
+
+
+@pytest.mark.parametrize(("views", "frames"), [(5, 30), (1, 30), (5, 1), (2, 2)])
+def test_turntable_has_the_asked_number_of_frames_and_no_jump(views: int, frames: int) -> None:
+    path = turntable_path(smooth_cameras(views), 2.0, frames)
+    assert path.world_to_camera.shape == (frames, 4, 4) and path.intrinsics.shape == (frames, 3, 3)
+    if frames == 30:
+        assert path.centers.diff(dim=0).norm(dim=-1).max() < 0.25
+
+
+def test_rendered_path_does_not_depend_on_the_chunk() -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(1, 40, 3, generator=generator) + torch.tensor([0.0, 0.0, 5.0])
+    colors = torch.randn(1, 40, 1, 3, generator=generator)
+    gaussians = Gaussians(means, torch.full((1, 40, 3), 0.1), torch.randn(1, 40, 4), torch.full((1, 40), 0.9), colors)
+    path = turntable_path(smooth_cameras().to(dtype=torch.float32), 5.0, 11)
+    frames = render_path(gaussians, path, (24, 30), CpuRenderer(), chunk=4)
+    assert frames.shape == (11, 3, 24, 30) and frames.min() >= 0 and frames.max() <= 1 and frames.std() > 0.01
+    assert torch.equal(frames, render_path(gaussians, path, (24, 30), CpuRenderer(), chunk=100))
