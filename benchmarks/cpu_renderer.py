@@ -1,8 +1,8 @@
 """Time of the CPU renderer against a plain-torch tile renderer, same machine, same run.
 
 One Gaussian per pixel of 13 views of 64 x 64 (53,248), as a feed-forward network predicts them, rendered into one view
-and into all 13. The baseline shares projection, culling and tiles with the CPU renderer and composites each tile densely
-with torch operations and autograd.
+and into all 13. The baseline shares projection, culling and tiles with the CPU renderer and composites each tile
+densely with torch operations and autograd.
 
     python benchmarks/cpu_renderer.py [--views 1 13] [--bands 1] [--size 64] [--repeats 3]
 """

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from vist3a.hooks.determinism import Determinism
 from vist3a.hooks.parameter_keys import ParameterKeys
 from vist3a.hooks.run_record import RunRecord
+from vist3a.hooks.workspace_lock import WorkspaceLock
 
-HOOKS = (ParameterKeys(), RunRecord())
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
+HOOKS = (Determinism(), ParameterKeys(), RunRecord(), WorkspaceLock())
+# kedro-viz would write its own record into the project at every run.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry", "kedro-viz")
 
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
@@ -17,5 +20,6 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
         "catalog": ["catalog*/**"],
         "parameters": ["parameters*/**"],
         "tracking": ["tracking*"],
+        "determinism": ["determinism*"],
     },
 }

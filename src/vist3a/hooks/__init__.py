@@ -1,0 +1,1 @@
+"""What happens around a pipeline: the record of the run, reproducibility, and checks before anything starts."""

@@ -19,7 +19,7 @@ class PointmapErrors:
 
     ``accuracy`` is the mean distance from predicted points to the nearest true point, ``completeness`` from true points
     to the nearest predicted one; ``accuracy_median``, ``completeness_median`` the medians. ``relative`` is the mean
-    distance between *corresponding* points divided by the mean distance of the true points from their centroid (no unit).
+    distance between *corresponding* points divided by the mean distance of the true points from their centroid.
     """
 
     accuracy: Float[Tensor, " batch"]

@@ -59,8 +59,8 @@ def trajectory_error(prediction: Cameras, target: Cameras) -> Float[Tensor, "*ba
     """Error of the camera centres relative to the motion, after aligning scale only.
 
     Both trajectories are expressed in their first camera; the best least-squares scale is applied to the prediction;
-    the root mean square error is divided by the root mean square distance of the true centres from the first. 0 is perfect,
-    1 is what a camera standing still gets; NaN when the true camera does not move.
+    the root mean square error is divided by the root mean square distance of the true centres from the first. 0 is
+    perfect, 1 is what a camera standing still gets; NaN when the true camera does not move.
     """
     ours, true = prediction.relative_to_first().centers, target.relative_to_first().centers
     scale = (ours * true).sum((-1, -2)) / ours.square().sum((-1, -2)).clamp(min=1e-30)

@@ -20,7 +20,8 @@ from vist3a.rendering.base import Renderer
 from vist3a.rewards.base import Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.training.loop import Log, LoopConfig, TrainingLoop, step_generator
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.step_log import Log
 from vist3a.training.reward_gradient import backpropagate
 from vist3a.training.rollout import prompt_noise, rollout
 

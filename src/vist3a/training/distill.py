@@ -14,7 +14,8 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.distill_loss import DistillWeights, distill_terms, weighted
-from vist3a.training.loop import Log, LoopConfig, TrainingLoop, step_generator
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.step_log import Log
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
 from vist3a.training.schedule import warmup_cosine
+from vist3a.training.step_log import Log
 
 logger = logging.getLogger(__name__)
 
-Log = Callable[[int, Mapping[str, float]], None]
 StepLoss = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
 
 
@@ -45,15 +45,6 @@ def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> 
     """Random generator that depends on (seed, step) only."""
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=7).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
-
-
-def log_to(target: logging.Logger, name: str) -> Log:
-    """A :data:`Log` that writes one line per call to ``target``."""
-
-    def log(step: int, scalars: Mapping[str, float]) -> None:
-        target.info("%s step %d: %s", name, step, "  ".join(f"{k} {v:.4g}" for k, v in scalars.items()))
-
-    return log
 
 
 class TrainingLoop:

@@ -62,6 +62,11 @@ class HybridTower(nn.Module):
         )
         self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
 
+    def features(self, images: Float[Tensor, "n 3 height width"]) -> list[Tensor]:
+        """Feature maps of the stem, finest first; images in [-1, 1]."""
+        first = self.stem[:2](images)
+        return [first, self.stem[2:4](first)]
+
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n width"]:
         cells = self.stem(images).flatten(2).transpose(1, 2)
         tokens = nn.functional.pad(cells, (0, 0, 1, 0))

@@ -11,8 +11,9 @@ import torch
 
 from vist3a.engine.device import resolve_device
 from vist3a.pipelines.pretrain.params import Bank, Denoiser, Loop, PretrainParams, Scorer
-from vist3a.training.loop import LoopConfig, log_to
+from vist3a.training.loop import LoopConfig
 from vist3a.training.pretrain.scene_bank import BankConfig, SceneBank
+from vist3a.training.step_log import step_log
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
         seed=params.vae.seed,
         checkpoint=checkpoints / "vae.pt",
         compile_model=_compile(params, bank.device),
-        log=log_to(logger, "vae"),
+        log=step_log("vae"),
         max_seconds=params.max_seconds,
     )
     _tell(finished, "vae")
@@ -69,7 +70,7 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
         seed=settings.seed,
         checkpoint=checkpoints / "reconstruction.pt",
         compile_model=_compile(params, bank.device),
-        log=log_to(logger, "reconstruction"),
+        log=step_log("reconstruction"),
         max_seconds=params.max_seconds,
     )
     _tell(finished, "reconstruction")
@@ -125,7 +126,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
         seed=settings.seed,
         checkpoint=checkpoints / "denoiser.pt",
         compile_model=_compile(params, device),
-        log=log_to(logger, "denoiser"),
+        log=step_log("denoiser"),
         max_seconds=params.max_seconds,
     )
     _tell(finished, "denoiser")
@@ -156,7 +157,7 @@ def _train_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) ->
         frames=params.frames,
         seed=settings.seed,
         checkpoint=checkpoint,
-        log=log_to(logger, checkpoint.stem),
+        log=step_log(checkpoint.stem),
         max_seconds=params.max_seconds,
     )
     _tell(finished, checkpoint.stem)

@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Strict(BaseModel):
-    """Frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Loop(Strict):
-    """Optimisation of one network (see ``training.loop.LoopConfig``)."""
-
-    steps: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    warmup: int = Field(100, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip: float = Field(1.0, gt=0)
-    ema: float | None = Field(0.999, gt=0, lt=1)
-    log_every: int = Field(50, gt=0)
-    checkpoint_every: int = Field(2000, gt=0)
+from vist3a.pipelines.loop import Loop
+from vist3a.pipelines.strict import Strict
 
 
 class Bank(Strict):

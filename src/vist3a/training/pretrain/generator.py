@@ -16,7 +16,8 @@ from vist3a.models.generators.wan import WanGenerator
 from vist3a.models.generators.wan_whole_clip import encode_moments
 from vist3a.models.word_tokenizer import build_tokenizer
 from vist3a.scenes.procedural import VOCABULARY
-from vist3a.training.loop import Log, LoopConfig, TrainingLoop, step_generator
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.step_log import Log
 from vist3a.training.pretrain.scene_bank import BankConfig, SceneBank
 
 

@@ -21,7 +21,8 @@ from vist3a.geometry.projection import unproject_depth
 from vist3a.models.reconstruction.anysplat import AnySplat
 from vist3a.records import Cameras, Reconstruction
 from vist3a.rendering.base import Renderer
-from vist3a.training.loop import Log, LoopConfig, TrainingLoop, step_generator
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.step_log import Log
 from vist3a.training.pretrain.matching import MatchingHeads, correspondences
 from vist3a.training.pretrain.scene_bank import SceneBank
 

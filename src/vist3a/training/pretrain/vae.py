@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vist3a.models.generators.wan_whole_clip import decode_video, encode_moments
-from vist3a.training.loop import Log, LoopConfig, TrainingLoop, step_generator
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.step_log import Log
 from vist3a.training.pretrain.scene_bank import SceneBank
 
 KL_LIMIT = 20.0

@@ -1,0 +1,44 @@
+"""The score report as a table and as curves over the stitch points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Row = dict[str, str | int | float]
+
+
+def is_layer_report(report: Any) -> bool:
+    """Whether a report names stitch points and the chosen one."""
+    return isinstance(report, Mapping) and isinstance(report.get("points"), Mapping) and "chosen" in report
+
+
+def layer_rows(report: Mapping[str, Any]) -> list[Row]:
+    """One row per stitch point, in the order of the network: position, name, and its plain numbers."""
+    points: Mapping[str, Mapping[str, Any]] = report["points"]
+    # A report read back from disk has sorted keys; ``index`` says the order of the network.
+    names = sorted(points, key=lambda name: _number(points[name].get("index"), list(points).index(name)))
+    rows = []
+    for layer, name in enumerate(names):
+        row: Row = {"layer": layer, "point": name, "chosen": "yes" if name == report["chosen"] else ""}
+        row |= {k: v for k, v in points[name].items() if k != "index" and _number(v) is not None}
+        rows.append(row)
+    return rows
+
+
+def layer_columns(rows: list[Row]) -> list[str]:
+    """Names of the numbers that appear in any row, in order of appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row if key not in {"layer", "point", "chosen"}))
+
+
+def layer_table(rows: list[Row]) -> dict[str, list[Any]]:
+    """The rows by column; a number that a point does not have is None."""
+    columns = ["layer", "point", "chosen", *layer_columns(rows)]
+    return {column: [row.get(column) for row in rows] for column in columns}
+
+
+def _number(value: Any, otherwise: float | None = None) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return otherwise
+    return value

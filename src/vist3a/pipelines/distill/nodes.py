@@ -1,0 +1,68 @@
+"""Stitch layer -> finetuned stitched decoder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vist3a.engine.device import resolve_device
+from vist3a.pipelines.distill.params import DistillParams
+from vist3a.pipelines.networks import Networks
+from vist3a.scenes.clip_store import ClipStore
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.functional_error import output_distance, stitched
+from vist3a.stitching.store import load_fit
+from vist3a.stitching.tuning import prepare, save_trained
+from vist3a.training.distill import DistillSampling, distill
+from vist3a.training.distill_loss import DistillWeights
+from vist3a.training.loop import LoopConfig
+from vist3a.training.run_folder import run_folder
+from vist3a.training.step_log import step_log
+
+
+def distill_decoder(
+    params: DistillParams,
+    networks: Networks,
+    stitch_layer: Path,
+    clips: Path,
+    clip_index: pd.DataFrame,
+    checkpoints: Path,
+) -> tuple[Callable[[Path], None], dict[str, Any]]:
+    """The trained decoder, and its distance to the original network on held-out clips before and after."""
+    device = resolve_device(networks.device)
+    generator, teacher = networks.load_generator("vae"), networks.load_reconstruction()
+    fit, spec = load_fit(stitch_layer)
+    decoder = StitchedDecoder(networks.load_reconstruction(), spec, fit).to(device)
+    prepare(decoder, params.tuning, params.lora_rank, params.lora_alpha)
+    store = ClipStore(clips, clip_index)
+    heldout = [store.load(name) for name in store.names("heldout")[: params.measured_clips]]
+    state = run_folder(
+        checkpoints, "distill", params.model_dump_json(), networks.model_dump_json(), stitch_layer, clip_index.to_json()
+    )
+    before = output_distance(stitched(decoder, generator), teacher, heldout, device)
+    distill(
+        decoder,
+        teacher,
+        generator,
+        store.load_split("fit"),
+        LoopConfig(**params.loop.model_dump()),
+        DistillWeights(**params.weights.model_dump()),
+        DistillSampling(params.batch, params.views),
+        seed=params.seed,
+        checkpoint=state / "loop.pt",
+        log=step_log("distill"),
+    )
+    after = output_distance(stitched(decoder, generator), teacher, heldout, device)
+    shutil.rmtree(state, ignore_errors=True)
+    report = {
+        "stitch_layer": fit.point,
+        "clips": len(heldout),
+        "before": before,
+        "after": after,
+        "ratio": {name: after[name] / before[name] for name in before},
+    }
+    return lambda folder: save_trained(folder, decoder, stitch_layer), report

@@ -1,0 +1,37 @@
+"""Parameters of the distill pipeline (top key ``distill``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vist3a.pipelines.loop import Loop
+from vist3a.pipelines.strict import Strict
+
+
+class Weights(Strict):
+    """Weights of the distillation terms (see ``training.distill_loss``)."""
+
+    pose: float = 1.0
+    depth: float = 1.0
+    depth_gradient: float = 5e-3
+    confidence: float = 1e-2
+    points: float = 0.0
+    gaussians: float = 1.0
+    scales: float = 10.0
+    anchor_features: float = 0.1
+
+
+class DistillParams(Strict):
+    """``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1)."""
+
+    seed: int
+    tuning: Literal["full", "lora"]
+    lora_rank: int = Field(64, gt=0)
+    lora_alpha: float = Field(32, gt=0)
+    batch: int = Field(gt=0)
+    views: Annotated[tuple[int, ...], Field(min_length=1)]
+    weights: Weights
+    loop: Loop
+    measured_clips: int = Field(gt=0)

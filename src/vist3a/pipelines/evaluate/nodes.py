@@ -1,0 +1,98 @@
+"""Measures the chain: geometry of the stitched decoder on held-out clips, generation before and after alignment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vist3a.engine.device import resolve_device
+from vist3a.export.video import image_sheet
+from vist3a.metrics.aggregate import paired_difference
+from vist3a.models.lora import load_lora
+from vist3a.models.scorers import DualEncoder
+from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.distill.params import DistillParams
+from vist3a.pipelines.evaluate.params import EvaluateParams
+from vist3a.pipelines.networks import Networks
+from vist3a.pipelines.stitched import load_decoder
+from vist3a.rendering import renderer_for
+from vist3a.rewards.embedded import reward_from
+from vist3a.scenes.clip_store import ClipStore
+from vist3a.scenes.procedural import sample_prompts
+from vist3a.scenes.prompt_list import read_prompts
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.functional_error import output_distance, sequential, stitched
+from vist3a.stitching.store import load_fit
+from vist3a.training.generation_scores import score_scenes
+from vist3a.training.sampling import SamplingConfig, sample_latents
+
+
+def measure_geometry(
+    params: EvaluateParams,
+    distill: DistillParams,
+    networks: Networks,
+    stitch_layer: Path,
+    stitched_decoder: Path,
+    clips: Path,
+    clip_index: pd.DataFrame,
+) -> dict[str, Any]:
+    """Distance of every variant to the original network on real frames."""
+    device = resolve_device(networks.device)
+    generator, original = networks.load_generator("vae"), networks.load_reconstruction()
+    fit, spec = load_fit(stitch_layer)
+    store = ClipStore(clips, clip_index)
+    heldout = [store.load(name) for name in store.names("heldout")[: params.clips]]
+    variants = {
+        "sequential": sequential(original, generator),
+        "stitched": stitched(StitchedDecoder(original, spec, fit).to(device), generator),
+        "stitched_distilled": stitched(load_decoder(networks, distill, stitched_decoder), generator),
+    }
+    distances = {name: output_distance(variant, original, heldout, device) for name, variant in variants.items()}
+    return {"clips": len(heldout), "distance_to_original": distances}
+
+
+def measure_generation(
+    params: EvaluateParams,
+    align: AlignParams,
+    distill: DistillParams,
+    networks: Networks,
+    stitched_decoder: Path,
+    aligned_generator: Path,
+    geometry: dict[str, Any],
+) -> tuple[dict[str, Any], Tensor]:
+    """Rewards and the judge's verdict before and after alignment on the same prompts and noise; the report, and a contact sheet."""
+    device = resolve_device(networks.device)
+    generator = networks.load_generator("vae", "text", "denoiser")
+    decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
+    weights = align.rewards.model_dump()
+    scorers = {
+        "reward": reward_from(DualEncoder.from_pretrained(Path(align.reward_scorer), device), weights),
+        "judge": reward_from(DualEncoder.from_pretrained(Path(params.judge), device), weights),
+    }
+    if params.prompts_file is None:
+        trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
+        fresh = [prompt.text for prompt in sample_prompts(params.seed, 2 * params.prompts)]
+        prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+    else:
+        prompts = read_prompts(Path(params.prompts_file))
+    config = SamplingConfig(params.steps, params.guidance, params.frames, params.height, params.width)
+    results, pictures = {}, {}
+    for state in ("before", "after"):
+        if state == "after":
+            load_lora(generator.get_submodule("transformer"), aligned_generator)
+        latents = sample_latents(generator, prompts, config, params.seed, device)
+        results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents)
+    comparison = {
+        name: paired_difference(results["before"][name], results["after"][name], params.seed)
+        for name in results["before"]
+    }
+    rows = []
+    for i in range(min(params.pictures, len(prompts))):
+        middle = pictures["before"][i].shape[1] // 2
+        rows += [pictures[state][i][:, [0, middle]].flatten(0, 1) for state in ("before", "after")]
+    sheet = image_sheet(torch.cat(rows), columns=8) if rows else torch.ones(3, 8, 8)
+    return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}}, sheet

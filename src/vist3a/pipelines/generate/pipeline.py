@@ -1,0 +1,28 @@
+"""prompts + stitched decoder + aligned generator -> assets."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from vist3a.pipelines.generate import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """One folder per prompt."""
+    return Pipeline(
+        [
+            Node(
+                nodes.generate_scenes,
+                [
+                    "params:generate",
+                    "params:distill",
+                    "params:networks",
+                    "stitched_decoder",
+                    "aligned_generator",
+                    "generated_folder",
+                ],
+                ["generated_report", "generated_picture"],
+                name="generate_scenes",
+            )
+        ]
+    )

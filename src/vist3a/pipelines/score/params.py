@@ -1,0 +1,20 @@
+"""Parameters of the score pipeline (top key ``score``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vist3a.pipelines.strict import Strict
+
+
+class ScoreParams(Strict):
+    """``ridges`` are relative to the mean diagonal of the gram matrix; ``point`` overrides the choice; the functional error is
+    measured for the best ``functional_points`` on ``functional_clips`` held-out clips."""
+
+    ridges: Annotated[tuple[float, ...], Field(min_length=1)]
+    bias: Literal["channel", "position"]
+    point: str | None = None
+    functional_points: int = Field(3, ge=0)
+    functional_clips: int = Field(4, ge=0)

@@ -1,0 +1,59 @@
+"""How far a stitched, not yet finetuned network's outputs are from the original's: the error that matters, not the fit's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from vist3a.metrics.depth import depth_errors
+from vist3a.metrics.pose import pair_errors
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.records import Clip, Reconstruction
+from vist3a.stitching.decoder import StitchedDecoder
+
+
+@torch.no_grad()
+def output_distance(
+    reconstruct: Callable[[torch.Tensor], Reconstruction],
+    original: ReconstructionModel,
+    clips: Sequence[Clip],
+    device: torch.device,
+) -> dict[str, float]:
+    """Mean distance of ``reconstruct(frames)`` to the original network's outputs over ``clips``.
+
+    ``depth_absrel``: relative depth error (no scale alignment); ``rotation_deg``: mean error of relative rotations;
+    ``translation``: mean distance of camera centres; ``points``: mean distance of world points, both in scene units.
+    """
+    sums: dict[str, float] = {}
+    for clip in clips:
+        frames = clip.frames[None].to(device)
+        output, target = reconstruct(frames), original.reconstruct(frames)
+        errors = {
+            "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel.mean(),
+            "rotation_deg": pair_errors(output.cameras, target.cameras).rotation.mean(),
+            "translation": (output.cameras.centers - target.cameras.centers).norm(dim=-1).mean(),
+            "points": (output.points - target.points).norm(dim=-1).mean(),
+        }
+        for name, value in errors.items():
+            sums[name] = sums.get(name, 0.0) + float(value) / len(clips)
+    return sums
+
+
+def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
+    """Frames -> latents -> stitched decoder, with the true frames for heads that read the image."""
+
+    def reconstruct(frames: torch.Tensor) -> Reconstruction:
+        return decoder(generator.encode(frames), (frames.shape[-2], frames.shape[-1]), rgb=frames)
+
+    return reconstruct
+
+
+def sequential(original: ReconstructionModel, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
+    """The baseline: frames -> latents -> decoded frames -> the original network."""
+
+    def reconstruct(frames: torch.Tensor) -> Reconstruction:
+        return original.reconstruct(generator.decode(generator.encode(frames)))
+
+    return reconstruct

@@ -1,0 +1,39 @@
+"""The values logged over a training run, kept across resumes, for reports that compare its beginning with its end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from vist3a.training.step_log import Log
+
+
+class History:
+    """A :data:`Log` that forwards to another one and remembers; a resumed run overwrites the steps it repeats."""
+
+    def __init__(self, forward: Log, path: Path) -> None:
+        self.forward, self.path = forward, path
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        self.rows: dict[int, dict[str, float]] = {int(step): row for step, row in stored.items()}
+
+    def __call__(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Remember, store, forward."""
+        self.rows[step] = dict(scalars)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text(json.dumps(self.rows))
+        os.replace(partial, self.path)
+        self.forward(step, scalars)
+
+    def table(self) -> pd.DataFrame:
+        """One row per logged step."""
+        return pd.DataFrame([{"step": step, **self.rows[step]} for step in sorted(self.rows)])
+
+    def ends(self, window: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Means over the first and the last ``window`` logged steps."""
+        table = self.table().drop(columns="step")
+        return table.head(window).mean().to_dict(), table.tail(window).mean().to_dict()

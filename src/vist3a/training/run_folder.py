@@ -1,0 +1,23 @@
+"""Where an unfinished training keeps its state: a folder named by everything that determines the result.
+
+A killed run that is started again with the same inputs finds its checkpoint; one with other parameters, clips or weights does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def run_folder(root: Path, stage: str, *inputs: str | Path) -> Path:
+    """``root/stage-<fingerprint>``; paths among the inputs count by the content of their files."""
+    digest = hashlib.blake2b(digest_size=8)
+    for item in inputs:
+        if isinstance(item, Path):
+            for file in sorted(p for p in item.rglob("*") if p.is_file()):
+                digest.update(file.relative_to(item).as_posix().encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        else:
+            digest.update(item.encode())
+        digest.update(b"\0")
+    return root / f"{stage}-{digest.hexdigest()}"

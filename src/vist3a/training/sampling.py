@@ -1,0 +1,63 @@
+"""Prompts to scenes: rollout, video decode, stitched decode, one prompt at a time so that results never depend on the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.records import Reconstruction
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.training.rollout import prompt_noise, rollout
+
+
+@dataclass(frozen=True)
+class GeneratedScene:
+    """What one prompt became: frames decoded by the video autoencoder [1, views, 3, h, w] in [0, 1], and the 3D."""
+
+    prompt: str
+    latents: Float[Tensor, "1 channels times rows columns"]
+    frames: Float[Tensor, "1 views 3 height width"]
+    scene: Reconstruction
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Denoising steps, guidance, and the size of the clip."""
+
+    steps: int
+    guidance: float
+    frames: int
+    height: int
+    width: int
+
+
+@torch.no_grad()
+def sample_latents(
+    generator: VideoGenerator, prompts: Sequence[str], config: SamplingConfig, seed: int, device: torch.device
+) -> list[Float[Tensor, "1 channels times rows columns"]]:
+    """Raw latents per prompt."""
+    shape = generator.latent_grid(config.frames, config.height, config.width)
+    empty = generator.embed([""])
+    latents = []
+    for prompt in prompts:
+        noise = prompt_noise(prompt, seed, shape, device)
+        path = rollout(
+            generator, noise, generator.embed([prompt]), empty, steps=config.steps, guidance=config.guidance
+        )
+        latents.append(generator.denormalise(path.latents))
+    return latents
+
+
+@torch.no_grad()
+def decode_scene(
+    generator: VideoGenerator, decoder: StitchedDecoder, prompt: str, latents: Tensor
+) -> GeneratedScene:
+    """Frames and 3D of raw latents of one prompt."""
+    frames = generator.decode(latents)
+    scene = decoder(latents, (frames.shape[-2], frames.shape[-1]), rgb=frames)
+    return GeneratedScene(prompt, latents, frames, scene)
