@@ -14,6 +14,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=str(REPOSITORY.parent / "shared" / "parity"),
         help="folder with the numeric parity data; parity tests are skipped when it is absent",
     )
+    parser.addoption(
+        "--clips-root",
+        default=str(REPOSITORY.parent / "shared" / "clips"),
+        help="folder with real clips; tests on them are skipped when it is absent",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +27,13 @@ def parity_root(request: pytest.FixtureRequest) -> Path:
     root = Path(request.config.getoption("--parity-root"))
     if not root.is_dir():
         pytest.skip(f"no parity data at {root}: pass --parity-root")
+    return root
+
+
+@pytest.fixture(scope="session")
+def clips_root(request: pytest.FixtureRequest) -> Path:
+    """Folder of real clips, or skip."""
+    root = Path(request.config.getoption("--clips-root"))
+    if not root.is_dir():
+        pytest.skip(f"no clips at {root}: pass --clips-root")
     return root

@@ -18,11 +18,12 @@ def layer_rows(report: Mapping[str, Any]) -> list[Row]:
     """One row per stitch point, in the order of the network: position, name, and its plain numbers."""
     points: Mapping[str, Mapping[str, Any]] = report["points"]
     # A report read back from disk has sorted keys; ``index`` says the order of the network.
-    names = sorted(points, key=lambda name: _number(points[name].get("index"), list(points).index(name)))
+    given = {name: place for place, name in enumerate(points)}
+    names = sorted(points, key=lambda name: float(points[name].get("index", given[name])))
     rows = []
     for layer, name in enumerate(names):
         row: Row = {"layer": layer, "point": name, "chosen": "yes" if name == report["chosen"] else ""}
-        row |= {k: v for k, v in points[name].items() if k != "index" and _number(v) is not None}
+        row |= {k: v for k, v in points[name].items() if k != "index" and _is_number(v)}
         rows.append(row)
     return rows
 
@@ -38,7 +39,5 @@ def layer_table(rows: list[Row]) -> dict[str, list[Any]]:
     return {column: [row.get(column) for row in rows] for column in columns}
 
 
-def _number(value: Any, otherwise: float | None = None) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return otherwise
-    return value
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

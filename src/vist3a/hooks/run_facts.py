@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,16 @@ def _command(run_params: Mapping[str, Any]) -> str:
     words = ["kedro", "run", *(f"--pipelines={name}" for name in run_params.get("pipeline_names") or [])]
     given = run_params.get("runtime_params") or {}
     if given:
-        words.append("--params=" + ",".join(f"{key}={value}" for key, value in given.items()))
+        words.append("--params=" + ",".join(f"{key}={value}" for key, value in _dotted(given)))
     return shlex.join(words)
+
+
+def _dotted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", leaf) for inner, leaf in _dotted(value))
+        else:
+            yield key, value
 
 
 def _git(root: Path, *arguments: str) -> str | None:

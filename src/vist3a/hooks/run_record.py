@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from vist3a.hooks.usage import Usage
 from vist3a.training.step_log import add_sink, remove_sink
 
 logger = logging.getLogger(__name__)
+
+Wrapper = Generator[None, Any, Any]
 
 MAX_PARAMETER, MAX_TAG = 6000, 8000
 PARAMETERS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
@@ -44,7 +46,8 @@ class MlflowRun:
         self._experiment = self._find_experiment(settings, root)
         self._close_dead_runs()
         process = {"process.host": socket.gethostname(), "process.id": f"{os.getpid()}/{_started(os.getpid())}"}
-        run = self._client.create_run(self._experiment, tags={**tags, **process}, run_name=name)
+        tags = {key: cut(value, MAX_TAG) for key, value in {**tags, **process}.items()}
+        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
         self.id: str = run.info.run_id
         self._kept_back: list[Any] = []
         self._flushed = time.monotonic()
@@ -156,7 +159,7 @@ class RunRecord:
         self._seed = configured(context.config_loader, "globals").get("seed")
 
     @hook_impl(wrapper=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> Iterator[None]:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> Wrapper:
         """Start the record; what another hook refuses is recorded as failed."""
         self._forget()
         self._catalog = catalog
@@ -211,7 +214,7 @@ class RunRecord:
         self._end("FAILED", error)
 
     @hook_impl(wrapper=True)
-    def after_pipeline_run(self) -> Iterator[None]:
+    def after_pipeline_run(self) -> Wrapper:
         """Close the record after the other hooks."""
         try:
             result = yield

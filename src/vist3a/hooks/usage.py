@@ -15,8 +15,8 @@ INTERVAL = 0.05
 class Usage:
     """Started at construction; :meth:`stop` gives seconds and the highest resident memory in between.
 
-    The operating system keeps only the highest value since the process began, so a thread looks every few hundredths of a second.
-    Pieces may overlap: each has its own thread.
+    The operating system keeps only the highest value since the process began, so a thread looks every few hundredths of
+    a second. Pieces may overlap: each has its own thread.
     """
 
     def __init__(self) -> None:

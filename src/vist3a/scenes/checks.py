@@ -28,7 +28,6 @@ class Limits:
     cut_colour_change: float = 0.28
     cut_likeness: float = 0.6
     min_motion: float = 0.3
-    min_parallax: float = 0.0
     max_stride: float = 8.0
 
 
@@ -93,9 +92,7 @@ def _is_cut(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], limits:
     )
 
 
-def _without_blurred(
-    shot: list[tuple[int, FrameStatistics]], limits: Limits
-) -> list[tuple[int, FrameStatistics]]:
+def _without_blurred(shot: list[tuple[int, FrameStatistics]], limits: Limits) -> list[tuple[int, FrameStatistics]]:
     """Without frames blurred by motion: far below the sharpness usual in their shot."""
     if not shot:
         return []
@@ -103,7 +100,9 @@ def _without_blurred(
     return [item for item in shot if item[1].sharpness >= lowest]
 
 
-def _reason(total: int, defects: Counter[str], shots: list[list[tuple[int, FrameStatistics]]], best: int, limits: Limits) -> str:
+def _reason(
+    total: int, defects: Counter[str], shots: list[list[tuple[int, FrameStatistics]]], best: int, limits: Limits
+) -> str:
     usable = sum(map(len, shots))
     if usable >= MIN_VIEWS and len(shots) > 1:
         needed = f"at least {MIN_VIEWS} are needed"

@@ -63,7 +63,9 @@ class ClipStore:
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.index.columns]
         if missing:
-            raise ValueError(f"clip index of {self.folder}: no column {', '.join(missing)}; run the curate pipeline again")
+            raise ValueError(
+                f"clip index of {self.folder}: no column {', '.join(missing)}; run the curate pipeline again"
+            )
 
     def names(self, split: str) -> list[str]:
         """Names of the clips of a split, in the order of the index."""
@@ -79,14 +81,18 @@ class ClipStore:
         """
         rows = self.index.loc[self.index["name"] == name, "sha256"]
         if len(rows) != 1:
-            raise ValueError(f"clip {name!r} is listed {len(rows)} times in the index of {self.folder}; it must be once")
+            raise ValueError(
+                f"clip {name!r} is listed {len(rows)} times in the index of {self.folder}; it must be once"
+            )
         path = clip_path(self.folder, name)
         if not path.is_file():
             raise ValueError(f"clip file {path} is missing; run the curate pipeline again")
         content = path.read_bytes()
         found, wanted = hashlib.sha256(content).hexdigest(), str(rows.iloc[0])
         if found != wanted:
-            raise ValueError(f"clip file {path} has sha256 {found}, the index says {wanted}; run the curate pipeline again")
+            raise ValueError(
+                f"clip file {path} has sha256 {found}, the index says {wanted}; run the curate pipeline again"
+            )
         return _parse(content)
 
     def load_split(self, split: str) -> list[Clip]:

@@ -44,7 +44,9 @@ class Gathered:
     def index(self, seed: int, selection: float, heldout: float) -> pd.DataFrame:
         """Clip index in the order of the names, with splits assigned."""
         splits = assign_splits([str(row["name"]) for row in self.rows], seed, selection, heldout)
-        rows = [{**row, "split": splits[str(row["name"])]} for row in sorted(self.rows, key=lambda row: str(row["name"]))]
+        rows = [
+            {**row, "split": splits[str(row["name"])]} for row in sorted(self.rows, key=lambda row: str(row["name"]))
+        ]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def quarantine(self) -> pd.DataFrame:
@@ -115,7 +117,13 @@ def _measure(clip: Clip, source: str) -> Provenance:
 def _write(folder: Path, clip: Clip, provenance: Provenance) -> dict[str, object]:
     path = write_clip(folder, clip)
     views, _, height, width = clip.frames.shape
-    row: dict[str, object] = {"name": clip.name, "caption": clip.caption, "frames": views, "height": height, "width": width}
+    row: dict[str, object] = {
+        "name": clip.name,
+        "caption": clip.caption,
+        "frames": views,
+        "height": height,
+        "width": width,
+    }
     return {**row, **asdict(provenance), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 

@@ -21,7 +21,8 @@ SAME_BLOCK = 0.9
 @dataclass(frozen=True)
 class FrameStatistics:
     """``brightness`` is mean luma and ``contrast`` its standard deviation, of [0, 1]; ``sharpness`` is the variance of the
-    Laplacian over the variance of luma, so that dull scenes do not count as blurred."""
+    Laplacian over the variance of luma, so that dull scenes do not count as blurred.
+    """
 
     brightness: float
     contrast: float
@@ -44,9 +45,7 @@ def frame_statistics(grey: Float[Tensor, "height width"]) -> FrameStatistics:
     return FrameStatistics(float(grey.mean()), variance**0.5, sharpness)
 
 
-def colour_change(
-    first: UInt8[Tensor, "3 height width"], second: UInt8[Tensor, "3 height width"]
-) -> float:
+def colour_change(first: UInt8[Tensor, "3 height width"], second: UInt8[Tensor, "3 height width"]) -> float:
     """Share of the pixels that changed colour (64 bins), wherever they went: small under any camera motion."""
     return float((_histogram(first) - _histogram(second)).abs().sum() / 2)
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ MAX_NAME = 80
 MAX_CAPTION = 4000
 
 
+@runtime_checkable
 class FrameReader(Protocol):
     """Frames that can be streamed more than once."""
 
@@ -86,7 +87,9 @@ def safe_name(location: str) -> str:
 
 def _name(paths: list[tuple[str, Path]]) -> list[Source]:
     stems = [
-        safe_name((path.name if location == "." else location) if path.is_dir() else str(Path(location).with_suffix("")))
+        safe_name(
+            (path.name if location == "." else location) if path.is_dir() else str(Path(location).with_suffix(""))
+        )
         for location, path in paths
     ]
     # Equal names (also on file systems that ignore case) get a mark of their own path, so that none depends on the order.

@@ -13,17 +13,22 @@ from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.training.distill_loss import DistillWeights, distill_terms, weighted
+from vist3a.training.distill_loss import DistillWeights, distill_terms, feature_distance, weighted
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.step_log import Log
 
 
 @dataclass(frozen=True)
 class DistillSampling:
-    """What a step sees: ``batch`` clips, cut to a random one of ``views`` (each 4n+1, at most the clip's length)."""
+    """What a step sees: ``batch`` clips, cut to a random one of ``views`` (each 4n+1, at most the clip's length).
+
+    Inner states at the points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.
+    """
 
     batch: int
     views: tuple[int, ...]
+    features: tuple[str, ...] = ()
+    heads_every: int = 1
 
 
 def distill(
@@ -43,14 +48,22 @@ def distill(
     if not clips:
         raise ValueError("distillation needs at least one clip in the fit split")
     device = next(student.parameters()).device
+    names = [point.name for point in student.network.stitch_points]
+    # States before the entry do not exist in the student.
+    points = [name for name in sampling.features if names.index(name) > names.index(student.point)]
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         frames = _batch(clips, sampling, step_generator(seed, step)).to(device)
+        size = (frames.shape[-2], frames.shape[-1])
         with torch.no_grad():
             latents = generator.encode(frames)
-            target = teacher.reconstruct(frames)
-        output = student(latents, (frames.shape[-2], frames.shape[-1]), rgb=frames)
-        terms = distill_terms(output, target)
+            target_taps, target_states = teacher.trunk(frames, keep=points)
+        taps, states = student.network.run_from(student.state(latents), size, keep=points)
+        terms = {"features": feature_distance(states, target_states)} if points else {}
+        if step % sampling.heads_every == 0:
+            with torch.no_grad():
+                target = teacher.heads(target_taps, size, frames)
+            terms |= distill_terms(student.network.heads(taps, size, frames), target)
         return weighted(terms, weights), {name: term.detach() for name, term in terms.items()}
 
     TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)

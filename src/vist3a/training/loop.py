@@ -84,9 +84,12 @@ class TrainingLoop:
         """
         values = list(self.parameters.values())
         start = time.monotonic()
+        latest: dict[str, Tensor] = {}  # terms that only some steps have are logged with their last value
         while self.step < self.config.steps:
             loss, parts = step_loss(self.step)
+            latest.update(parts)
             loss.backward()
+            loss = loss.detach()
             norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
             if bool(torch.isfinite(norm)):
                 factor = warmup_cosine(self.step, self.config.steps, self.config.warmup)
@@ -100,7 +103,7 @@ class TrainingLoop:
             self.step += 1
             if log is not None and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
                 scalars = {"loss": float(loss), "gradient_norm": float(norm), "skipped_steps": float(self.skipped)}
-                log(self.step, scalars | {k: float(v) for k, v in parts.items()})
+                log(self.step, scalars | {k: float(v) for k, v in latest.items()})
             if self.step % self.config.checkpoint_every == 0:
                 self.save()
             if max_seconds is not None and time.monotonic() - start > max_seconds:

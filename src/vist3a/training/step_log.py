@@ -1,7 +1,7 @@
 """Step curves without knowing who keeps them.
 
-A node or a training function asks for ``step_log("distill")`` and calls the result with a step and named scalars. Each call is one
-line in the log; whoever registered a sink (the run record, a test, a notebook) receives the same numbers.
+A node or a training function asks for ``step_log("distill")`` and calls the result with a step and named scalars. Each call
+is one line in the log; whoever registered a sink (the run record, a test, a notebook) receives the same numbers.
 """
 
 from __future__ import annotations

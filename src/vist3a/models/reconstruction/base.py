@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -41,6 +41,28 @@ class ReconstructionModel(nn.Module, ABC):
         return height // self.patch_size, width // self.patch_size
 
     @abstractmethod
+    def trunk(
+        self, frames: Float[Tensor, "batch views 3 height width"], keep: Sequence[str] = ()
+    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
+        """Features that the heads read, by depth, and the states at the points ``keep``, in one pass."""
+
+    @abstractmethod
+    def run_from(
+        self, state: TokenState, size: tuple[int, int], keep: Sequence[str] = ()
+    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
+        """As :meth:`trunk`, continuing behind ``state.point`` for frames of ``size`` (height, width)."""
+
+    @abstractmethod
+    def heads(
+        self,
+        taps: Mapping[int, Tensor],
+        size: tuple[int, int],
+        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+        with_gaussians: bool = True,
+    ) -> Reconstruction:
+        """Reconstruction from what :meth:`trunk` or :meth:`run_from` gave."""
+
+    @abstractmethod
     def tokens_at(
         self, points: Sequence[str], frames: Float[Tensor, "batch views 3 height width"]
     ) -> dict[str, TokenState]:
@@ -57,7 +79,7 @@ class ReconstructionModel(nn.Module, ABC):
         size: tuple[int, int],
         rgb: Float[Tensor, "batch views 3 height width"] | None = None,
     ) -> Reconstruction:
-        """The rest of the network behind ``state.point`` (exact entry). ``size`` is (height, width) of the frames.
+        """The rest of the network behind ``state.point`` (exact entry) for frames of ``size`` (height, width).
 
         ``rgb`` in [0, 1] is read only by heads that inject the image; ValueError when such a head misses it.
         """

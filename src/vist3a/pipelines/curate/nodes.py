@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,22 @@ def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataF
     from vist3a.scenes.curation import Shape, gather_folder, gather_procedural
 
     # Clips wait on disk, not in memory, until all are known to be good: a failed run leaves the former clips alone.
-    staging = tempfile.TemporaryDirectory(prefix="vist3a-clips-")
+    staging = Path(tempfile.mkdtemp(prefix="vist3a-clips-"))
+
+    def fill(folder: Path) -> None:
+        for path in sorted(staging.iterdir()):
+            shutil.copyfile(path, folder / path.name)
+
+    # Gone with the function, which is also when gathering fails or the program ends.
+    weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
     shape = Shape(params.frames, params.height, params.width)
     if params.source == PROCEDURAL:
-        gathered = gather_procedural(params.procedural.scenes, params.procedural.seed, Path(staging.name), shape)
+        gathered = gather_procedural(params.procedural.scenes, params.procedural.seed, staging, shape)
     else:
-        limits = Limits(**params.checks.model_dump())
-        gathered = gather_folder(Path(params.source), Path(staging.name), shape, limits)
+        gathered = gather_folder(Path(params.source), staging, shape, Limits(**params.checks.model_dump()))
     for _, reason in gathered.rejected:
         logger.warning("quarantined %s", reason)
     index = gathered.index(params.seed, params.splits.selection, params.splits.heldout)
-
-    def fill(folder: Path) -> None:
-        for path in sorted(Path(staging.name).iterdir()):
-            shutil.copyfile(path, folder / path.name)
-
     return fill, index, gathered.quarantine()
 
 

@@ -43,7 +43,6 @@ class Checks(Strict):
     cut_colour_change: float = Field(ge=0, le=1)
     cut_likeness: float = Field(ge=-1, le=1)
     min_motion: float = Field(ge=0, le=1)
-    min_parallax: float = Field(ge=0, le=1)
     max_stride: float = Field(ge=1)
 
 

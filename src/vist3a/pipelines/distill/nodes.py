@@ -51,7 +51,7 @@ def distill_decoder(
         store.load_split("fit"),
         LoopConfig(**params.loop.model_dump()),
         DistillWeights(**params.weights.model_dump()),
-        DistillSampling(params.batch, params.views),
+        DistillSampling(params.batch, params.views, params.features, params.heads_every),
         seed=params.seed,
         checkpoint=state / "loop.pt",
         log=step_log("distill"),

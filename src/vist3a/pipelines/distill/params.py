@@ -21,10 +21,14 @@ class Weights(Strict):
     gaussians: float = 1.0
     scales: float = 10.0
     anchor_features: float = 0.1
+    features: float = 0.0
 
 
 class DistillParams(Strict):
-    """``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1)."""
+    """``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1).
+
+    Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.
+    """
 
     seed: int
     tuning: Literal["full", "lora"]
@@ -32,6 +36,8 @@ class DistillParams(Strict):
     lora_alpha: float = Field(32, gt=0)
     batch: int = Field(gt=0)
     views: Annotated[tuple[int, ...], Field(min_length=1)]
+    features: tuple[str, ...] = ()
+    heads_every: int = Field(1, gt=0)
     weights: Weights
     loop: Loop
     measured_clips: int = Field(gt=0)

@@ -1,0 +1,72 @@
+# make stitch   the whole chain on the embedded networks        make test   everything that CI checks
+# make ui       the recorded runs in the browser                make setup  environment and weights only
+# make lint     style, types, import directions                 make repro  rebuild what is stale, as DVC sees it
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: stitch test ui lint setup repro lock dvc-stages
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+PORT ?= 5000
+# Test processes; each takes one core.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+
+# The programs of the environment first, so that DVC's stages find `kedro`.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Waiting threads must not spin: on a busy machine that costs a factor of ten.
+export OMP_WAIT_POLICY := PASSIVE
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+ENVIRONMENT := .venv/.installed
+WEIGHTS := .venv/.weights
+
+stitch: setup
+	kedro run --pipeline=stitch
+
+setup: $(ENVIRONMENT) $(WEIGHTS)
+
+test: setup lint
+	OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --dist loadfile --jaxtyping-packages=vist3a,beartype.beartype
+
+lint: $(ENVIRONMENT)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-logo
+
+ui: $(ENVIRONMENT)
+	@echo "http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \
+		--default-artifact-root "file://$(CURDIR)/mlruns" --host 127.0.0.1 --port $(PORT) --workers 1
+
+repro: setup
+	dvc repro
+
+$(ENVIRONMENT): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "vist3a needs Python 3.11 or later; none found. Install one or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vist3a needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0])'
+	test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
+	.venv/bin/python -m pip install --quiet -r requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The embedded networks, from the remote inside the repository.
+$(WEIGHTS): dvc.lock .dvc/config | $(ENVIRONMENT)
+	dvc pull --quiet pretrain
+	@touch $@
+
+# A new lock file: newest versions that pyproject.toml allows, then exactly what was installed.
+lock:
+	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
+	build/lock/bin/python -m pip install --quiet ".[dev]"
+	build/lock/bin/python .ci/lock.py > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf build/lock
+
+# After imports changed: which code the stages of dvc.yaml depend on.
+dvc-stages: $(ENVIRONMENT)
+	python .ci/dvc_stages.py

@@ -1,0 +1,105 @@
+"""The project's configuration and pipelines, read without running anything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import configure_project
+from kedro.pipeline import Pipeline
+
+from vist3a.pipeline_registry import CHAIN, register_pipelines
+from vist3a.settings import CONFIG_LOADER_ARGS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONF = REPOSITORY / "conf"
+STAGES = ("pretrain", *CHAIN)
+# Folders of unfinished trainings: read and written by nodes on their own, outside of what DVC compares.
+STATE = {"chain_checkpoints", "pretrain_checkpoints"}
+
+
+@dataclass
+class Stage:
+    """One pipeline as DVC should see it."""
+
+    reads: set[str] = field(default_factory=set)
+    writes: set[str] = field(default_factory=set)
+    parameters: set[str] = field(default_factory=set)
+    dataset_types: set[str] = field(default_factory=set)
+
+
+@cache
+def pipelines() -> dict[str, Pipeline]:
+    """All registered pipelines."""
+    configure_project("vist3a")
+    return register_pipelines()
+
+
+def environments() -> list[str]:
+    """Folders of conf, the base first."""
+    return ["base", *sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "base")]
+
+
+def loader(environment: str) -> OmegaConfigLoader:
+    """Configuration as a run in that environment sees it."""
+    arguments = {key: value for key, value in CONFIG_LOADER_ARGS.items() if key != "default_run_env"}
+    return OmegaConfigLoader(str(CONF), env=environment, default_run_env="base", **arguments)
+
+
+@cache
+def catalog() -> dict[str, dict[str, Any]]:
+    """Catalog entries of the base environment."""
+    return dict(loader("base")["catalog"])
+
+
+def stage(name: str) -> Stage:
+    """What a pipeline reads and writes on disk, and its parameter groups."""
+    pipeline, found = pipelines()[name], Stage()
+    for dataset in pipeline.datasets() - STATE:
+        entry = catalog().get(dataset)
+        if entry is not None:
+            found.dataset_types.add(entry["type"])
+    for dataset in pipeline.inputs():
+        if dataset.startswith("params:"):
+            found.parameters.add(dataset.removeprefix("params:"))
+        elif dataset not in STATE:
+            found.reads.add(catalog()[dataset]["filepath"])
+    for dataset in pipeline.all_outputs():
+        if dataset in catalog():
+            found.writes.add(catalog()[dataset]["filepath"])
+    found.reads |= {path for group in found.parameters for path in paths_in(parameters()[group])}
+    return found
+
+
+@cache
+def parameters() -> dict[str, Any]:
+    """Parameters of the base environment."""
+    return dict(loader("base")["parameters"])
+
+
+def paths_in(value: Any) -> set[str]:
+    """Files and folders of ``data/`` that parameters name."""
+    if isinstance(value, dict):
+        return {path for item in value.values() for path in paths_in(item)}
+    return {value} if isinstance(value, str) and value.startswith("data/") else set()
+
+
+@cache
+def parameter_files() -> dict[str, str]:
+    """The file of the base environment that holds each parameter group."""
+    found = {}
+    for path in sorted((CONF / "base" / "parameters").glob("*.yml")):
+        for group in yaml.safe_load(path.read_text()):
+            found[group] = str(path.relative_to(REPOSITORY))
+    return found
+
+
+def globals_used(groups: set[str]) -> set[str]:
+    """Keys of ``globals.yml`` that the given parameter groups take their values from."""
+    texts = (Path(REPOSITORY, parameter_files()[group]).read_text() for group in groups)
+    return {key for text in texts for key in re.findall(r"\$\{globals:(\w+)", text)}

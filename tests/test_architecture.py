@@ -1,0 +1,74 @@
+"""Rules that keep the house easy to see: sizes, names, who may import what, and nothing heavy at import."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import project_graph
+import pytest
+
+MODULE_LINES, NODES_LINES = 350, 120
+# A name that says nothing about its content attracts everything.
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+HEAVY = ("mlflow", "diffusers", "transformers", "gsplat", "av", "matplotlib", "peft", "numba")
+# Concrete networks are named by configuration. Code outside of these places sees the contracts in ``models/*/base.py`` only.
+NETWORK = re.compile(r"vist3a\.models\.(generators|reconstruction|scorers)\.(?!base\b)\w+")
+KNOWS_NETWORKS = ("vist3a.models.", "vist3a.training.pretrain.", "vist3a.pipelines.pretrain.")
+
+SOURCES = sorted(project_graph.PACKAGE.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(project_graph.REPOSITORY))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_are_short(path: Path) -> None:
+    limit = NODES_LINES if path.name == "nodes.py" else MODULE_LINES
+    lines = len(path.read_text().splitlines())
+    assert lines <= limit, f"{relative(path)} has {lines} lines; at most {limit}: what else is in it?"
+
+
+def test_names_say_something() -> None:
+    assert [relative(p) for p in SOURCES if {p.stem, p.parent.name} & EMPTY_NAMES] == []
+
+
+def test_concrete_networks_are_known_in_one_place() -> None:
+    offences = [
+        f"{module} imports {name}"
+        for module, path in project_graph.modules().items()
+        if not f"{module}.".startswith(KNOWS_NETWORKS)
+        for name in project_graph.imported_names(path)
+        # Third-party files of the pretrained world's scorers are reached through the factory as well.
+        if NETWORK.match(name) and name in project_graph.modules()
+    ]
+    assert offences == []
+
+
+def test_nothing_heavy_is_imported_before_a_node_runs() -> None:
+    program = f"""
+import json, sys
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+bootstrap_project({str(project_graph.REPOSITORY)!r})
+with KedroSession.create({str(project_graph.REPOSITORY)!r}) as session:
+    context = session.load_context()
+    names = list(context.catalog.keys())
+    list(pipelines)
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_the_command_line_loads_no_tensor_library() -> None:
+    program = "import sys, vist3a.settings; print([n for n in ('torch', 'mlflow', 'pandas') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

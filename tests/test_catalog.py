@@ -1,0 +1,54 @@
+"""The catalog names every file once, and every file that is opened by people is recorded."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import project_config
+import pytest
+
+ENTRIES = project_config.catalog()
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_entry(name: str) -> None:
+    entry = ENTRIES[name]
+    assert not entry.get("versioned"), "DVC owns versions"
+    place = entry.get("filepath")
+    if place is not None:
+        assert place.startswith(("data/", "reports/")), f"{name}: {place} is outside of data/ and reports/"
+    tracking = (entry.get("metadata") or {}).get("tracking")
+    assert tracking in {None, "metrics", "artifact"}
+    if place is not None and place.startswith("reports/"):
+        assert tracking, f"{name}: what is in reports/ belongs into the record of the run"
+
+
+@pytest.mark.parametrize("type_name", sorted({entry["type"] for entry in ENTRIES.values()}))
+def test_dataset_types_exist(type_name: str) -> None:
+    if type_name.startswith("vist3a."):
+        module, _, name = type_name.rpartition(".")
+        assert hasattr(import_module(module), name)
+
+
+def test_no_two_entries_share_a_file() -> None:
+    places = [entry["filepath"] for entry in ENTRIES.values() if "filepath" in entry]
+    assert sorted(places) == sorted(set(places))
+
+
+def test_every_entry_is_used() -> None:
+    used = set().union(*(pipeline.datasets() for pipeline in project_config.pipelines().values()))
+    assert set(ENTRIES) - used == set()
+
+
+def test_inputs_of_the_chain_come_from_the_catalog_or_parameters() -> None:
+    for name, pipeline in project_config.pipelines().items():
+        free = {d for d in pipeline.inputs() if not d.startswith("params:")}
+        assert free <= set(ENTRIES), f"{name}: {free - set(ENTRIES)}"
+
+
+@pytest.mark.parametrize("stage", project_config.STAGES[1:])
+def test_every_stage_of_the_chain_reports(stage: str) -> None:
+    report: dict[str, Any] = ENTRIES[f"{stage}_report"]
+    assert report["filepath"] == f"reports/{stage}.json"
+    assert report["metadata"]["tracking"] == "metrics"

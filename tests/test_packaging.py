@@ -1,0 +1,59 @@
+"""The package installs from what the repository says, anywhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+LOCK = [line for line in (REPOSITORY / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+
+
+def test_the_lock_has_exact_versions_and_no_addresses() -> None:
+    for line in LOCK:
+        assert re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.!]+", line), line
+    names = [line.partition("==")[0] for line in LOCK]
+    assert sorted(names) == names
+
+
+def test_the_lock_satisfies_the_declared_dependencies() -> None:
+    locked = dict(line.split("==") for line in LOCK)
+    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        assert name in locked, f"{name} is not locked: run `make lock`"
+        assert requirement.specifier.contains(locked[name]), f"{text} is locked at {locked[name]}: run `make lock`"
+    assert locked["torch"] == "2.13.0"
+
+
+def test_licence() -> None:
+    assert PROJECT["license"] == "Apache-2.0"
+    text = (REPOSITORY / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_version_is_said_once() -> None:
+    assert f'__version__ = "{PROJECT["version"]}"' in (REPOSITORY / "src" / "vist3a" / "__init__.py").read_text()
+
+
+def test_no_telemetry() -> None:
+    assert (REPOSITORY / ".telemetry").read_text().split() == ["consent:", "false"]
+
+
+def test_tracked_files_are_small() -> None:
+    """Weights and data belong to DVC; only its remote inside the repository may be large."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a repository")
+    for name in filter(None, listed.stdout.split("\0")):
+        path = REPOSITORY / name
+        if path.is_file() and not name.startswith("dvc_remote/"):
+            assert path.stat().st_size < 2_000_000, name

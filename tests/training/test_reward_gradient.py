@@ -1,0 +1,89 @@
+"""The cheap reward gradient is the naive one: against one graph over the whole rollout with detached inputs (DRTune)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_networks import tiny_generator
+
+from vist3a.models.lora import add_lora
+from vist3a.training.reward_gradient import backpropagate
+from vist3a.training.rollout import guided_velocity, prompt_noise, rollout, velocity_coefficients
+
+STEPS = 5
+PROMPTS = ["a red ball", "the green cube on the floor"]
+
+
+def reward(latents: torch.Tensor) -> torch.Tensor:
+    """Any smooth function of the final latents."""
+    weight = torch.linspace(-1, 1, latents[0].numel(), dtype=latents.dtype).view(latents.shape[1:])
+    return (torch.sin(latents * 1.3) * weight).sum() + 0.1 * latents.square().sum()
+
+
+def naive_gradients(generator, noise, text, empty, guidance, keep):
+    """Backpropagate through the sampler itself; inputs of the denoiser detached, only kept steps carry a graph."""
+    scheduler = generator.new_scheduler()
+    scheduler.set_timesteps(STEPS)
+    z = noise
+    for k, timestep in enumerate(scheduler.timesteps):
+        with torch.set_grad_enabled(k in keep):
+            v = guided_velocity(generator, z.detach(), timestep.float(), text, empty, guidance)
+        z = scheduler.step(v, timestep, z, return_dict=False)[0]
+    (-reward(z.to(noise.dtype))).backward()
+    return z.detach(), {n: p.grad.clone() for n, p in generator.transformer.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("scheduler", ["euler", "unipc"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("keep", [(4,), (0,), (1, 3), (0, 2, 4), (0, 1, 2, 3)])
+def test_equals_the_naive_graph(scheduler: str, guidance: float, keep: tuple[int, ...]) -> None:
+    generator = tiny_generator(1, scheduler)
+    add_lora(generator.transformer, 2, 4.0, ["to_q", "to_k", "to_v", "to_out.0"])
+    generator.transformer.double()
+    for name, parameter in generator.transformer.named_parameters():
+        if "lora_B" in name:  # zero at the start: the gradient of A would vanish
+            torch.nn.init.normal_(parameter, std=0.2)
+    shape = generator.latent_grid(5, 16, 16)
+    noise = torch.cat([prompt_noise(p, 0, shape) for p in PROMPTS]).double()
+    with torch.no_grad():
+        text, empty = generator.embed(PROMPTS), generator.embed([""])
+    z_naive, expected = naive_gradients(generator, noise, text, empty, guidance, keep)
+    generator.zero_grad()
+    path = rollout(generator, noise, text, empty, steps=STEPS, guidance=guidance, keep=keep)
+    torch.testing.assert_close(path.latents, z_naive, rtol=1e-12, atol=1e-12)
+    latents = path.latents.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(-reward(latents), latents)
+    backpropagate(generator, path, gradient, text, empty, guidance)
+    got = {n: p.grad for n, p in generator.transformer.named_parameters() if p.grad is not None}
+    assert got.keys() == expected.keys()
+    assert got
+    scale = max(float(g.abs().max()) for g in expected.values())
+    for name, value in expected.items():
+        # Schedulers keep their coefficients in float32; both paths use the same ones.
+        assert float((got[name] - value).abs().max()) <= 1e-6 * scale, name
+
+
+def test_euler_coefficients_are_the_steps_in_sigma() -> None:
+    generator = tiny_generator(0)
+    scheduler = generator.new_scheduler()
+    scheduler.set_timesteps(7)
+    torch.testing.assert_close(velocity_coefficients(generator, 7), scheduler.sigmas.diff().double())
+
+
+def test_noise_depends_on_prompt_and_seed_only() -> None:
+    assert torch.equal(prompt_noise("a", 1, (2, 3)), prompt_noise("a", 1, (2, 3)))
+    assert not torch.equal(prompt_noise("a", 1, (2, 3)), prompt_noise("b", 1, (2, 3)))
+    assert not torch.equal(prompt_noise("a", 1, (2, 3)), prompt_noise("a", 2, (2, 3)))
+
+
+def test_a_prompt_does_not_depend_on_its_batch() -> None:
+    generator = tiny_generator(2)
+    shape = generator.latent_grid(5, 16, 16)
+    with torch.no_grad():
+        empty = generator.embed([""])
+
+        def sample(prompts: list[str]) -> torch.Tensor:
+            noise = torch.cat([prompt_noise(p, 0, shape) for p in prompts]).double()
+            return rollout(generator, noise, generator.embed(prompts), empty, steps=4, guidance=2.0).latents
+
+        torch.testing.assert_close(sample(PROMPTS)[1:], sample(PROMPTS[1:]), rtol=1e-10, atol=1e-10)
