@@ -1,6 +1,12 @@
 """Options shared by all tests."""
 
+import os
 from pathlib import Path
+
+# Before any test imports torch: see ``vist3a/__init__.py``.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Runs started by tests are not worth a record; the tests of the record switch it on for theirs.
+os.environ.setdefault("VIST3A_TRACKING", "off")
 
 import pytest
 

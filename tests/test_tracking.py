@@ -194,6 +194,7 @@ def test_flattening() -> None:
 
 def test_layers_keep_the_order_of_the_network() -> None:
     report = {
+        "functional_error": {"a.10": {"points": 0.2}},
         "points": {"a.10": {"index": 1, "r2": 0.5}, "a.9": {"index": 0, "r2": 0.1, "why": "text"}},
         "chosen": "a.10",
     }
@@ -201,6 +202,7 @@ def test_layers_keep_the_order_of_the_network() -> None:
         "layer": [0, 1],
         "point": ["a.9", "a.10"],
         "chosen": ["", "yes"],
+        "functional_points": [None, 0.2],
         "r2": [0.1, 0.5],
     }
 

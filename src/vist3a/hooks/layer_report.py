@@ -24,13 +24,18 @@ def layer_rows(report: Mapping[str, Any]) -> list[Row]:
     for layer, name in enumerate(names):
         row: Row = {"layer": layer, "point": name, "chosen": "yes" if name == report["chosen"] else ""}
         row |= {k: v for k, v in points[name].items() if k != "index" and _is_number(v)}
+        # How far the whole network's outputs are off when it is entered at this point; measured for the best few.
+        functional = report.get("functional_error", {}).get(name, {})
+        row |= {f"functional_{k}": v for k, v in functional.items() if _is_number(v)}
         rows.append(row)
     return rows
 
 
 def layer_columns(rows: list[Row]) -> list[str]:
-    """Names of the numbers that appear in any row, in order of appearance."""
-    return list(dict.fromkeys(key for row in rows for key in row if key not in {"layer", "point", "chosen"}))
+    """Names of the numbers that appear in any row: what the ranking uses, then the functional errors, then the rest."""
+    names = dict.fromkeys(key for row in rows for key in row if key not in {"layer", "point", "chosen"})
+    rank = {"r2_heldout": 0, "mse_heldout": 1}
+    return sorted(names, key=lambda name: rank.get(name, 2 if name.startswith("functional_") else 3))
 
 
 def layer_table(rows: list[Row]) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from vist3a.hooks.layer_report import is_layer_report, layer_columns, layer_rows
 
 LIMIT = 8000
 PAIRS = (("before", "after"), ("first", "last"))
-SHOWN_COLUMNS = 5
+SHOWN_COLUMNS = 6
 
 
 def run_note(reports: Mapping[str, Mapping[str, Any]]) -> str:

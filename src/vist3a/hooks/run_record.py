@@ -288,7 +288,7 @@ class RunRecord:
                     if column in row:
                         run.metrics({f"{name}/{column}_by_layer": float(row[column])}, step=int(row["layer"]))
             # As one metric per point and number the table would drown the charts page.
-            report = {key: value for key, value in report.items() if key != "points"}
+            report = {key: value for key, value in report.items() if key not in {"points", "functional_error"}}
         run.metrics(flatten_metrics(report, name))
         run.flush()
         note = run_note(self._reports)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import runtime_checkable
-
 import torch
 
 from vist3a.rendering.base import Renderer
-
-# Tests check annotations at run time, for which a protocol must allow isinstance.
-runtime_checkable(Renderer)
 
 __all__ = ["Renderer", "renderer_for"]
 

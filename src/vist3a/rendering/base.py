@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +21,7 @@ TRANSMITTANCE_MIN = 1e-4
 """A pixel is finished when its transmittance would fall to or below this."""
 
 
+@runtime_checkable
 class Renderer(Protocol):
     """Renders a batch of Gaussian sets into a batch of cameras; differentiable in Gaussians and camera poses."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +21,7 @@ class Views:
     prompts: tuple[str, ...]
 
 
+@runtime_checkable
 class Reward(Protocol):
     """One term of the reward."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from vist3a.rewards.base import Views
 
 
+@runtime_checkable
 class TextImageScorer(Protocol):
     """Anything that embeds texts and scores images in [0, 1] against them."""
 

@@ -1,0 +1,125 @@
+"""The training loop: resuming equals not stopping, averages, schedules, broken steps, fingerprints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vist3a.training.history import History
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.run_folder import run_folder
+from vist3a.training.schedule import warmup_cosine
+
+
+def problem(seed: int = 0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+
+    def step_loss(step: int):
+        x = torch.randn(16, 4, generator=step_generator(5, step), dtype=torch.float64)
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        return loss, {"mse": loss.detach()}
+
+    return model, step_loss
+
+
+CONFIG = LoopConfig(steps=20, learning_rate=1e-2, warmup=3, ema=0.9, log_every=5, checkpoint_every=4)
+
+
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
+    whole, loss = problem()
+    assert TrainingLoop({"m": whole}, CONFIG, tmp_path / "a.pt").run(loss)
+    stopped, loss = problem()
+    loop = TrainingLoop({"m": stopped}, CONFIG, tmp_path / "b.pt")
+    assert not loop.run(loss, max_seconds=0.0)
+    assert loop.step < CONFIG.steps
+    resumed, loss = problem(seed=1)
+    again = TrainingLoop({"m": resumed}, CONFIG, tmp_path / "b.pt")
+    assert again.step == loop.step
+    assert again.run(loss)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_average_is_the_exponential_one() -> None:
+    model, loss = problem()
+    config = LoopConfig(steps=6, learning_rate=1e-2, warmup=0, ema=0.5, weight_decay=0.0)
+    twin, twin_loss = problem()
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0.0)
+    average = [p.detach().clone() for p in twin.parameters()]
+    for step in range(6):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * warmup_cosine(step, 6, 0)
+        value, _ = twin_loss(step)
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+        optimizer.step()
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = [decay * a + (1 - decay) * p.detach() for a, p in zip(average, twin.parameters(), strict=True)]
+    TrainingLoop({"m": model}, config).run(loss)
+    for a, p in zip(average, model.parameters(), strict=True):
+        torch.testing.assert_close(p.detach(), a, rtol=1e-12, atol=1e-12)
+
+
+def test_steps_with_broken_gradients_are_skipped_and_counted() -> None:
+    model, loss = problem()
+    logged: dict[int, dict[str, float]] = {}
+
+    def sometimes_broken(step: int):
+        value, parts = loss(step)
+        return (value * float("nan") if step == 2 else value), parts
+
+    loop = TrainingLoop({"m": model}, LoopConfig(steps=5, learning_rate=1e-2, log_every=5))
+    loop.run(sometimes_broken, lambda step, scalars: logged.update({step: dict(scalars)}))
+    assert loop.skipped == 1
+    assert logged[5]["skipped_steps"] == 1
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def test_nothing_to_train_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        TrainingLoop({"m": nn.Linear(2, 2).requires_grad_(False)}, CONFIG)
+
+
+def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
+    model, loss = problem()
+    TrainingLoop({"m": model}, CONFIG, tmp_path / "a.pt").run(loss)
+    with pytest.raises(ValueError, match="checkpoint of other parameters"):
+        TrainingLoop({"other": model}, CONFIG, tmp_path / "a.pt")
+
+
+def test_schedule_ends() -> None:
+    values = [warmup_cosine(step, 100, 10) for step in range(100)]
+    assert values[0] == pytest.approx(0.1)
+    assert values[9] == pytest.approx(1.0)
+    assert values[10:] == sorted(values[10:], reverse=True)
+    assert values[-1] < 0.03
+
+
+def test_run_folder_follows_content(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a").write_text("1")
+    first = run_folder(tmp_path, "align", "params", data)
+    assert first == run_folder(tmp_path, "align", "params", data)
+    assert first != run_folder(tmp_path, "align", "other", data)
+    (data / "a").write_text("2")
+    assert first != run_folder(tmp_path, "align", "params", data)
+
+
+def test_history_survives_a_restart(tmp_path: Path) -> None:
+    seen: list[int] = []
+    path = tmp_path / "history.json"
+    history = History(lambda step, _: seen.append(step), path)
+    for step in (1, 2, 3):
+        history(step, {"reward": float(step)})
+    again = History(lambda step, _: seen.append(step), path)
+    again(3, {"reward": 30.0})
+    again(4, {"reward": 4.0})
+    assert again.table()["step"].tolist() == [1, 2, 3, 4]
+    assert again.ends(2) == ({"reward": 1.5}, {"reward": 17.0})
+    assert seen == [1, 2, 3, 3, 4]
