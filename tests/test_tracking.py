@@ -70,7 +70,7 @@ def test_a_finished_run_is_described(project: Path) -> None:
     assert run.tags["seed"] == "7"
     assert "tiny.text" in run.tags["kedro.command"]
     assert {"hardware.cpu", "hardware.cores", "hardware.memory_gib", "hardware.gpu"} <= run.tags.keys()
-    assert {"version.python", "version.torch", "kedro.run_id", "kedro.env"} <= run.tags.keys()
+    assert {"torch.threads", "version.python", "version.torch", "kedro.run_id", "kedro.env"} <= run.tags.keys()
 
 
 def test_typed_parameters_are_flat(project: Path) -> None:

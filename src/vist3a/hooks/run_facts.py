@@ -41,7 +41,6 @@ def machine_facts() -> dict[str, str]:
         "hardware.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "version.python": platform.python_version(),
-        "torch.threads": str(torch.get_num_threads()),
     }
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
@@ -56,6 +55,13 @@ def machine_facts() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return facts
+
+
+def thread_count() -> str:
+    """CPU threads that torch uses."""
+    import torch
+
+    return str(torch.get_num_threads())
 
 
 def call_facts(run_params: Mapping[str, Any]) -> dict[str, str]:

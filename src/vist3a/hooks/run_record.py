@@ -17,7 +17,7 @@ from kedro.framework.hooks import hook_impl
 from vist3a.hooks.flatten import cut, flatten_metrics, flatten_parameters, safe_name
 from vist3a.hooks.interrupts import Interrupts
 from vist3a.hooks.layer_report import is_layer_report, layer_columns, layer_rows, layer_table
-from vist3a.hooks.run_facts import call_facts, code_facts, machine_facts
+from vist3a.hooks.run_facts import call_facts, code_facts, machine_facts, thread_count
 from vist3a.hooks.run_note import run_note
 from vist3a.hooks.tracking_settings import SWITCH, TrackingSettings, configured, switched_on
 from vist3a.hooks.usage import Usage
@@ -170,6 +170,9 @@ class RunRecord:
         except BaseException as error:
             self._end("FAILED", error)
             raise
+        if self._run is not None:
+            # Only now is the number settled: another hook sets it.
+            self._run.tags({"torch.threads": thread_count()})
         return result
 
     @hook_impl
