@@ -48,9 +48,7 @@ def tiny_generator(seed: int = 0, scheduler: str = "euler", dtype: torch.dtype =
         num_layers=2,
     )
     text = UMT5EncoderModel(
-        UMT5Config(
-            vocab_size=len(WORDS) + 3, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0
-        )
+        UMT5Config(vocab_size=len(WORDS) + 3, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0)
     )
     schedulers = {
         "euler": FlowMatchEulerDiscreteScheduler(shift=2.0),

@@ -76,9 +76,7 @@ def test_equals_least_squares(kernel, mode, tokens, shards, bias, seed) -> None:
     features = solution.weight.shape[0]
     if torch.linalg.matrix_rank(matrix) == matrix.shape[1]:
         torch.testing.assert_close(solution.weight, expected[:features], rtol=1e-8, atol=1e-9)
-        torch.testing.assert_close(
-            solution.bias, expected[features:].expand_as(solution.bias), rtol=1e-8, atol=1e-9
-        )
+        torch.testing.assert_close(solution.bias, expected[features:].expand_as(solution.bias), rtol=1e-8, atol=1e-9)
     mse = float(residual.square().mean())
     assert mean_squared_error(moments, POINT, solution) == pytest.approx(mse, rel=1e-8)
     total = float((target - target.mean(0)).square().sum())
@@ -98,7 +96,9 @@ def test_ridge_is_relative_and_leaves_the_intercept_free(bias: str) -> None:
     dx, dy = x - x.mean(axes, keepdim=True), target - target.mean(axes, keepdim=True)
     dx, dy = dx.flatten(0, 1), dy.flatten(0, 1)
     gram = dx.T @ dx
-    expected = torch.linalg.solve(gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64), dx.T @ dy)
+    expected = torch.linalg.solve(
+        gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64), dx.T @ dy
+    )
     torch.testing.assert_close(solution.weight, expected, rtol=1e-8, atol=1e-10)
     doubled = moments + moments
     torch.testing.assert_close(RidgePath(doubled, bias).solve(POINT, ridge).weight, expected, rtol=1e-8, atol=1e-10)

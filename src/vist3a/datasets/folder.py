@@ -13,7 +13,8 @@ from kedro.io import AbstractDataset
 
 class FolderDataset(AbstractDataset[Callable[[Path], None], Path]):
     """Saving calls the given function on a temporary folder beside the target, then swaps it in: the old folder stays until the
-    new one is whole. Loading returns the path (which need not exist: a training run may start without checkpoints)."""
+    new one is whole. Loading returns the path (which need not exist: a training run may start without checkpoints).
+    """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._path = Path(filepath)

@@ -6,10 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-import av
 import numpy as np
 import torch
-from av.video.stream import VideoStream
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -26,6 +24,9 @@ def save_video(path: Path, frames: Float[Tensor, "frames 3 height width"], fps: 
     ``crf`` is the constant quality of x264, lower is better and 14 visually lossless. Odd sizes are made even by
     repeating the last row or column, as chroma is stored at half the resolution.
     """
+    import av
+    from av.video.stream import VideoStream
+
     if len(frames) == 0:
         raise ValueError(f"{path} was not written: a video needs at least one frame")
     pixels = to_bytes(frames)

@@ -10,7 +10,12 @@ from vist3a.records.cameras import Cameras
 
 
 def pixel_grid(
-    height: int, width: int, offset: float = 0.5, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    height: int,
+    width: int,
+    offset: float = 0.5,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "height width 2"]:
     """Pixel coordinates (x, y); ``offset`` 0.5 gives centres, 0 the integer coordinates some public networks use."""
     y, x = torch.meshgrid(

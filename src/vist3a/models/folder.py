@@ -21,7 +21,9 @@ def save_folder(
     """Write config and weights; floating-point tensors are stored as ``dtype`` when given."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        key: value.detach().to("cpu", dtype if dtype is not None and value.is_floating_point() else value.dtype).contiguous()
+        key: value.detach()
+        .to("cpu", dtype if dtype is not None and value.is_floating_point() else value.dtype)
+        .contiguous()
         for key, value in state.items()
     }
     partial = folder / f"{WEIGHTS}.partial"
@@ -36,7 +38,9 @@ def load_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json; FileNotFoundError naming the folder and what to do."""
     path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no {CONFIG}: fetch the weights (dvc pull) or train them (pretrain pipeline)")
+        raise FileNotFoundError(
+            f"{folder} holds no {CONFIG}: fetch the weights (dvc pull) or train them (pretrain pipeline)"
+        )
     config: dict[str, Any] = json.loads(path.read_text())
     return config
 

@@ -52,5 +52,5 @@ def load_reconstruction(family: str, source: str, *, dtype: str, device: torch.d
         )
     from vist3a.models.reconstruction import VGGT, AnySplat
 
-    network = {"vggt": VGGT, "anysplat": AnySplat}[family].from_pretrained(Path(source), DTYPES[dtype])
+    network = (AnySplat if family == "anysplat" else VGGT).from_pretrained(Path(source), DTYPES[dtype])
     return network.requires_grad_(False).eval().to(device)

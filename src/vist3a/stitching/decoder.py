@@ -13,8 +13,11 @@ from vist3a.stitching.layer import StitchLayer
 
 
 class StitchedDecoder(nn.Module):
-    """Reads raw video latents as 3D. Entry is ``stitched``: special tokens are learned, one set for the first view and one for the
-    others, initialised to their means at the stitch point."""
+    """Reads raw video latents as 3D.
+
+    Entry is ``stitched``: special tokens are learned, one set for the first view and one for the others, initialised to
+    their means at the stitch point.
+    """
 
     def __init__(self, network: ReconstructionModel, spec: StitchSpec, fit: StitchFit) -> None:
         super().__init__()

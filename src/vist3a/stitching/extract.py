@@ -1,4 +1,4 @@
-"""One pass over the clips: encode, tap all candidate points, accumulate moments. Memory does not grow with the number of clips."""
+"""One pass over the clips: encode, tap all candidate points, accumulate moments; memory does not grow with the clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ def spec_for(
         raise ValueError(f"extract.padding_mode: {padding_mode!r}; allowed: zeros, replicate")
     _, _, rows, columns = generator.latent_grid(1, *size)
     return derive_spec(
-        (rows, columns), network.token_grid(*size), generator.temporal_stride, kernel, padding_mode  # type: ignore[arg-type]
+        (rows, columns),
+        network.token_grid(*size),
+        generator.temporal_stride,
+        kernel,
+        padding_mode,  # type: ignore[arg-type]
     )
 
 

@@ -1,8 +1,8 @@
 """Closed-form stitch layer from moments: ridge regression with an exact joint intercept.
 
-VIST3A eq. 2 with two corrections: the intercept is fitted jointly (centred moments), per channel or per position, and the ridge is
-relative to the mean diagonal of the centred gram matrix, so that it means the same for any amount of data. One eigendecomposition
-serves all ridges and all stitch points.
+VIST3A eq. 2 with two corrections: the intercept is fitted jointly (centred moments), per channel or per position, and
+the ridge is relative to the mean diagonal of the centred gram matrix, so that it means the same for any amount of data.
+One eigendecomposition serves all ridges and all stitch points.
 """
 
 from __future__ import annotations

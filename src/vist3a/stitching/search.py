@@ -48,7 +48,9 @@ def choose(scores: Sequence[LayerScore], override: str | None = None) -> tuple[L
     if override is not None:
         named = [score for score in scores if score.point == override]
         if not named:
-            raise ValueError(f"score.point={override!r}: no such candidate; allowed: {', '.join(s.point for s in scores)}")
+            raise ValueError(
+                f"score.point={override!r}: no such candidate; allowed: {', '.join(s.point for s in scores)}"
+            )
         if not named[0].complete:
             complete = ", ".join(s.point for s in scores if s.complete)
             raise ValueError(

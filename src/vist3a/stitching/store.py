@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -23,8 +24,12 @@ def save_spec(folder: Path, spec: StitchSpec) -> None:
 
 def load_spec(folder: Path) -> StitchSpec:
     """Inverse of :func:`save_spec`."""
-    values = json.loads((folder / SPEC).read_text())
-    return StitchSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    values: dict[str, Any] = json.loads((folder / SPEC).read_text())
+    return StitchSpec(**{k: _tupled(v) for k, v in values.items()})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def save_moments(

@@ -17,8 +17,11 @@ TRAINED = "trained.safetensors"
 
 
 def prepare(decoder: StitchedDecoder, tuning: Tuning, rank: int, alpha: float) -> None:
-    """Set what requires gradients: the stitch layer and special tokens always; the network's tail wholly (``full``) or through low-
-    rank adapters on every linear layer and square-kernel 2D convolution (``lora``, VIST3A B.1)."""
+    """Set what requires gradients: the stitch layer and special tokens always, and the tail of the network.
+
+    ``full`` trains the tail wholly, ``lora`` through low-rank adapters on every linear layer and square-kernel 2D
+    convolution (VIST3A B.1).
+    """
     decoder.requires_grad_(False)
     decoder.network.drop_before(decoder.point)
     if tuning == "full":
@@ -47,7 +50,9 @@ def save_trained(folder: Path, decoder: StitchedDecoder, stitch_layer: Path, dty
     fit, spec = load_fit(stitch_layer)
     save_fit(folder, fit, spec)
     tensors = {
-        name: p.detach().to("cpu", dtype or p.dtype).contiguous() for name, p in decoder.named_parameters() if p.requires_grad
+        name: p.detach().to("cpu", dtype or p.dtype).contiguous()
+        for name, p in decoder.named_parameters()
+        if p.requires_grad
     }
     save_file(tensors, folder / TRAINED)
 

@@ -1,7 +1,8 @@
 """Direct reward finetuning of the generator through the stitched decoder (VIST3A eq. 3, algorithm 1).
 
-One step: roll out a batch of prompts without a graph, decode to frames and 3D, render, score, take the reward gradient at the final
-latents, push it through K re-run denoising steps, add the generative loss on real clips, update the generator's LoRA.
+One step: roll out a batch of prompts without a graph, decode to frames and 3D, render, score, take the reward gradient at
+the final latents, push it through K re-run denoising steps, add the generative loss on real clips, update the
+generator's LoRA.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from vist3a.rewards.base import Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a.training.step_log import Log
 from vist3a.training.reward_gradient import backpropagate
 from vist3a.training.rollout import prompt_noise, rollout
+from vist3a.training.step_log import Log
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ GRADIENT_LIMIT = 100.0
 
 @dataclass(frozen=True)
 class DistillWeights:
-    """Weights of the terms; the defaults are the paper's for AnySplat (harmonics, rotations, opacities, means, covariances: 1)."""
+    """Weights of the terms; the defaults are the paper's for AnySplat (``gaussians``: all parameters but scales)."""
 
     pose: float = 1.0
     depth: float = 1.0
@@ -31,9 +31,7 @@ class DistillWeights:
     features: float = 0.0
 
 
-def feature_distance(
-    student: Mapping[str, TokenState], teacher: Mapping[str, TokenState]
-) -> Float[Tensor, ""]:
+def feature_distance(student: Mapping[str, TokenState], teacher: Mapping[str, TokenState]) -> Float[Tensor, ""]:
     """Smooth l1 between token states, patch and special tokens alike, in units of the teacher's standard deviation.
 
     Not in the paper: matching inner states costs a fraction of what the heads cost and carries most of the signal.

@@ -24,7 +24,8 @@ def score_scenes(
     latents: Sequence[Tensor],
 ) -> tuple[dict[str, list[float]], list[Tensor]]:
     """Per scorer: the total and every term, one value per prompt, on all views; and the views of each scene, decoded over
-    rendered [2, views, 3, height, width]. ``latents`` are raw."""
+    rendered [2, views, 3, height, width]. ``latents`` are raw.
+    """
     scores: dict[str, list[float]] = {}
     pictures = []
     for prompt, raw in zip(prompts, latents, strict=True):

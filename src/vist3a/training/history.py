@@ -36,4 +36,5 @@ class History:
     def ends(self, window: int) -> tuple[dict[str, float], dict[str, float]]:
         """Means over the first and the last ``window`` logged steps."""
         table = self.table().drop(columns="step")
-        return table.head(window).mean().to_dict(), table.tail(window).mean().to_dict()
+        first, last = table.head(window).mean(), table.tail(window).mean()
+        return {str(k): float(v) for k, v in first.items()}, {str(k): float(v) for k, v in last.items()}

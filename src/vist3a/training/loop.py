@@ -133,7 +133,7 @@ class TrainingLoop:
                 },
             )
 
-    def _update_average(self, values: list[Tensor]) -> None:
+    def _update_average(self, values: list[nn.Parameter]) -> None:
         if self.config.ema is not None:
             # Early on a long average would remember the initialisation: ramp the decay up.
             decay = min(self.config.ema, (1 + self.step) / (10 + self.step))

@@ -1,7 +1,7 @@
 """The exact DRTune gradient with the memory of one denoising step.
 
-The reward gradient g = dr/dz0 is computed once; each kept step is run again with a graph, and c_k * g is backpropagated through it.
-Identical to the naive graph over all kept steps with detached inputs.
+The reward gradient g = dr/dz0 is computed once; each kept step is run again with a graph, and c_k * g is backpropagated
+through it. Identical to the naive graph over all kept steps with detached inputs.
 """
 
 from __future__ import annotations

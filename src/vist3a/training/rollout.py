@@ -1,8 +1,9 @@
 """Sampling from the generator, without a graph, keeping what the reward gradient needs.
 
 Inputs of the denoiser are treated as constants (DRTune), so the final latents are linear in the velocities of the steps:
-z0 = sum_k c_k v_k + const, with scalars c_k given by the scheduler. :func:`velocity_coefficients` obtains them exactly by running the
-scheduler itself on a basis, which works for every scheduler that is linear in the model output (Euler, UniPC, ...).
+z0 = sum_k c_k v_k + const, with scalars c_k given by the scheduler. :func:`velocity_coefficients` obtains them exactly by
+running the scheduler itself on a basis, which works for every scheduler that is linear in the model output (Euler,
+UniPC, ...).
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def guided_velocity(
     if guidance == 1.0:
         return generator.velocity(noisy, timestep.expand(batch), text)
     both = torch.cat([text, empty.expand(batch, -1, -1)])
-    conditional, unconditional = generator.velocity(noisy.repeat(2, 1, 1, 1, 1), timestep.expand(2 * batch), both).chunk(2)
+    conditional, unconditional = generator.velocity(
+        noisy.repeat(2, 1, 1, 1, 1), timestep.expand(2 * batch), both
+    ).chunk(2)
     return unconditional + guidance * (conditional - unconditional)
 
 

@@ -1,6 +1,7 @@
 """Where an unfinished training keeps its state: a folder named by everything that determines the result.
 
-A killed run that is started again with the same inputs finds its checkpoint; one with other parameters, clips or weights does not.
+A killed run that is started again with the same inputs finds its checkpoint; one with other parameters, clips or
+weights does not.
 """
 
 from __future__ import annotations

@@ -46,17 +46,13 @@ def sample_latents(
     latents = []
     for prompt in prompts:
         noise = prompt_noise(prompt, seed, shape, device)
-        path = rollout(
-            generator, noise, generator.embed([prompt]), empty, steps=config.steps, guidance=config.guidance
-        )
+        path = rollout(generator, noise, generator.embed([prompt]), empty, steps=config.steps, guidance=config.guidance)
         latents.append(generator.denormalise(path.latents))
     return latents
 
 
 @torch.no_grad()
-def decode_scene(
-    generator: VideoGenerator, decoder: StitchedDecoder, prompt: str, latents: Tensor
-) -> GeneratedScene:
+def decode_scene(generator: VideoGenerator, decoder: StitchedDecoder, prompt: str, latents: Tensor) -> GeneratedScene:
     """Frames and 3D of raw latents of one prompt."""
     frames = generator.decode(latents)
     scene = decoder(latents, (frames.shape[-2], frames.shape[-1]), rgb=frames)

@@ -21,6 +21,9 @@ class WanGenerator(VideoGenerator):
     ``RuntimeError`` that names it.
     """
 
+    latents_mean: Tensor
+    latents_std: Tensor
+
     def __init__(
         self,
         vae: Any | None,
@@ -84,12 +87,14 @@ class WanGenerator(VideoGenerator):
 
     @property
     def spatial_multiple(self) -> int:
+        """Autoencoder stride times the denoiser's spatial patch (1 without a denoiser)."""
         patch = self.transformer.config.patch_size[-1] if self.transformer is not None else 1
         return self.spatial_stride * patch
 
     def encode(
         self, frames: Float[Tensor, "batch views 3 height width"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch channels times rows columns"]:
+        """See :meth:`VideoGenerator.encode`."""
         vae = self._part("vae")
         self.latent_grid(frames.shape[1], frames.shape[3], frames.shape[4])
         video = (frames.transpose(1, 2) * 2 - 1).to(vae.dtype)
@@ -99,6 +104,7 @@ class WanGenerator(VideoGenerator):
     def decode(
         self, latents: Float[Tensor, "batch channels times rows columns"]
     ) -> Float[Tensor, "batch views 3 height width"]:
+        """See :meth:`VideoGenerator.decode`; the autoencoder clamps to the valid range."""
         vae = self._part("vae")
         video = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
         return (video.transpose(1, 2) + 1) / 2
@@ -106,14 +112,17 @@ class WanGenerator(VideoGenerator):
     def normalise(
         self, latents: Float[Tensor, "batch channels times rows columns"]
     ) -> Float[Tensor, "batch channels times rows columns"]:
+        """See :meth:`VideoGenerator.normalise`; statistics per channel come with the autoencoder."""
         return (latents - self.latents_mean) / self.latents_std
 
     def denormalise(
         self, latents: Float[Tensor, "batch channels times rows columns"]
     ) -> Float[Tensor, "batch channels times rows columns"]:
+        """See :meth:`VideoGenerator.denormalise`."""
         return latents * self.latents_std + self.latents_mean
 
     def embed(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens text_width"]:
+        """See :meth:`VideoGenerator.embed`."""
         encoder = self._part("text_encoder")
         tokens = self.tokenize(prompts)
         ids, mask = tokens["input_ids"].to(encoder.device), tokens["attention_mask"].to(encoder.device)
@@ -140,9 +149,11 @@ class WanGenerator(VideoGenerator):
         timesteps: Float[Tensor, " batch"],
         text: Float[Tensor, "batch tokens text_width"],
     ) -> Float[Tensor, "batch channels times rows columns"]:
+        """See :meth:`VideoGenerator.velocity`."""
         return self._part("transformer")(noisy, timesteps, text, return_dict=False)[0]
 
     def new_scheduler(self) -> Any:
+        """See :meth:`VideoGenerator.new_scheduler`."""
         scheduler = self._part("scheduler")
         return type(scheduler).from_config(scheduler.config)
 

@@ -35,7 +35,8 @@ class DualEncoderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DualEncoderConfig:
         """From the parsed config.json (lists become tuples)."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        tupled: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**tupled)
 
 
 class DualEncoder(nn.Module):
@@ -94,9 +95,7 @@ class DualEncoder(nn.Module):
         """Unit image embeddings of RGB in [0, 1]."""
         return nn.functional.normalize(self.image_head(self.image_features(images)), dim=-1)
 
-    def score(
-        self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n width"]
-    ) -> Float[Tensor, " n"]:
+    def score(self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
         """Cosine similarity in [-1, 1] of each image with its text embedding."""
         return (self.embed_images(images) * text).sum(-1)
 

@@ -64,7 +64,7 @@ def measure_generation(
     aligned_generator: Path,
     geometry: dict[str, Any],
 ) -> tuple[dict[str, Any], Tensor]:
-    """Rewards and the judge's verdict before and after alignment on the same prompts and noise; the report, and a contact sheet."""
+    """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
     device = resolve_device(networks.device)
     generator = networks.load_generator("vae", "text", "denoiser")
     decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)

@@ -49,7 +49,14 @@ def extract_moments(
         "clips": {split: len(store.names(split)) for split in SPLITS},
         "tokens": {split: int(moments.count.sum()) for split, moments in splits.items()},
         "latent_features": spec.kernel[0] * spec.kernel[1] * spec.kernel[2] * generator.channels,
-        "points": {point.name: {"kind": point.kind, "width": point.width, "complete": point.complete} for point in points},
-        "stitch_layer": {"kernel": spec.kernel, "stride": spec.stride, "padding": spec.padding, "mode": spec.padding_mode},
+        "points": {
+            point.name: {"kind": point.kind, "width": point.width, "complete": point.complete} for point in points
+        },
+        "stitch_layer": {
+            "kernel": spec.kernel,
+            "stride": spec.stride,
+            "padding": spec.padding,
+            "mode": spec.padding_mode,
+        },
     }
     return lambda folder: save_moments(folder, splits, spec, points, grid), report

@@ -56,5 +56,9 @@ def generate_scenes(
         )
         logger.info("%r is in %s: %s", prompt, folder, ", ".join(path.name for path in paths.values()))
         scenes[prompt] = {name: path.as_posix() for name, path in paths.items()}
-        rows += [made.frames[0, [0, -1]], render_path(made.scene.gaussians, made.scene.cameras[0, [0, -1]], size, render)]
-    return scenes, image_sheet(torch.cat(rows), columns=4)
+        ends = [0, -1]
+        row = made.frames[0, ends]
+        if made.scene.gaussians is not None:
+            row = torch.cat([row, render_path(made.scene.gaussians, made.scene.cameras[0, ends], size, render)])
+        rows.append(row)
+    return scenes, image_sheet(torch.cat(rows), columns=len(rows[0]))

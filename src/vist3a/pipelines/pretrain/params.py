@@ -29,6 +29,20 @@ class Vae(Strict):
     batch: int = Field(gt=0)
 
 
+class Schedule(Strict):
+    """What a training step of the reconstruction network sees (see ``training.pretrain.reconstruction.ViewSchedule``)."""
+
+    few_batch: int = Field(gt=0)
+    few_views: int = Field(gt=1)
+    max_stride: int = Field(gt=0)
+    full_batch: int = Field(gt=0)
+    full_views: int = Field(gt=1)
+    full_from: float = Field(ge=0)
+    render_from: float = Field(ge=0)
+    own_poses_from: float = Field(ge=0)
+    rendered_views: int = Field(gt=1)
+
+
 class Reconstruction(Strict):
     """Reconstruction network: ``architecture`` goes to AnySplatConfig, ``schedule`` to ViewSchedule."""
 
@@ -37,7 +51,7 @@ class Reconstruction(Strict):
     bank: Bank
     loop: Loop
     watch: tuple[str, ...]
-    schedule: dict[str, float]
+    schedule: Schedule
 
 
 class Scorer(Strict):
@@ -66,7 +80,7 @@ class Denoiser(Strict):
 
 
 class PretrainParams(Strict):
-    """Everything the pretrain pipeline needs. ``max_seconds`` stops each training after about that time (it goes on next time)."""
+    """Everything the pretrain pipeline needs. ``max_seconds`` stops each training after about that time, to go on next time."""
 
     device: str
     frames: int = Field(gt=0)

@@ -1,10 +1,11 @@
-"""Procedural scenes -> embedded networks: autoencoder -> denoiser; reconstruction network, reward scorer and judge on their own."""
+"""Procedural scenes -> embedded networks: autoencoder -> denoiser; reconstruction network, reward scorer, judge."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
 from vist3a.pipelines.pretrain import nodes
+from vist3a.pipelines.pretrain.denoiser import train_denoiser
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -16,6 +17,6 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(nodes.train_reconstruction, shared, "embedded_reconstruction", name="train_reconstruction"),
             Node(nodes.train_reward_scorer, shared, "embedded_reward_scorer", name="train_reward_scorer"),
             Node(nodes.train_judge, shared, "embedded_judge", name="train_judge"),
-            Node(nodes.train_denoiser, [*shared, "embedded_vae"], "embedded_generator", name="train_denoiser"),
+            Node(train_denoiser, [*shared, "embedded_vae"], "embedded_generator", name="train_denoiser"),
         ]
     )

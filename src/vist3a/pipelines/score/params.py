@@ -11,7 +11,8 @@ from vist3a.pipelines.strict import Strict
 
 class ScoreParams(Strict):
     """``ridges`` are relative to the mean diagonal of the gram matrix; ``point`` overrides the choice; the functional error is
-    measured for the best ``functional_points`` on ``functional_clips`` held-out clips."""
+    measured for the best ``functional_points`` on ``functional_clips`` held-out clips.
+    """
 
     ridges: Annotated[tuple[float, ...], Field(min_length=1)]
     bias: Literal["channel", "position"]

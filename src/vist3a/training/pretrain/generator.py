@@ -17,8 +17,8 @@ from vist3a.models.generators.wan_whole_clip import encode_moments
 from vist3a.models.word_tokenizer import build_tokenizer
 from vist3a.scenes.procedural import VOCABULARY
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a.training.step_log import Log
 from vist3a.training.pretrain.scene_bank import BankConfig, SceneBank
+from vist3a.training.step_log import Log
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LatentBank:
 def build_latent_bank(
     vae_folder: Path, config: BankConfig, seed: int, device: torch.device, chunk: int = 2048
 ) -> LatentBank:
-    """Render ``config.capacity`` scenes, encode them (posterior mean, normalised, stored in half precision) and tokenise captions."""
+    """Render scenes, encode them (posterior mean, normalised, stored in half precision) and tokenise their captions."""
     generator = WanGenerator.from_pretrained(str(vae_folder.parent), parts=("vae",), device=device)
     latents, ids = [], []
     for start in range(0, config.capacity, chunk):

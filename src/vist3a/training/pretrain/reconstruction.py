@@ -22,9 +22,9 @@ from vist3a.models.reconstruction.anysplat import AnySplat
 from vist3a.records import Cameras, Reconstruction
 from vist3a.rendering.base import Renderer
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a.training.step_log import Log
 from vist3a.training.pretrain.matching import MatchingHeads, correspondences
 from vist3a.training.pretrain.scene_bank import SceneBank
+from vist3a.training.step_log import Log
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,9 @@ def train_reconstruction(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             taps, states = trunk(frames, keep=watch)
         output = model.heads(taps, size, rgb=frames, with_gaussians=rendering)
-        matching = heads.matching([states[name].patch_tokens for name in watch], correspondences(depth, cameras, model.patch_size))
+        matching = heads.matching(
+            [states[name].patch_tokens for name in watch], correspondences(depth, cameras, model.patch_size)
+        )
         half = model.patch_size // 2
         world = unproject_depth(depth, cameras)[:, :, half :: model.patch_size, half :: model.patch_size]
         coarse = (heads.points(states[watch[-1]].patch_tokens.float()) - world).abs().mean()
@@ -193,9 +195,7 @@ def train_reconstruction(
     return finished
 
 
-def _choose_views(
-    views: int, frames: int, max_stride: int, generator: torch.Generator, device: torch.device
-) -> Tensor:
+def _choose_views(views: int, frames: int, max_stride: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """Indices of ``views`` equally spaced frames, random stride, offset and direction."""
     limit = max(1, min(max_stride, (frames - 1) // max(1, views - 1)))
     stride = int(torch.randint(1, limit + 1, (), generator=generator, device=device))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vist3a.models.scorers import DualEncoder
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a.training.step_log import Log
 from vist3a.training.pretrain.scene_bank import SceneBank
+from vist3a.training.step_log import Log
 
 IGNORE = -1
 

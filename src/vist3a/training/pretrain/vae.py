@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from vist3a.models.generators.wan_whole_clip import decode_video, encode_moments
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a.training.step_log import Log
 from vist3a.training.pretrain.scene_bank import SceneBank
+from vist3a.training.step_log import Log
 
 KL_LIMIT = 20.0
 
@@ -87,9 +87,7 @@ def train_vae(
         if not latent_shape:
             with torch.no_grad():
                 latent_shape.extend(encode_moments(vae, video[:1]).shape[1:])
-        noise = torch.randn(
-            batch, latent_shape[0] // 2, *latent_shape[1:], generator=generator, device=bank.device
-        )
+        noise = torch.randn(batch, latent_shape[0] // 2, *latent_shape[1:], generator=generator, device=bank.device)
         with torch.autocast(bank.device.type, torch.bfloat16, enabled=bank.device.type == "cuda"):
             output, kl = forward(video, noise)
         loss, mse = reconstruction_loss(output, video, weights)

@@ -1,0 +1,68 @@
+"""The node that trains text encoder and denoiser on the latents of the trained autoencoder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from vist3a.engine.device import resolve_device
+from vist3a.pipelines.pretrain.building import Save, compiles, loop_config, report_end, storage_dtype
+from vist3a.pipelines.pretrain.params import Denoiser, PretrainParams
+from vist3a.training.pretrain.scene_bank import BankConfig
+from vist3a.training.step_log import step_log
+
+
+def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) -> Save:
+    """Text encoder and denoiser on the latents of the trained autoencoder; the folder holds the whole generator."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    from vist3a.models.word_tokenizer import as_transformers, build_tokenizer
+    from vist3a.scenes.procedural import VOCABULARY
+    from vist3a.training.pretrain.generator import build_latent_bank, train_denoiser
+
+    settings: Denoiser = params.denoiser
+    device = resolve_device(params.device)
+    torch.manual_seed(settings.seed)
+    tokenizer = build_tokenizer(VOCABULARY)
+    text = UMT5EncoderModel(UMT5Config(vocab_size=len(VOCABULARY) + 3, **settings.text_encoder))
+    transformer = WanTransformer3DModel(**settings.transformer)
+    bank = build_latent_bank(
+        vae_folder,
+        BankConfig(
+            capacity=settings.scenes,
+            frames=params.frames,
+            height=params.size,
+            width=params.size,
+            captions=settings.captions,
+            max_words=settings.max_text_tokens,
+        ),
+        seed=settings.seed,
+        device=device,
+    )
+    finished = train_denoiser(
+        transformer.to(device),
+        text.to(device),
+        bank,
+        loop_config(settings.loop),
+        batch=settings.batch,
+        shift=settings.shift,
+        caption_dropout=settings.caption_dropout,
+        seed=settings.seed,
+        checkpoint=checkpoints / "denoiser.pt",
+        compile_model=compiles(params, device),
+        log=step_log("denoiser"),
+        max_seconds=params.max_seconds,
+    )
+    report_end(finished, "denoiser")
+
+    def save(folder: Path) -> None:
+        shutil.copytree(vae_folder, folder / "vae")
+        transformer.to("cpu", storage_dtype(params)).save_pretrained(folder / "transformer")
+        text.to("cpu", storage_dtype(params)).save_pretrained(folder / "text_encoder")
+        as_transformers(tokenizer, settings.max_text_tokens).save_pretrained(folder / "tokenizer")
+        FlowMatchEulerDiscreteScheduler(shift=settings.shift).save_pretrained(folder / "scheduler")
+
+    return save
