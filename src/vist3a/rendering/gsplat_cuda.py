@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +23,7 @@ class GsplatRenderer:
     def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise RuntimeError("rendering with gsplat needs a CUDA device and torch sees none; use CpuRenderer on CPU")
+        _build_kernels()
 
     def __call__(
         self,
@@ -57,3 +60,14 @@ class GsplatRenderer:
             )
         values, alpha = values.to(dtype), alpha[..., 0].to(dtype)
         return finish(values[..., :3], values[..., 3], alpha, background)
+
+
+def _build_kernels() -> None:
+    """Compile or load gsplat's kernels, one process at a time: two builds at once delete each other's files."""
+    from filelock import FileLock
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(get_default_build_root())
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / "vist3a_gsplat.lock"):
+        import gsplat.cuda._backend  # noqa: F401

@@ -79,6 +79,17 @@ class Denoiser(Strict):
     batch: int = Field(gt=0)
 
 
+class Card(Strict):
+    """Held-out figures of the model card: scenes of a seed that nothing was trained on, and generated prompts."""
+
+    seed: int
+    scenes: int = Field(gt=0)
+    extra_views: int = Field(gt=0)
+    prompts: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    guidance: float = Field(ge=1)
+
+
 class PretrainParams(Strict):
     """Everything the pretrain pipeline needs. ``max_seconds`` stops each training after about that time, to go on next time."""
 
@@ -93,3 +104,4 @@ class PretrainParams(Strict):
     reward_scorer: Scorer
     judge: Scorer
     denoiser: Denoiser
+    card: Card
