@@ -45,7 +45,8 @@ def test_outputs_are_what_the_pipeline_saves(name: str) -> None:
 def test_pretraining_gives_the_embedded_networks() -> None:
     saved = project_config.stage("pretrain").writes
     assert {path for path in saved if covered(path, outputs(STAGES["pretrain"]))} == {
-        f"data/06_models/embedded/{part}" for part in ("generator", "reconstruction", "reward_scorer", "judge")
+        f"data/06_models/embedded/{part}"
+        for part in ("generator", "reconstruction", "reward_scorer", "judge", "README.md")
     }
 
 

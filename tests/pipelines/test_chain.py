@@ -29,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(REPOSITORY / "conf", root / "conf")
     shutil.copy(REPOSITORY / "pyproject.toml", root)
-    (root / "src").symlink_to(REPOSITORY / "src")
+    shutil.copytree(REPOSITORY / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "data" / "06_models").mkdir(parents=True)
     (root / "data" / "06_models" / "embedded").symlink_to(WEIGHTS)
     return root

@@ -10,14 +10,16 @@ ADAPTER = "align"
 FILE = "pytorch_lora_weights.safetensors"
 
 
-def add_lora(transformer: Any, rank: int, alpha: float, targets: Sequence[str]) -> None:
-    """Add a trainable adapter to the attention projections; everything else is frozen."""
+def add_lora(transformer: Any, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
+    """Add a trainable adapter to the attention projections, drawn from ``seed``; everything else is frozen."""
+    import torch
     from peft import LoraConfig
 
     transformer.requires_grad_(False)
-    transformer.add_adapter(
-        LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian"), ADAPTER
-    )
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian")
+    with torch.random.fork_rng(devices=[]):  # peft draws from the global generator
+        torch.manual_seed(seed)
+        transformer.add_adapter(config, ADAPTER)
 
 
 def save_lora(transformer: Any, folder: Path) -> None:

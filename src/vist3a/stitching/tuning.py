@@ -36,9 +36,11 @@ def prepare(decoder: StitchedDecoder, tuning: Tuning, rank: int, alpha: float) -
             or (isinstance(module, nn.Conv2d) and module.kernel_size[0] == module.kernel_size[1])
         ]
         # Biases of the wrapped layers train with them, as in the published recipe.
-        inject_adapter_in_model(
-            LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="lora_only"), decoder.network
-        )
+        with torch.random.fork_rng(devices=[]):  # peft draws from the global generator; the draw is fixed, not tuned
+            torch.manual_seed(0)
+            inject_adapter_in_model(
+                LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="lora_only"), decoder.network
+            )
         for name, parameter in decoder.network.named_parameters():
             parameter.requires_grad_("lora_" in name or name.endswith("base_layer.bias"))
     decoder.layer.requires_grad_(True)

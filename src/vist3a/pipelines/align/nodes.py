@@ -41,7 +41,7 @@ def align_generator(
     device = resolve_device(networks.device)
     generator = networks.load_generator("vae", "text", "denoiser")
     transformer = generator.get_submodule("transformer")
-    add_lora(transformer, params.lora_rank, params.lora_alpha, params.lora_targets)
+    add_lora(transformer, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
     decoder = load_decoder(networks, distill_params, stitched_decoder)
     scorer = DualEncoder.from_pretrained(Path(params.reward_scorer), device)
     if params.prompts_file is None:
