@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from vist3a.hooks.determinism import DeterminismSettings
 from vist3a.hooks.parameter_keys import ParameterKeys, known_groups
 from vist3a.hooks.tracking_settings import TrackingSettings
+from vist3a.models.networks import RECONSTRUCTION_NETWORKS, published_configs
+from vist3a.models.weights import parse
 
 ENVIRONMENTS = project_config.environments()
 
@@ -44,6 +46,16 @@ def test_other_files_load(environment: str) -> None:
     assert {"device", "seed"} <= set(loader["globals"])
     assert TrackingSettings(**loader["tracking"]["tracking"]).enabled
     DeterminismSettings(**loader["determinism"]["determinism"])
+    configs = published_configs()
+    for name, weights in parse(loader["weights"]["weights"]).items():
+        assert weights.config in configs, name
+
+
+def test_every_kind_of_published_network_has_weights() -> None:
+    entries = parse(project_config.loader("base")["weights"]["weights"])
+    configs = published_configs()
+    assert {configs[weights.config][0] for weights in entries.values()} == set(RECONSTRUCTION_NETWORKS)
+    assert {weights.config for weights in entries.values()} == set(configs) - {"vggt-1b-tracker"}
 
 
 @pytest.mark.parametrize("group", sorted(project_config.parameters()))

@@ -73,6 +73,11 @@ def test_a_finished_run_is_described(project: Path) -> None:
     assert {"torch.threads", "version.python", "version.torch", "kedro.run_id", "kedro.env"} <= run.tags.keys()
 
 
+def test_licences_of_the_weights_are_recorded(project: Path) -> None:
+    for position in (0, 1):
+        assert Recorded(project, position).tags["licence.net"] == "CC-BY-NC-4.0 (no commercial use)"
+
+
 def test_typed_parameters_are_flat(project: Path) -> None:
     parameters = Recorded(project, 0).parameters
     assert parameters["tiny.inner.rate"] == "0.5"

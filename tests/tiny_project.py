@@ -30,6 +30,7 @@ FILES = {
         from kedro.pipeline import Node, Pipeline
         from pydantic import BaseModel, ConfigDict
 
+        from vist3a.models.weights import registered, use_licence
         from vist3a.training.step_log import step_log
 
 
@@ -47,6 +48,8 @@ FILES = {
 
 
         def score(params: Tiny) -> dict:
+            for name, weights in registered().items():
+                use_licence(name, weights.licence, weights.commercial)
             fits = {"encoder.0": 0.25, "encoder.1": 0.75, "aggregator.0": 0.5}
             points = {k: {"index": i, "r2_heldout": v, "mse_heldout": 1 - v} for i, (k, v) in enumerate(fits.items())}
             return {"points": points, "chosen": "encoder.1", "reason": "highest held-out R2", "samples": 12}
@@ -103,6 +106,10 @@ FILES = {
         tracking:
           uri: sqlite:///mlflow.db
           experiment: tiny
+        """,
+    "conf/base/weights.yml": """
+        weights:
+          net: {config: anysplat, repo: owner/net, file: model.safetensors, licence: CC-BY-NC-4.0, commercial: false}
         """,
     "conf/base/globals.yml": "seed: 7\n",
     "conf/local/.gitkeep": "",

@@ -4,10 +4,11 @@ from typing import Any
 
 from vist3a.hooks.determinism import Determinism
 from vist3a.hooks.parameter_keys import ParameterKeys
+from vist3a.hooks.public_weights import KnownWeights
 from vist3a.hooks.run_record import RunRecord
 from vist3a.hooks.workspace_lock import WorkspaceLock
 
-HOOKS = (Determinism(), ParameterKeys(), RunRecord(), WorkspaceLock())
+HOOKS = (Determinism(), ParameterKeys(), KnownWeights(), RunRecord(), WorkspaceLock())
 # kedro-viz would write its own record into the project at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry", "kedro-viz")
 
@@ -15,11 +16,12 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     # An overlay changes the keys it names and keeps their siblings.
-    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "weights": "soft"},
     "config_patterns": {
         "catalog": ["catalog*/**"],
         "parameters": ["parameters*/**"],
         "tracking": ["tracking*"],
         "determinism": ["determinism*"],
+        "weights": ["weights*"],
     },
 }

@@ -1,8 +1,10 @@
-"""Parity cases of the VGGT family: a stored small network with its inputs, outputs and inner activations."""
+"""Parity cases: a stored small network with its inputs, outputs and inner activations; sizes and counts are the case's."""
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vist3a.models.reconstruction.blocks.stitchable import StitchableNetwork
 from vist3a.records import TokenState
@@ -32,13 +34,20 @@ class Case:
         return self.io["in.images"]
 
 
-def load_case(root: Path, name: str) -> Case:
-    """The case of the network ``name`` under the parity root, or skip."""
+def load_case(root: Path, name: str, prefix: str = "") -> Case:
+    """The case of the network ``name`` under the parity root, or skip; ``prefix`` begins its files' names."""
     folder = root / name
-    if not (folder / "weights.safetensors").is_file():
+    if not (folder / f"{prefix}weights.safetensors").is_file():
         pytest.skip(f"no parity data for {name} in {root}")
-    files = {kind: load_file(folder / f"{kind}.safetensors") for kind in ("weights", "io", "entry")}
-    return Case(folder, json.loads((folder / "config.json").read_text()), **files)
+    paths = {kind: folder / f"{prefix}{kind}.safetensors" for kind in ("weights", "io", "entry")}
+    files = {kind: load_file(path) if kind != "entry" or path.is_file() else {} for kind, path in paths.items()}
+    return Case(folder, json.loads((folder / f"{prefix}config.json").read_text()), **files)
+
+
+def require(found: Iterable[object], what: str) -> None:
+    """Skip where a case does not store something."""
+    if not list(found):
+        pytest.skip(f"this case holds no {what}")
 
 
 def trunk_sizes(config: dict[str, Any], head: str) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def entry_points(entry: dict[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
     for key, tokens in entry.items():
         if key.endswith(".tokens"):
             run, tensor, _ = key.split(".")
-            kind, number = tensor.rsplit("_", 1)
+            kind, number = tensor.replace("patch_embed_norm", "patch_embed_block_norm").rsplit("_", 1)
             found[run] = (f"{kinds[kind]}.{number}", tokens)
     return found
 
@@ -137,13 +146,23 @@ def check_activations(network: StitchableNetwork, case: Case) -> int:
         tokens = torch.cat([states[name].special_tokens, states[name].patch_tokens.flatten(2, 3)], dim=2)
         inner[key] = tokens.flatten(1, 2) if ".global." in key else tokens.flatten(0, 1)
     stored = [key for key in case.io if key.startswith("act.") and "track_head" not in key]
-    assert sorted(stored) == sorted(inner)
+    assert set(stored) <= set(inner)
     return check(inner, case.io, "")
 
 
-def check_layout(network: StitchableNetwork, layout: Path, prefix: str = "", unbuilt: tuple[str, ...] = ()) -> None:
+def read_layout(path: Path) -> dict[str, Any]:
+    """The tensors of a published layout, packed or not, or skip."""
+    packed = path.with_name(f"{path.name}.gz")
+    if not path.is_file() and not packed.is_file():
+        pytest.skip(f"no {path}")
+    text = path.read_text() if path.is_file() else gzip.decompress(packed.read_bytes()).decode()
+    tensors: dict[str, Any] = json.loads(text)["tensors"]
+    return tensors
+
+
+def check_layout(network: nn.Module, layout: Path, prefix: str = "", unbuilt: tuple[str, ...] = ()) -> None:
     """State dict equal to a published layout, key for key and shape for shape, but for the parts not built."""
-    tensors = json.loads(layout.read_text())["tensors"]
+    tensors = read_layout(layout)
     published = {key.removeprefix(prefix): tuple(value["shape"]) for key, value in tensors.items()}
     assert all(key.startswith(prefix) for key in tensors)
     ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}

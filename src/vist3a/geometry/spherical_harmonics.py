@@ -6,8 +6,9 @@ the unit sphere; coefficient ``l * l + l + m`` belongs to degree ``l`` and order
 
 from __future__ import annotations
 
-from math import isqrt
+from math import isqrt, pi
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -69,6 +70,26 @@ def harmonics_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float
             0.6258357354491763 * cos4,
         ]
     return torch.stack(basis, dim=-1)
+
+
+def harmonics_rotation(rotation: Float[Tensor, "*batch 3 3"], degree: int) -> Float[Tensor, "*batch bands bands"]:
+    """Matrices that turn coefficients: with them a function's value at ``rotation @ d`` is the old one at ``d``.
+
+    Inner products of the basis with the turned basis, by a quadrature (Gauss-Legendre in z, uniform around it) that is
+    exact for products of two functions of ``degree``; in float64, returned in the dtype of ``rotation``.
+    """
+    nodes, weights = (
+        torch.from_numpy(part).to(rotation.device) for part in np.polynomial.legendre.leggauss(degree + 1)
+    )
+    around = 2 * degree + 1
+    angle = torch.arange(around, device=rotation.device, dtype=torch.float64) * (2 * pi / around)
+    radius = (1 - nodes * nodes).sqrt()[:, None]
+    z = nodes[:, None].expand(-1, around)
+    directions = torch.stack([radius * angle.cos(), radius * angle.sin(), z], dim=-1).flatten(0, 1)
+    basis = harmonics_basis(directions, degree) * (weights.repeat_interleave(around) * (2 * pi / around))[:, None]
+    # Rows times a matrix: every direction turned back.
+    turned = harmonics_basis(directions @ rotation.double(), degree)
+    return (basis.T @ turned).to(rotation.dtype)
 
 
 def color_from_harmonics(

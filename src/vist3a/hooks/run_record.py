@@ -21,6 +21,7 @@ from vist3a.hooks.run_facts import call_facts, code_facts, machine_facts, thread
 from vist3a.hooks.run_note import run_note
 from vist3a.hooks.tracking_settings import SWITCH, TrackingSettings, configured, switched_on
 from vist3a.hooks.usage import Usage
+from vist3a.models.weights import licences_used
 from vist3a.training.step_log import add_sink, remove_sink
 
 logger = logging.getLogger(__name__)
@@ -308,6 +309,7 @@ class RunRecord:
         for key, value in spent.items():
             total[key] = total.get(key, 0.0) + value if key == "seconds" else max(total.get(key, 0.0), value)
         with self._interrupts.shielded():
+            self._run.tags({f"licence.{safe_name(name)}": licence for name, licence in licences_used().items()})
             self._run.metrics({f"stage/{node.name}/{key}": value for key, value in spent.items()})
             self._run.metrics({f"pipeline/{pipeline}/{key}": value for key, value in total.items()})
             self._run.flush()

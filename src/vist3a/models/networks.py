@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.models.reconstruction.blocks.config import NetworkConfig
+from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
+from vist3a.models.weight_files import CONFIG
+from vist3a.models.weights import PublicWeights, locate, use_licence
 
 GENERATORS = ("wan",)
-RECONSTRUCTION_NETWORKS = ("vggt", "anysplat")
+RECONSTRUCTION_NETWORKS = ("vggt", "anysplat", "depth_anything3", "mvdust3r")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -40,17 +46,81 @@ def load_generator(
     raise ValueError(f"networks.generator.family: {family!r}; allowed: {', '.join(GENERATORS)}")
 
 
-def load_reconstruction(family: str, source: str, *, dtype: str, device: torch.device) -> ReconstructionModel:
-    """Frozen reconstruction network from a folder with config.json and model.safetensors."""
+def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
+    """Sizes of the published reconstruction networks by name: the family and the config that it is built with."""
+    from vist3a.models.reconstruction import ANYSPLAT, MVDUST3R, MVDUST3R_PLUS, VGGT_1B, VGGT_1B_TRACKER
+    from vist3a.models.reconstruction.depth_anything3 import DA3_BASE, DA3_GIANT, DA3_LARGE, DA3_SMALL
+
+    return {
+        "vggt-1b": ("vggt", VGGT_1B),
+        "vggt-1b-tracker": ("vggt", VGGT_1B_TRACKER),
+        "anysplat": ("anysplat", ANYSPLAT),
+        "da3-small": ("depth_anything3", DA3_SMALL),
+        "da3-base": ("depth_anything3", DA3_BASE),
+        "da3-large": ("depth_anything3", DA3_LARGE),
+        "da3-giant": ("depth_anything3", DA3_GIANT),
+        "mvdust3r": ("mvdust3r", MVDUST3R),
+        "mvdust3r-plus": ("mvdust3r", MVDUST3R_PLUS),
+    }
+
+
+def load_reconstruction(
+    family: str,
+    source: str,
+    *,
+    dtype: str,
+    device: torch.device,
+    config: str | None = None,
+    public: Mapping[str, PublicWeights] = MappingProxyType({}),
+) -> ReconstructionModel:
+    """Frozen reconstruction network.
+
+    ``source`` is a folder in our layout (config.json, model.safetensors), or a name of ``public`` weights, or a published
+    checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`).
+    """
     if family not in RECONSTRUCTION_NETWORKS:
         allowed = ", ".join(RECONSTRUCTION_NETWORKS)
         raise ValueError(f"networks.reconstruction.family: {family!r}; allowed: {allowed}")
-    if not (Path(source) / "config.json").is_file():
-        raise FileNotFoundError(
-            f"networks.reconstruction.source: {source} holds no config.json; fetch the weights with `dvc pull`, or train "
-            "them with `kedro run --pipeline=pretrain`"
+    network_class, path = _reconstruction_class(family), Path(source).expanduser()
+    if not path.is_file() and config is not None:
+        raise ValueError(
+            f"networks.reconstruction.config: {config!r} for {source}, which is no checkpoint file; allowed: null (folders and "
+            "named weights have their own)"
         )
-    from vist3a.models.reconstruction import VGGT, AnySplat
-
-    network = (AnySplat if family == "anysplat" else VGGT).from_pretrained(Path(source), DTYPES[dtype])
+    if (path / CONFIG).is_file():
+        network = network_class.from_pretrained(path, DTYPES[dtype])
+    elif path.is_file():
+        sizes = _published_config(family, config, f"networks.reconstruction.config of {source}")
+        use_licence(path.name, "not known (a file given by its path)", commercial=None)
+        network = network_class.from_public_file(path, sizes, DTYPES[dtype])
+    elif source in public:
+        weights = public[source]
+        sizes = _published_config(family, weights.config, f"weights.yml: {source}: config")
+        use_licence(source, weights.licence, weights.commercial)
+        network = network_class.from_public_file(locate(weights), sizes, DTYPES[dtype])
+    else:
+        raise FileNotFoundError(
+            f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
+            "`kedro run --pipeline=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
+            f"{', '.join(public) or 'none'}"
+        )
     return network.requires_grad_(False).eval().to(device)
+
+
+def _reconstruction_class(family: str) -> type[EnterableNetwork[Any]]:
+    from vist3a.models.reconstruction import VGGT, AnySplat, MVDust3r
+    from vist3a.models.reconstruction.depth_anything3 import DepthAnything3
+
+    classes: dict[str, type[EnterableNetwork[Any]]] = dict(
+        zip(RECONSTRUCTION_NETWORKS, (VGGT, AnySplat, DepthAnything3, MVDust3r), strict=True)
+    )
+    return classes[family]
+
+
+def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:
+    known = published_configs()
+    if name not in known or known[name][0] != family:
+        own = f"family {known[name][0]}" if name in known else repr(name)
+        allowed = ", ".join(name for name, (of, _) in known.items() if of == family)
+        raise ValueError(f"{where}: {own}; allowed for family {family}: {allowed}")
+    return known[name][1]

@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+NEAREST = 3
+
+# Words of one meaning, for suggestions where the spelling does not help; only known words are ever suggested.
+_ALIKE = tuple(
+    frozenset(line.split())
+    for line in (
+        "red crimson scarlet maroon ruby pink magenta",
+        "blue azure navy cyan turquoise teal indigo",
+        "green lime emerald olive mint turquoise teal",
+        "yellow golden gold amber lemon",
+        "purple violet lilac lavender indigo magenta",
+        "orange amber tangerine",
+        "white ivory silver grey gray",
+        "black charcoal grey gray",
+        "sphere ball globe orb marble",
+        "cube box block brick crate dice",
+        "cylinder tube can barrel drum column pillar",
+        "cone pyramid",
+        "small little tiny mini short",
+        "large big huge giant tall great",
+        "shiny glossy metal metallic polished chrome glass",
+        "striped stripes stripy lined",
+        "checkered chequered checked",
+        "plain matte simple",
+        "wooden wood timber oak parquet",
+        "stone rock concrete marble",
+        "sandy sand beach desert",
+        "grassy grass lawn meadow",
+        "tiled tile tiles",
+        "floor ground surface",
+        "beside near alongside",
+        "behind beyond",
+        "sunset dusk evening dawn sunrise",
+        "night midnight",
+        "image picture photo photograph",
+    )
+)
+
+
+@dataclass(frozen=True)
+class UnknownWords:
+    """Words of a prompt that a closed vocabulary lacks, each with the nearest known ones, the best first."""
+
+    prompt: str
+    nearest: dict[str, tuple[str, ...]]
+    nothing_known: bool
 
 
 def build_tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
@@ -37,3 +85,34 @@ def as_transformers(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenize
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN, model_max_length=max_length
     )
+
+
+def unknown_words(tokenizer: Any, prompts: Sequence[str]) -> list[UnknownWords]:
+    """One entry per prompt with words that become ``<unk>``; none for tokenizers that spell words in pieces."""
+    from tokenizers.models import WordLevel
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not isinstance(backend.model, WordLevel):
+        return []
+    known = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+    nearest: dict[str, tuple[str, ...]] = {}
+    found = []
+    for prompt in prompts:
+        tokens = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        spans = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
+        words = [prompt[start:end] for token, (start, end) in spans if token == tokenizer.unk_token_id]
+        for word in words:
+            if word not in nearest:
+                nearest[word] = nearest_words(word, known)
+        if words:
+            nothing_known = len(words) == len(tokens["input_ids"])
+            found.append(UnknownWords(prompt, {word: nearest[word] for word in words}, nothing_known))
+    return found
+
+
+def nearest_words(word: str, known: Collection[str]) -> tuple[str, ...]:
+    """At most ``NEAREST`` known words: of the same meaning first, then of similar spelling."""
+    word = word.lower()
+    alike = sorted(other for group in _ALIKE if word in group for other in group if other in known)
+    spelt = get_close_matches(word, sorted(known), NEAREST, cutoff=0.7)
+    return tuple(dict.fromkeys([*alike, *spelt]))[:NEAREST]

@@ -11,6 +11,7 @@ from vist3a.engine.device import resolve_device
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.networks import load_generator, load_reconstruction
 from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.models.weights import registered
 from vist3a.pipelines.strict import Strict
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -27,10 +28,11 @@ class GeneratorSource(Strict):
 
 
 class ReconstructionSource(Strict):
-    """A reconstruction network: family, folder, numeric type."""
+    """A reconstruction network: family, folder or name in ``weights.yml`` or checkpoint file (with its config), numeric type."""
 
     family: str
     source: str
+    config: str | None = None
     dtype: Dtype = "float32"
 
 
@@ -48,4 +50,5 @@ class Networks(Strict):
 
     def load_reconstruction(self) -> ReconstructionModel:
         """The reconstruction network, frozen."""
-        return load_reconstruction(device=resolve_device(self.device), **self.reconstruction.model_dump())
+        device = resolve_device(self.device)
+        return load_reconstruction(device=device, public=registered(), **self.reconstruction.model_dump())

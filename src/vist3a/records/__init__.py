@@ -7,6 +7,7 @@ from vist3a.records.reconstruction import Reconstruction
 from vist3a.records.rendering import Rendering
 from vist3a.records.stitch_fit import LayerScore, StitchFit
 from vist3a.records.token_state import StitchPoint, TokenState
+from vist3a.records.tracks import Tracks
 
 __all__ = [
     "Cameras",
@@ -18,4 +19,5 @@ __all__ = [
     "StitchFit",
     "StitchPoint",
     "TokenState",
+    "Tracks",
 ]

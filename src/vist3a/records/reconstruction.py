@@ -13,12 +13,17 @@ from vist3a.records.gaussians import Gaussians
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Cameras, depth, pointmaps and (for networks that have them) Gaussians; world = first camera.
+    """Cameras, depth, pointmaps and (for networks that have them) rays and Gaussians.
+
+    World = first camera, or the reference view's where a network chooses one.
 
     ``depth`` is z-depth in the network's own unit. ``points`` are world points per pixel. Confidences are >= 1
     where the network defines them so. ``pose_encodings`` holds the refinement iterations of the camera head
-    (translation, quaternion xyzw, vertical and horizontal field of view in radians), last one used.
+    (translation, quaternion xyzw, vertical and horizontal field of view in radians), last one used; as the network
+    defines them: of world to camera, of Depth Anything 3 camera to world.
     ``gaussian_features`` are the raw per-pixel channels of the Gaussian head, ``gaussian_confidence`` its raw confidence.
+    ``rays`` are world rays on a grid of their own that spans the frame: direction (3, not of unit length: a world point
+    is origin + z-depth * direction), then origin (3).
     """
 
     cameras: Cameras
@@ -30,3 +35,5 @@ class Reconstruction:
     gaussians: Gaussians | None = None
     gaussian_features: Float[Tensor, "batch views channels height width"] | None = None
     gaussian_confidence: Float[Tensor, "batch views height width"] | None = None
+    rays: Float[Tensor, "batch views ray_rows ray_columns 6"] | None = None
+    rays_confidence: Float[Tensor, "batch views ray_rows ray_columns"] | None = None

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vist3a.models.word_tokenizer import UnknownWords
+
 
 class VideoGenerator(nn.Module, ABC):
     """A video generator behind one contract.
@@ -71,6 +73,10 @@ class VideoGenerator(nn.Module, ABC):
     @abstractmethod
     def embed(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens text_width"]:
         """Text embeddings; the empty prompt is the unconditional one."""
+
+    def unknown_words(self, prompts: Sequence[str]) -> list[UnknownWords]:
+        """Prompts with words that the text encoder cannot tell apart; an open vocabulary has none."""
+        return []
 
     @abstractmethod
     def velocity(

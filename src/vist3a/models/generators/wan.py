@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.word_tokenizer import UnknownWords, unknown_words
 
 PARTS = ("vae", "text", "denoiser")
 
@@ -129,6 +130,10 @@ class WanGenerator(VideoGenerator):
         states = encoder(ids, mask).last_hidden_state
         # Wan feeds exact zeros behind the end of the prompt, not the encoder's outputs at padding.
         return states * mask[..., None].to(states.dtype)
+
+    def unknown_words(self, prompts: Sequence[str]) -> list[UnknownWords]:
+        """See :meth:`VideoGenerator.unknown_words`; the tokenizer of the folder decides."""
+        return unknown_words(self._part("tokenizer"), prompts)
 
     def tokenize(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids and mask [batch, max_text_tokens]; longer prompts are cut."""

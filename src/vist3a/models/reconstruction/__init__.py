@@ -2,14 +2,21 @@
 
 from vist3a.models.reconstruction.anysplat import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.models.reconstruction.vggt import VGGT, VGGT_1B, VGGTConfig
+from vist3a.models.reconstruction.blocks.mvdust3r_config import MVDust3rConfig
+from vist3a.models.reconstruction.mvdust3r import MVDUST3R, MVDUST3R_PLUS, MVDust3r
+from vist3a.models.reconstruction.vggt import VGGT, VGGT_1B, VGGT_1B_TRACKER, VGGTConfig
 
 __all__ = [
     "ANYSPLAT",
+    "MVDUST3R",
+    "MVDUST3R_PLUS",
     "VGGT",
     "VGGT_1B",
+    "VGGT_1B_TRACKER",
     "AnySplat",
     "AnySplatConfig",
+    "MVDust3r",
+    "MVDust3rConfig",
     "ReconstructionModel",
     "VGGTConfig",
 ]

@@ -48,9 +48,12 @@ class ReconstructionModel(nn.Module, ABC):
 
     @abstractmethod
     def run_from(
-        self, state: TokenState, size: tuple[int, int], keep: Sequence[str] = ()
+        self, state: TokenState, size: tuple[int, int], keep: Sequence[str] = (), until: str | None = None
     ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        """As :meth:`trunk`, continuing behind ``state.point`` for frames of ``size`` (height, width)."""
+        """As :meth:`trunk`, continuing behind ``state.point`` for frames of ``size`` (height, width).
+
+        Nothing behind the point ``until`` is run; the features for the heads are then incomplete.
+        """
 
     @abstractmethod
     def heads(

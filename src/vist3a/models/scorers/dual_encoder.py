@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vist3a.models.folder import load_config, load_state, save_folder
 from vist3a.models.scorers.image_towers import ConvTower, HybridTower
+from vist3a.models.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,6 @@ class DualEncoder(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> DualEncoder:
         """Frozen encoder in float32 from a folder."""
-        model = cls(DualEncoderConfig.from_dict(load_config(folder)))
-        load_state(folder, model)
+        model = cls(DualEncoderConfig.from_dict(read_config(folder)))
+        load_strictly(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
         return model.requires_grad_(False).eval().to(device)

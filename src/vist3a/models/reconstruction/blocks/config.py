@@ -1,4 +1,4 @@
-"""Sizes of a network of the VGGT family."""
+"""Sizes of a network as plain values."""
 
 from __future__ import annotations
 
@@ -6,12 +6,32 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-ConfigT = TypeVar("ConfigT", bound="TrunkConfig")
+ConfigT = TypeVar("ConfigT", bound="NetworkConfig")
 
 
 @dataclass(frozen=True)
-class TrunkConfig:
-    """Sizes of the encoder, the alternating-attention aggregator, the camera head and the depth/point heads.
+class NetworkConfig:
+    """Base of the configurations: they become JSON and come back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+        """Inverse of :meth:`to_dict`; ValueError on unknown names, so that a typo is not silently a default."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown {cls.__name__} fields: {', '.join(sorted(unknown))}")
+        sizes: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**sizes)
+
+
+@dataclass(frozen=True)
+class TrunkConfig(NetworkConfig):
+    """Sizes of a network of the VGGT family: encoder, alternating-attention aggregator, camera head, depth/point heads.
 
     ``taps`` are the four aggregator depths whose features the dense heads read, shallow to deep; the camera head
     always reads the last depth. ``img_size`` (pixels) only fixes the grid of the learned position table: any frame
@@ -63,18 +83,3 @@ class TrunkConfig:
     def kept_depths(self) -> tuple[int, ...]:
         """Aggregator depths whose features some head reads."""
         return tuple(sorted({*self.taps, self.aggregator_depth - 1}))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-        """Inverse of :meth:`to_dict`; ValueError on unknown names, so that a typo is not silently a default."""
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown {cls.__name__} fields: {', '.join(sorted(unknown))}")
-        sizes: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**sizes)

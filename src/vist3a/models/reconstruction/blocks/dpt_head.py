@@ -34,80 +34,98 @@ def position_sinusoid(
     return torch.cat([u, v])
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_map(
+    x: Float[Tensor, "frames channels _ _"], size: tuple[int, int]
+) -> Float[Tensor, "frames channels rows columns"]:
+    """Bilinear, corner to corner."""
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions on the rectified input. The skip carries the rectified input too, as in the public weights."""
+    """Two convolutions on the rectified input, and a skip around them."""
 
-    def __init__(self, width: int) -> None:
-        """``width`` channels in and out."""
+    def __init__(self, width: int, rectified_skip: bool = True) -> None:
+        """``width`` channels in and out. ``rectified_skip``: the skip carries the rectified input, as in VGGT."""
         super().__init__()
+        self.rectified_skip = rectified_skip
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "frames width rows columns"]) -> Float[Tensor, "frames width rows columns"]:
         """Same size as the input."""
-        x = F.relu(x)
-        return self.conv2(F.relu(self.conv1(x))) + x
+        rectified = F.relu(x)
+        return self.conv2(F.relu(self.conv1(rectified))) + (rectified if self.rectified_skip else x)
 
 
 class FusionUnit(nn.Module):
     """Adds a lateral level to the coarser path, refines and up-samples."""
 
-    def __init__(self, width: int, lateral: bool) -> None:
+    def __init__(self, width: int, lateral: bool, rectified_skip: bool = True) -> None:
         """``lateral`` is false for the coarsest level, which has no path to join."""
         super().__init__()
         if lateral:
-            self.resConfUnit1 = ResidualUnit(width)
-        self.resConfUnit2 = ResidualUnit(width)
+            self.resConfUnit1 = ResidualUnit(width, rectified_skip)
+        self.resConfUnit2 = ResidualUnit(width, rectified_skip)
         self.out_conv = nn.Conv2d(width, width, 1)
 
     def forward(self, path: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Maps ``[frames, width, rows, columns]``; the result has ``size`` (rows, columns)."""
         if lateral is not None:
             path = path + self.resConfUnit1(lateral)
-        return self.out_conv(_resize(self.resConfUnit2(path), size))
+        return self.out_conv(resize_map(self.resConfUnit2(path), size))
 
 
 class Scratch(nn.Module):
     """The convolutional part (its name and its fields' names are those of the published state dicts)."""
 
-    def __init__(self, channels: Sequence[int], features: int, hidden: int, out: int) -> None:
-        """Level widths, common width, width between the last two convolutions, output channels."""
+    def __init__(
+        self, channels: Sequence[int], features: int, hidden: int, out: int | None, rectified_skip: bool = True
+    ) -> None:
+        """Level widths, common width, width between the last two convolutions, output channels.
+
+        ``out`` None: the first output convolution keeps the common width, and no other follows.
+        """
         super().__init__()
         for level, width in enumerate(channels, start=1):
             setattr(self, f"layer{level}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False))
-            setattr(self, f"refinenet{level}", FusionUnit(features, lateral=level < len(channels)))
-        self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
+            setattr(self, f"refinenet{level}", FusionUnit(features, level < len(channels), rectified_skip))
+        self.output_conv1 = nn.Conv2d(features, features if out is None else features // 2, 3, padding=1)
+        if out is None:
+            return
         self.output_conv2 = nn.Sequential(
             nn.Conv2d(features // 2, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, out, 1)
         )
 
-    def fuse(self, levels: Sequence[Tensor]) -> Tensor:
-        """Fine-to-coarse ``levels`` to one map at twice the finest size."""
-        lateral = [getattr(self, f"layer{n}_rn")(level) for n, level in enumerate(levels, start=1)]
+    def laterals(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """Fine-to-coarse ``levels`` at the common width."""
+        return [getattr(self, f"layer{n}_rn")(level) for n, level in enumerate(levels, start=1)]
+
+    def fuse(self, lateral: Sequence[Tensor], chain: str = "") -> Tensor:
+        """Fine-to-coarse maps of the common width to one map at twice the finest size; ``chain`` ends the units' names."""
         path, skip = lateral[-1], None
-        for n in range(len(levels), 0, -1):
+        for n in range(len(lateral), 0, -1):
             finest = n == 1
             height, width = lateral[0 if finest else n - 2].shape[-2:]
             size = (2 * height, 2 * width) if finest else (height, width)
-            path = getattr(self, f"refinenet{n}")(path, skip, size)
+            path = getattr(self, f"refinenet{n}{chain}")(path, skip, size)
             skip = None if finest else lateral[n - 2]
         return path
 
 
-class DPTHead(nn.Module):
-    """Raw output channels per pixel from the tapped tokens of four aggregator depths."""
+class TokenPyramid(nn.Module):
+    """What the dense heads start with: the tapped tokens of four depths as four maps, fine to coarse."""
 
     def __init__(
-        self, width: int, channels: Sequence[int], features: int, out: int, hidden: int = 32, special: int = 5
+        self, width: int, channels: Sequence[int], special: int, token_norm: bool = True, sinusoid: bool = True
     ) -> None:
-        """``width`` is that of the tapped tokens; the first ``special`` tokens of each frame are not used."""
+        """``width`` is that of the tapped tokens; the first ``special`` tokens of each frame are not used.
+
+        ``sinusoid``: positions are added to the maps.
+        """
         super().__init__()
         self.special = special
-        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.sinusoid = sinusoid
+        self.norm: nn.Module = nn.LayerNorm(width, eps=1e-5) if token_norm else nn.Identity()
         self.projects = nn.ModuleList(nn.Conv2d(width, channel, 1) for channel in channels)
         self.resize_layers = nn.ModuleList(
             [
@@ -117,7 +135,40 @@ class DPTHead(nn.Module):
                 nn.Conv2d(channels[3], channels[3], 3, 2, padding=1),
             ]
         )
-        self.scratch = Scratch(channels, features, hidden, out)
+
+    def levels(
+        self, taps: Sequence[Float[Tensor, "frames tokens channels"]], grid: tuple[int, int], aspect: float
+    ) -> list[Tensor]:
+        """Maps ``[frames, channels, rows, columns]`` at 4, 2, 1 and 1/2 times the token ``grid``."""
+        dtype = self.projects[0].get_parameter("weight").dtype
+        levels = []
+        for tap, project, resize in zip(taps, self.projects, self.resize_layers, strict=True):
+            tokens = self.norm(tap[:, self.special :].to(dtype))
+            x = project(tokens.transpose(1, 2).unflatten(2, grid))
+            if self.sinusoid:
+                x = x + 0.1 * position_sinusoid(x.shape[1], grid, aspect, x)
+            levels.append(resize(x))
+        return levels
+
+
+class DPTHead(TokenPyramid):
+    """Raw output channels per pixel from the tapped tokens of four depths."""
+
+    def __init__(
+        self,
+        width: int,
+        channels: Sequence[int],
+        features: int,
+        out: int,
+        hidden: int = 32,
+        special: int = 5,
+        *,
+        token_norm: bool = True,
+        rectified_skip: bool = True,
+    ) -> None:
+        """``hidden`` is the width between the last two convolutions, ``out`` the number of raw channels."""
+        super().__init__(width, channels, special, token_norm)
+        self.scratch = Scratch(channels, features, hidden, out, rectified_skip)
 
     def forward(
         self,
@@ -143,13 +194,8 @@ class DPTHead(nn.Module):
         self, taps: Sequence[Tensor], grid: tuple[int, int], size: tuple[int, int], rgb: Tensor | None
     ) -> Tensor:
         aspect = size[1] / size[0]
-        dtype = self.norm.weight.dtype
-        levels = []
-        for tap, project, resize in zip(taps, self.projects, self.resize_layers, strict=True):
-            tokens = self.norm(tap[:, self.special :].to(dtype))
-            x = project(tokens.transpose(1, 2).unflatten(2, grid))
-            levels.append(resize(x + 0.1 * position_sinusoid(x.shape[1], grid, aspect, x)))
-        x = self.merge(_resize(self.scratch.output_conv1(self.scratch.fuse(levels)), size), rgb)
+        path = self.scratch.fuse(self.scratch.laterals(self.levels(taps, grid, aspect)))
+        x = self.merge(resize_map(self.scratch.output_conv1(path), size), rgb)
         return self.scratch.output_conv2(x + 0.1 * position_sinusoid(x.shape[1], size, aspect, x))
 
     def merge(

@@ -55,11 +55,12 @@ def activate(
         scales=(scale_factor * F.softplus(scale)).clamp(max=scale_max),
         rotations=wxyz_from_xyzw(rotation),
         opacities=density.squeeze(-1).sigmoid(),
-        harmonics=harmonics * _band_factors(harmonics.shape[-2], harmonics)[:, None],
+        harmonics=harmonics * band_factors(harmonics.shape[-2], harmonics)[:, None],
     )
 
 
-def _band_factors(bands: int, like: Tensor) -> Tensor:
+def band_factors(bands: int, like: Tensor) -> Float[Tensor, " bands"]:
+    """Damping of each colour band by its degree: 1, then 0.1 * 0.25^degree."""
     index = torch.arange(bands, device=like.device, dtype=like.dtype)
     degree = index.sqrt().floor()
     return torch.where(degree > 0, 0.1 * 0.25**degree, torch.ones_like(degree))

@@ -25,6 +25,22 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+class GatedMlp(nn.Module):
+    """SwiGLU: one fused projection gives a gate and a value; two thirds of the plain hidden width, rounded up to 8."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        """``hidden`` is the width that the plain perceptron would have."""
+        super().__init__()
+        gated = (int(hidden * 2 / 3) + 7) // 8 * 8
+        self.w12 = nn.Linear(width, 2 * gated)
+        self.w3 = nn.Linear(gated, out)
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
+        """Apply to the last axis."""
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)
+
+
 class LayerScale(nn.Module):
     """A learned factor per channel on a residual branch."""
 
@@ -38,6 +54,10 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+def _layer_scale(width: int, init: float | None) -> nn.Module:
+    return nn.Identity() if init is None else LayerScale(width, init)
+
+
 class Block(nn.Module):
     """x + scale * attention(norm(x)), then x + scale * mlp(norm(x))."""
 
@@ -49,16 +69,17 @@ class Block(nn.Module):
         *,
         norm_eps: float = 1e-5,
         qk_norm: bool = False,
-        layer_scale_init: float = 0.01,
+        layer_scale_init: float | None = 0.01,
+        gated: bool = False,
     ) -> None:
-        """``norm_eps`` is used by the block norms; query/key norms always use 1e-5."""
+        """``norm_eps`` is used by the block norms; query/key norms always use 1e-5. ``gated``: SwiGLU perceptron."""
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, heads, qk_norm)
-        self.ls1 = LayerScale(width, layer_scale_init)
+        self.ls1 = _layer_scale(width, layer_scale_init)
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
-        self.mlp = Mlp(width, int(width * mlp_ratio), width)
-        self.ls2 = LayerScale(width, layer_scale_init)
+        self.mlp = (GatedMlp if gated else Mlp)(width, int(width * mlp_ratio), width)
+        self.ls2 = _layer_scale(width, layer_scale_init)
 
     def forward(
         self, x: Float[Tensor, "batch tokens width"], rotation: Rotation | None = None

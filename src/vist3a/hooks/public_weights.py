@@ -1,0 +1,19 @@
+"""Makes ``weights.yml`` known to what loads networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+from vist3a.hooks.tracking_settings import configured
+from vist3a.models.weights import parse, register
+
+
+class KnownWeights:
+    """Reads and checks ``weights.yml`` before each run."""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Read, check and register the entries."""
+        register(parse(configured(context.config_loader, "weights").get("weights", {})))

@@ -1,0 +1,146 @@
+"""What all networks share: where they can be entered, what an entry must hold, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.models.reconstruction.blocks.config import NetworkConfig
+from vist3a.models.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
+from vist3a.records import TokenState
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
+NetworkT = TypeVar("NetworkT", bound="EnterableNetwork[Any]")
+
+
+def normalise_images(frames: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
+    """ImageNet normalisation of RGB in [0, 1], with constants that no cast of the network can round."""
+    frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
+    channels = zip(frames.unbind(-3), IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    return torch.stack([(channel - mean) / std for channel, mean, std in channels], dim=-3)
+
+
+class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
+    """A network that can be entered behind any of its stitch points, and its checkpoints."""
+
+    config_class: ClassVar[type[NetworkConfig]]
+    public_prefix: ClassVar[str]
+    """What published state dicts put before every key."""
+    ignored_public_prefixes: ClassVar[tuple[str, ...]] = ()
+    """Keys of published state dicts, without their prefix, whose layers are not built."""
+    config: ConfigT
+
+    def __init__(self, config: ConfigT) -> None:
+        """``config`` fixes every size."""
+        super().__init__()
+        self.config = config
+        self.entry: str | None = None
+        """The point before which parameters were dropped."""
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
+        header: dict[str, Any] = {"network": type(self).__name__, "entry": self.entry, "config": self.config.to_dict()}
+        save_folder(Path(folder), header | self._entry_options(), self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls: type[NetworkT], folder: str | Path, dtype: torch.dtype = torch.float32) -> NetworkT:
+        """Load a folder written by :meth:`save_pretrained`, on the CPU, in ``dtype``."""
+        header = read_config(Path(folder))
+        if "network" not in header:
+            raise ValueError(
+                f"{folder}: its config.json is not ours (no key network); of published weights, name the file of tensors and "
+                "its config (networks.reconstruction)"
+            )
+        if header["network"] != cls.__name__:
+            raise ValueError(f"{folder} holds a {header['network']}, not a {cls.__name__}")
+        with torch.device("meta"):
+            model = cls(cls.config_class.from_dict(header["config"]))
+        if header["entry"] is not None:
+            options = {key: value for key, value in header.items() if key not in ("network", "entry", "config")}
+            model.drop_before(header["entry"], **options)
+        weights = Path(folder) / WEIGHTS
+        load_strictly(model, read_tensors(weights), weights, assign=True)
+        return model.to(dtype).eval()
+
+    @classmethod
+    def from_public_file(
+        cls: type[NetworkT], path: str | Path, config: ConfigT, dtype: torch.dtype = torch.float32
+    ) -> NetworkT:
+        """Load a published checkpoint of a network with the sizes ``config``, on the CPU, in ``dtype``."""
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_public_state_dict(read_tensors(Path(path)), path, assign=True)
+        return model.to(dtype).eval()
+
+    def load_public_state_dict(
+        self, state: Mapping[str, Tensor], origin: str | Path = "state dict", *, assign: bool = False
+    ) -> None:
+        """Load published weights: their prefix stripped, parts not built here ignored, the rest must fit.
+
+        ``origin`` is what errors call them; ``assign`` takes the tensors themselves instead of copying their values.
+        """
+        stripped = {key.removeprefix(self.public_prefix): value for key, value in state.items()}
+        ignored = self.ignored_public_prefixes
+        kept = {key: value for key, value in stripped.items() if not key.startswith(ignored)}
+        load_strictly(self, kept, origin, assign=assign)
+
+    def _entry_options(self) -> dict[str, Any]:
+        """Options that ``drop_before`` was called with, where they matter for the layout of the weights."""
+        return {}
+
+    def _stages(self, names: Sequence[str]) -> list[int]:
+        order = [point.name for point in self.stitch_points]
+        return [order.index(self.stitch_point(name).name) for name in names]
+
+    def _require_entry(self, stage: int) -> None:
+        if self.entry is not None and stage < self._stages([self.entry])[0]:
+            raise RuntimeError(
+                f"the blocks before {self.entry!r} were dropped: enter there or later (reconstruct_from)"
+            )
+
+    def _require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> None:
+        if self.needs_rgb and with_gaussians and rgb is None:
+            raise ValueError(f"the Gaussian head of {type(self).__name__} reads the image: pass rgb")
+
+    def _check(
+        self,
+        state: TokenState,
+        grid: tuple[int, int],
+        required: Mapping[int, int],
+        dtype: torch.dtype,
+    ) -> tuple[Float[Tensor, "batch views tokens channels"], dict[int, Tensor]]:
+        """Tokens and taps of a state in ``dtype``; ValueError where they do not fit frames of ``grid`` tokens.
+
+        ``required``: depth -> width of the taps that a state at this point must hold.
+        """
+        point = self.stitch_point(state.point)
+        batch, views, rows, columns, width = state.patch_tokens.shape
+        if (rows, columns) != grid:
+            raise ValueError(f"patch tokens lie on a {rows}x{columns} grid, frames of this size on {grid[0]}x{grid[1]}")
+        expected = (batch, views, point.special_tokens, point.width)
+        if width != point.width or tuple(state.special_tokens.shape) != expected:
+            raise ValueError(
+                f"{state.point}: patch tokens of width {width}, special tokens {tuple(state.special_tokens.shape)}; "
+                f"expected width {point.width} and {expected}"
+            )
+        tokens = torch.cat([state.special_tokens.to(dtype), state.patch_tokens.flatten(2, 3).to(dtype)], dim=2)
+        wrong = [
+            f"{depth} ({'missing' if depth not in state.taps else tuple(state.taps[depth].shape)})"
+            for depth, channels in required.items()
+            if depth not in state.taps or state.taps[depth].shape != (*tokens.shape[:3], channels)
+        ]
+        if wrong:
+            raise ValueError(
+                f"{state.point} needs the taps of earlier depths, wrong or missing: {', '.join(wrong)}; "
+                f"expected {tuple(tokens.shape[:3])} tokens with widths {required}"
+            )
+        return tokens, {depth: state.taps[depth].to(dtype) for depth in required}

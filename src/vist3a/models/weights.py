@@ -1,0 +1,155 @@
+"""Published weights: where they are, what they are called, whether their bytes are right, what their licence allows.
+
+This module loads no tensor library: the run record and the command line read it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublicWeights:
+    """One published checkpoint, an entry of ``conf/*/weights.yml``.
+
+    ``config`` names the sizes of the network (see :func:`vist3a.models.networks.published_configs`); ``repo``,
+    ``revision`` and ``file`` say where on the Hugging Face hub it is; ``path`` is a copy on this machine, which then is
+    the one that is read. ``sha256`` is checked where it is known. ``commercial``: whether the licence permits any
+    commercial use at all; the licence's own text decides.
+    """
+
+    config: str
+    repo: str
+    file: str
+    licence: str
+    commercial: bool
+    revision: str = "main"
+    sha256: str | None = None
+    path: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Repository, file and revision in one word."""
+        return f"{self.repo}/{self.file}@{self.revision}"
+
+
+def parse(entries: Mapping[str, Any]) -> dict[str, PublicWeights]:
+    """Entries of ``weights.yml`` by name; ValueError naming the entry and key that is wrong."""
+    return {str(name): _parse_entry(f"weights.yml: {name}", values) for name, values in entries.items()}
+
+
+def locate(weights: PublicWeights) -> Path:
+    """The file: a given path, or in the hub's cache, or downloaded into it; its hash is checked where known.
+
+    FileNotFoundError in one sentence when it cannot be had (``HF_HUB_OFFLINE`` forbids to download), ValueError when its
+    hash is another.
+    """
+    if weights.path is None:
+        path = _cached(weights) or _downloaded(weights)
+    else:
+        path = Path(weights.path).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"weights.yml: path {path} is no file; allowed: a copy of {weights.address}, or null to use the hub"
+            )
+    if weights.sha256 is not None:
+        status = path.stat()
+        found = _sha256(path, status.st_size, status.st_mtime_ns)
+        if found != weights.sha256:
+            raise ValueError(f"{path}: its sha256 is {found}; allowed by weights.yml: {weights.sha256}")
+    return path
+
+
+_registered: dict[str, PublicWeights] = {}
+_used: dict[str, str] = {}
+
+
+def register(entries: Mapping[str, PublicWeights]) -> None:
+    """What ``weights.yml`` of this run says; no licence has been used yet."""
+    _registered.clear()
+    _registered.update(entries)
+    _used.clear()
+
+
+def registered() -> dict[str, PublicWeights]:
+    """The entries of this run by name."""
+    return dict(_registered)
+
+
+def use_licence(name: str, licence: str, commercial: bool | None) -> None:
+    """Log the licence of weights, as a warning unless it is ``commercial`` (None: not known), and keep it for the record."""
+    text = f"{licence} (no commercial use)" if commercial is False else licence
+    if name not in _used:
+        logger.log(logging.INFO if commercial else logging.WARNING, "weights %s: licence %s", name, text)
+    _used[name] = text
+
+
+def licences_used() -> dict[str, str]:
+    """Licences of the weights loaded in this run by their name."""
+    return dict(_used)
+
+
+def _parse_entry(where: str, values: Any) -> PublicWeights:
+    known = {field.name: field for field in fields(PublicWeights)}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is {values!r}; allowed: the keys {', '.join(known)}")
+    needed = {name for name, field in known.items() if field.default is MISSING}
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"{where}: unknown keys {', '.join(map(str, unknown))}; allowed: {', '.join(known)}")
+    if missing := sorted(needed - set(values)):
+        raise ValueError(f"{where}: missing keys {', '.join(missing)}; allowed: {', '.join(known)}")
+    for key, value in values.items():
+        optional = key in ("sha256", "path") and value is None
+        if not optional and not isinstance(value, bool if key == "commercial" else str):
+            kind = "true or false" if key == "commercial" else "a text"
+            raise ValueError(f"{where}: {key} is {value!r}; allowed: {kind}")
+    sha256 = values.get("sha256")
+    if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"{where}: sha256 is {sha256!r}; allowed: 64 small hexadecimal digits, or null when unknown")
+    return PublicWeights(**values)
+
+
+def _cached(weights: PublicWeights) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _downloaded(weights: PublicWeights) -> Path:
+    from huggingface_hub import constants, hf_hub_download, is_offline_mode
+    from huggingface_hub.errors import GatedRepoError
+
+    where = f"{weights.address} is not in the cache {constants.HF_HUB_CACHE}"
+    else_path = "or give a copy of the file as `path` in weights.yml"
+    if is_offline_mode():
+        raise FileNotFoundError(f"{where} and HF_HUB_OFFLINE forbids to download it: allow that, {else_path}")
+    logger.info("downloading %s", weights.address)
+    try:
+        return Path(hf_hub_download(weights.repo, weights.file, revision=weights.revision))
+    except GatedRepoError as error:
+        raise FileNotFoundError(
+            f"{where} and its owner gives access on request only: ask at https://huggingface.co/{weights.repo}, then "
+            f"`hf auth login`, {else_path}"
+        ) from error
+    except Exception as error:  # any trouble of network, disk or hub
+        reason = next(iter(str(error).splitlines()), "")
+        raise FileNotFoundError(
+            f"{where} and could not be downloaded ({type(error).__name__}: {reason}): try again, {else_path}"
+        ) from error
+
+
+@cache
+def _sha256(path: Path, size: int, modified: int) -> str:
+    """Hash of the file as it was at that time; a run loads the same file several times."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
