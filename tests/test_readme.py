@@ -37,3 +37,12 @@ def test_make_targets_exist(target: str) -> None:
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_linked_files_exist(link: str) -> None:
     assert (REPOSITORY / link).is_file()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"benchmarks/[a-z0-9_]+\.py", README))))
+def test_benchmarks_exist(path: str) -> None:
+    assert (REPOSITORY / path).is_file()
+
+
+def test_every_benchmark_is_named() -> None:
+    assert [path.name for path in (REPOSITORY / "benchmarks").glob("*.py") if path.name not in README] == []

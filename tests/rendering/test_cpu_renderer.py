@@ -36,6 +36,17 @@ def test_values_and_gradients_equal_the_reference_in_float64(seed: int, bands: i
         torch.testing.assert_close(fast_gradients[name], expected, rtol=1e-8, atol=1e-10 * scale, msg=name)
 
 
+@pytest.mark.parametrize("rows", [1, 8, 100])
+def test_the_reference_in_bands_of_rows_is_the_reference(rows: int) -> None:
+    gaussians, motion = random_gaussians(3), small_motion(3)
+    banded, banded_gradients = gradients(ReferenceRenderer(rows), gaussians, motion)
+    whole, whole_gradients = gradients(ReferenceRenderer(), gaussians, motion)
+    for name in OUTPUTS:
+        torch.testing.assert_close(getattr(banded, name), getattr(whole, name), rtol=1e-12, atol=1e-13)
+    for name, expected in whole_gradients.items():
+        torch.testing.assert_close(banded_gradients[name], expected, rtol=1e-9, atol=1e-11, msg=name)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_float32_stays_close_to_the_float64_reference(seed: int) -> None:
     gaussians, motion = random_gaussians(seed), small_motion(seed)

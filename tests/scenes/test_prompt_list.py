@@ -1,12 +1,15 @@
-"""Prompt files: what counts as a prompt, and what is said when there is none."""
+"""Prompt files: what counts as a prompt, and what is said when there is none, or when its words are unknown."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from tiny_networks import tiny_generator
 
-from vist3a.scenes.prompt_list import read_prompts
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.generators.wan import WanGenerator
+from vist3a.scenes.prompt_list import NAMED_PROMPTS, check_prompts, read_prompts
 
 
 def test_blank_lines_and_comments_are_skipped(tmp_path: Path) -> None:
@@ -21,3 +24,37 @@ def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(ValueError, match=r"empty\.txt holds no prompt"):
         read_prompts(tmp_path / "empty.txt")
+
+
+def test_unknown_words_are_one_warning_per_list(caplog: pytest.LogCaptureFixture) -> None:
+    generator = tiny_generator()
+    check_prompts(["a red ball", "on the floor"], generator)
+    assert caplog.records == []
+    check_prompts(["a crimson ball", "a red ball", "a red zebra"], generator)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().splitlines() == [
+        'prompt "a crimson ball": unknown word "crimson"; nearest known: red',
+        'prompt "a red zebra": unknown word "zebra"; no known word is near',
+    ]
+
+
+def test_a_long_list_stays_readable(caplog: pytest.LogCaptureFixture) -> None:
+    check_prompts([f"a x{k}x" for k in range(50)], tiny_generator())
+    (record,) = caplog.records
+    assert len(record.getMessage().splitlines()) == NAMED_PROMPTS + 1
+    assert record.getMessage().endswith("30 more prompts have unknown words")
+
+
+def test_a_prompt_without_a_known_word_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'^prompt "Rote Balle": unknown word "Rote".*knows no word of this prompt$'):
+        check_prompts(["a red ball", "Rote Balle"], tiny_generator())
+    with pytest.raises(ValueError, match="and 1 more prompt like it"):
+        check_prompts(["zwei", "drei"], tiny_generator())
+
+
+def test_an_open_vocabulary_knows_every_word(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = tiny_generator()
+    monkeypatch.setattr(WanGenerator, "unknown_words", VideoGenerator.unknown_words)
+    check_prompts(["zwei"], generator)
+    assert caplog.records == []

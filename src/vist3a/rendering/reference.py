@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from vist3a.geometry.projection import pixel_grid
 from vist3a.geometry.quaternion import rotation_from_quaternion
@@ -19,7 +20,13 @@ from vist3a.rendering.compositing import check_inputs, finish
 
 
 class ReferenceRenderer:
-    """Memory grows with pixels times Gaussians: for small scenes and tests."""
+    """Memory grows with pixels times Gaussians: for small scenes and tests.
+
+    With ``rows``, that many rows of pixels at a time; what their gradient needs is then computed again instead of kept.
+    """
+
+    def __init__(self, rows: int | None = None) -> None:
+        self.rows = rows
 
     def __call__(
         self,
@@ -31,13 +38,13 @@ class ReferenceRenderer:
         """See :class:`vist3a.rendering.base.Renderer`."""
         check_inputs(gaussians, cameras, size)
         batch, views = cameras.world_to_camera.shape[:2]
-        images = [_render_one(gaussians, b, cameras[b, v], size) for b in range(batch) for v in range(views)]
+        images = [_render_one(gaussians, b, cameras[b, v], size, self.rows) for b in range(batch) for v in range(views)]
         stacked = torch.stack(images).unflatten(0, (batch, views))
         return finish(stacked[..., :3], stacked[..., 3], stacked[..., 4], background)
 
 
 def _render_one(
-    gaussians: Gaussians, scene: int, camera: Cameras, size: tuple[int, int]
+    gaussians: Gaussians, scene: int, camera: Cameras, size: tuple[int, int], rows: int | None
 ) -> Float[Tensor, "height width 5"]:
     """Accumulated red, green, blue, depth and alpha of one scene in one camera."""
     depth = gaussians.means[scene] @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
@@ -51,9 +58,23 @@ def _render_one(
     values = torch.cat([color, depth[:, None], torch.ones_like(depth)[:, None]], dim=-1)
 
     pixels = pixel_grid(*size, device=depth.device, dtype=depth.dtype)
+    splats = (mean2d, conic, chosen.opacities[0], values)
+    if rows is None:
+        return _composite(pixels, *splats)
+    return torch.cat([checkpoint(_composite, band, *splats, use_reentrant=False) for band in pixels.split(rows)])
+
+
+def _composite(
+    pixels: Float[Tensor, "rows width 2"],
+    mean2d: Float[Tensor, "n 2"],
+    conic: Float[Tensor, "n 2 2"],
+    opacities: Float[Tensor, " n"],
+    values: Float[Tensor, "n 5"],
+) -> Float[Tensor, "rows width 5"]:
+    """Front-to-back compositing of splats that are sorted by depth."""
     delta = mean2d - pixels[:, :, None]
     sigma = 0.5 * torch.einsum("hwni,nij,hwnj->hwn", delta, conic, delta)
-    alpha = (chosen.opacities[0] * torch.exp(-sigma)).clamp(max=ALPHA_MAX)
+    alpha = (opacities * torch.exp(-sigma)).clamp(max=ALPHA_MAX)
     alpha = torch.where((sigma >= 0) & (alpha >= ALPHA_MIN), alpha, torch.zeros_like(alpha))
     after = torch.cumprod(1 - alpha, dim=-1)
     # Transmittance never grows, so a pixel that is finished stays finished.

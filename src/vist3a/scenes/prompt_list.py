@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.word_tokenizer import UnknownWords
+
+NAMED_PROMPTS = 20
+
+logger = logging.getLogger(__name__)
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -14,3 +23,26 @@ def read_prompts(path: Path) -> list[str]:
     if not prompts:
         raise ValueError(f"prompt file {path} holds no prompt (one per line; lines starting with # are comments)")
     return prompts
+
+
+def check_prompts(prompts: Sequence[str], generator: VideoGenerator) -> None:
+    """One warning naming the words that the generator does not know; ValueError for a prompt without any known word."""
+    found = generator.unknown_words(prompts)
+    hopeless = [entry for entry in found if entry.nothing_known]
+    if hopeless:
+        others = len(hopeless) - 1
+        more = f" (and {others} more prompt{'s' * (others > 1)} like it)" if others else ""
+        raise ValueError(f"{_sentence(hopeless[0])}; the generator knows no word of this prompt{more}")
+    if found:
+        lines = [_sentence(entry) for entry in found[:NAMED_PROMPTS]]
+        if len(found) > NAMED_PROMPTS:
+            lines.append(f"{len(found) - NAMED_PROMPTS} more prompts have unknown words")
+        logger.warning("\n".join(lines))
+
+
+def _sentence(entry: UnknownWords) -> str:
+    parts = []
+    for word, nearest in entry.nearest.items():
+        near = f"nearest known: {', '.join(nearest)}" if nearest else "no known word is near"
+        parts.append(f'unknown word "{word}"; {near}')
+    return f'prompt "{entry.prompt}": {"; ".join(parts)}'

@@ -1,5 +1,8 @@
 """Captions say what is there, in the closed vocabulary."""
 
+import itertools
+
+import pytest
 import torch
 
 from vist3a.geometry.projection import project
@@ -24,11 +27,19 @@ from vist3a.scenes.procedural import (
 from vist3a.scenes.procedural.captions import (
     BACKGROUND_PHRASES,
     COLOUR_WORDS,
+    COUNTED,
     FINISH_WORDS,
+    FLOOR_NOUNS,
     GROUND_WORDS,
     NOUNS,
+    OPENINGS,
+    RELATION_PHRASES,
+    SIDE_BY_SIDE,
     SIZE_WORDS,
+    STAND,
+    PromptObject,
 )
+from vist3a.scenes.procedural.scene import Relation
 
 
 def test_words_cover_all_attributes():
@@ -127,6 +138,48 @@ def test_prompts_parse_to_what_they_state():
         for prompt in prompts:
             assert parse_prompt(prompt.text) == prompt
             assert objects is None or len(prompt.objects) == objects
+
+
+def test_every_variant_of_a_scene_parses_to_what_it_states():
+    for scene in sample_scenes(6, range(150)).descriptions():
+        for variant in range(8):
+            prompt = compose(scene, variant)
+            assert parse_prompt(prompt.text) == prompt
+
+
+def _read(text):
+    prompt = parse_prompt(text)
+    assert set(text.replace(",", "").split()) <= set(VOCABULARY), "a paraphrase stays in the vocabulary"
+    return prompt.objects, prompt.ground, prompt.background, prompt.relations
+
+
+@pytest.mark.parametrize(("shape", "noun"), [(shape, noun) for shape, nouns in NOUNS.items() for noun in nouns])
+@pytest.mark.parametrize("size", [(size, word) for size, words in SIZE_WORDS.items() for word in words])
+@pytest.mark.parametrize("finish", [(finish, word) for finish, words in FINISH_WORDS.items() for word in words])
+def test_paraphrases_of_an_object_are_one_object(shape, noun, size, finish):
+    expected = (PromptObject(shape, "red", size[0], finish[0]),)
+    for opening in OPENINGS:
+        for words in (f"{size[1]} {finish[1]}", f"{finish[1]} {size[1]}"):
+            assert _read(f"{opening} a {words} red {noun}") == (expected, None, None, ())
+
+
+def test_paraphrases_of_the_surroundings_are_one_scene():
+    for background, phrases in BACKGROUND_PHRASES.items():
+        expected = ((PromptObject("cube", "blue"),), "stone", background, ())
+        for phrase, noun, stand, floor in itertools.product(phrases, NOUNS["cube"], set(STAND), FLOOR_NOUNS):
+            body = f"a blue {noun} {stand} on a stone {floor}"
+            assert _read(f"{body} {phrase}") == _read(f"{phrase}, there is {body}") == expected
+
+
+def test_paraphrases_of_a_relation_are_one_relation():
+    things = PromptObject("sphere", "red"), PromptObject("cube", "green")
+    for kind, phrases in RELATION_PHRASES.items():
+        for phrase, ball, box in itertools.product(phrases, NOUNS["sphere"], NOUNS["cube"]):
+            text = f"a red {ball} {phrase} a green {box}"
+            assert _read(text) == _read(f"we see {text}") == (things, None, None, (Relation(0, kind, 1),))
+    for phrase in SIDE_BY_SIDE:
+        for counted in ("", *COUNTED[2]):
+            assert _read(f"{counted} a red ball {phrase} a green box") == (things, None, None, ())
 
 
 def test_parser_reads_free_text():

@@ -20,7 +20,7 @@ from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import sample_prompts
-from vist3a.scenes.prompt_list import read_prompts
+from vist3a.scenes.prompt_list import check_prompts, read_prompts
 from vist3a.training.align import AlignSampling, align
 from vist3a.training.history import History
 from vist3a.training.loop import LoopConfig
@@ -48,6 +48,7 @@ def align_generator(
         prompts = [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
     else:
         prompts = read_prompts(Path(params.prompts_file))
+    check_prompts(prompts, generator)
     state = run_folder(
         checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),
         "\n".join(prompts),

@@ -19,7 +19,7 @@ from vist3a.pipelines.generate.params import GenerateParams
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
-from vist3a.scenes.prompt_list import read_prompts
+from vist3a.scenes.prompt_list import check_prompts, read_prompts
 from vist3a.training.progress import progress
 from vist3a.training.sampling import SamplingConfig, decode_scene, sample_latents
 
@@ -40,6 +40,7 @@ def generate_scenes(
     prompts = [str(params.prompt)] if params.prompts_file is None else read_prompts(Path(params.prompts_file))
     device = resolve_device(networks.device)
     generator = networks.load_generator("vae", "text", "denoiser")
+    check_prompts(prompts, generator)
     if params.aligned:
         load_lora(generator.get_submodule("transformer"), aligned_generator)
     decoder = load_decoder(networks, distill, stitched_decoder)
