@@ -31,15 +31,14 @@ CONFIG = LoopConfig(steps=20, learning_rate=1e-2, warmup=3, ema=0.9, log_every=5
 
 def test_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
     whole, loss = problem()
-    assert TrainingLoop({"m": whole}, CONFIG, tmp_path / "a.pt").run(loss)
+    assert TrainingLoop({"m": whole}, CONFIG, tmp_path / "a.pt").run(loss) == CONFIG.steps
     stopped, loss = problem()
     loop = TrainingLoop({"m": stopped}, CONFIG, tmp_path / "b.pt")
-    assert not loop.run(loss, max_seconds=0.0)
-    assert loop.step < CONFIG.steps
+    assert loop.run(loss, max_seconds=0.0) == loop.step < CONFIG.steps
     resumed, loss = problem(seed=1)
     again = TrainingLoop({"m": resumed}, CONFIG, tmp_path / "b.pt")
     assert again.step == loop.step
-    assert again.run(loss)
+    assert again.run(loss) == CONFIG.steps
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
 

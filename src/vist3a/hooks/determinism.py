@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from kedro.framework.hooks import hook_impl
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,7 @@ class DeterminismSettings(BaseModel):
 
     threads: int | None = Field(None, gt=0)
     algorithms: bool = True
+    matmul: Literal["highest", "high", "medium"] = "highest"
 
 
 def make_deterministic(settings: DeterminismSettings) -> None:
@@ -31,6 +32,7 @@ def make_deterministic(settings: DeterminismSettings) -> None:
     elif "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(min(4, cores))
+    torch.set_float32_matmul_precision(settings.matmul)
     torch.use_deterministic_algorithms(settings.algorithms, warn_only=True)
     # Filling fresh memory finds bugs but costs time; no result may depend on it anyway.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -76,8 +76,8 @@ class TrainingLoop:
         if checkpoint is not None and checkpoint.is_file():
             self._load(load_checkpoint(checkpoint, self.device))
 
-    def run(self, step_loss: StepLoss, log: Log | None = None, max_seconds: float | None = None) -> bool:
-        """Train to the end, or for about ``max_seconds``; returns whether the end was reached.
+    def run(self, step_loss: StepLoss, log: Log | None = None, max_seconds: float | None = None) -> int:
+        """Train to the end, or for about ``max_seconds``; returns the number of steps done so far, earlier runs included.
 
         ``step_loss(step)`` gives the loss and named scalar tensors to log. Steps whose gradient is not finite are skipped
         and counted (``skipped``).
@@ -110,7 +110,7 @@ class TrainingLoop:
                 break
         self.save()
         self.use_average()
-        return self.step >= self.config.steps
+        return self.step
 
     def use_average(self) -> None:
         """Put the averaged parameters into the modules (no effect without ``ema``)."""

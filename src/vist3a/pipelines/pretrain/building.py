@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vist3a.engine.device import resolve_device
 from vist3a.pipelines.loop import Loop
-from vist3a.pipelines.pretrain.params import Bank, PretrainParams, Scorer
+from vist3a.pipelines.pretrain.params import Bank, Denoiser, PretrainParams, Reconstruction, Scorer, Vae
 from vist3a.training.loop import LoopConfig
 from vist3a.training.pretrain.scene_bank import BankConfig, SceneBank
 from vist3a.training.step_log import step_log
@@ -18,6 +20,8 @@ from vist3a.training.step_log import step_log
 logger = logging.getLogger(__name__)
 
 Save = Callable[[Path], None]
+Settings = Vae | Reconstruction | Scorer | Denoiser
+RECORD = "training.json"
 
 
 def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Save:
@@ -29,7 +33,7 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
     torch.manual_seed(settings.seed)
     model = DualEncoder(DualEncoderConfig.from_dict({"vocabulary": VOCABULARY, **settings.architecture}))
     bank = make_bank(params, settings.bank, settings.seed)
-    finished = train_scorer(
+    steps = train_scorer(
         model,
         bank,
         loop_config(settings.loop),
@@ -40,8 +44,7 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
         log=step_log(checkpoint.stem),
         max_seconds=params.max_seconds,
     )
-    report_end(finished, checkpoint.stem)
-    return lambda folder: model.save_pretrained(folder, storage_dtype(params))
+    return with_record(lambda folder: model.save_pretrained(folder, storage_dtype(params)), settings, steps)
 
 
 def make_bank(params: PretrainParams, bank: Bank, seed: int, with_depth: bool = False) -> SceneBank:
@@ -59,7 +62,7 @@ def loop_config(loop: Loop) -> LoopConfig:
 
 def compiles(params: PretrainParams, device: torch.device) -> bool:
     """Whether networks are compiled: on CUDA unless told otherwise."""
-    return params.compile == "yes" or (params.compile == "auto" and device.type == "cuda")
+    return device.type == "cuda" if params.compile == "auto" else params.compile
 
 
 def storage_dtype(params: PretrainParams) -> torch.dtype:
@@ -67,7 +70,18 @@ def storage_dtype(params: PretrainParams) -> torch.dtype:
     return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[params.storage]
 
 
-def report_end(finished: bool, what: str) -> None:
-    """Say so when a training was cut short."""
-    if not finished:
-        logger.warning("%s: stopped by max_seconds before its last step; run the pipeline again to go on", what)
+def with_record(save: Save, settings: Settings, steps: int) -> Save:
+    """Let ``save`` also write ``training.json``: the seed, the steps done and those planned. Warns of a training cut short."""
+    planned = settings.loop.steps
+    if steps < planned:
+        logger.warning("stopped by max_seconds at step %d of %d; run the pipeline again to go on", steps, planned)
+
+    def write(folder: Path) -> None:
+        save(folder)
+        record: dict[str, Any] = {"seed": settings.seed, "steps": steps, "planned_steps": planned}
+        if isinstance(settings, Reconstruction) and settings.start is not None:
+            record["start"] = json.loads((Path(settings.start) / RECORD).read_text(encoding="utf-8"))
+        record["torch"] = torch.__version__
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    return write

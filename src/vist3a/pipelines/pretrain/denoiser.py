@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vist3a.engine.device import resolve_device
-from vist3a.pipelines.pretrain.building import Save, compiles, loop_config, report_end, storage_dtype
+from vist3a.pipelines.pretrain.building import Save, compiles, loop_config, storage_dtype, with_record
 from vist3a.pipelines.pretrain.params import Denoiser, PretrainParams
 from vist3a.training.pretrain.scene_bank import BankConfig
 from vist3a.training.step_log import step_log
@@ -42,7 +42,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
         seed=settings.seed,
         device=device,
     )
-    finished = train_denoiser(
+    steps = train_denoiser(
         transformer.to(device),
         text.to(device),
         bank,
@@ -56,7 +56,6 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
         log=step_log("denoiser"),
         max_seconds=params.max_seconds,
     )
-    report_end(finished, "denoiser")
 
     def save(folder: Path) -> None:
         shutil.copytree(vae_folder, folder / "vae")
@@ -65,4 +64,4 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
         as_transformers(tokenizer, settings.max_text_tokens).save_pretrained(folder / "tokenizer")
         FlowMatchEulerDiscreteScheduler(shift=settings.shift).save_pretrained(folder / "scheduler")
 
-    return save
+    return with_record(save, settings, steps)

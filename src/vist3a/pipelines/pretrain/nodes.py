@@ -12,8 +12,8 @@ from vist3a.pipelines.pretrain.building import (
     fit_scorer,
     loop_config,
     make_bank,
-    report_end,
     storage_dtype,
+    with_record,
 )
 from vist3a.pipelines.pretrain.params import PretrainParams
 from vist3a.training.step_log import step_log
@@ -28,7 +28,7 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
     torch.manual_seed(params.vae.seed)
     vae = AutoencoderKLWan(**params.vae.architecture)
     bank = make_bank(params, params.vae.bank, params.vae.seed)
-    finished = train_vae(
+    steps = train_vae(
         vae,
         bank,
         loop_config(params.vae.loop),
@@ -41,10 +41,9 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
         log=step_log("vae"),
         max_seconds=params.max_seconds,
     )
-    report_end(finished, "vae")
     mean, std = latent_statistics(vae.eval(), bank, params.frames)
     vae.register_to_config(latents_mean=mean, latents_std=std)
-    return vae.to("cpu", storage_dtype(params)).save_pretrained
+    return with_record(vae.to("cpu", storage_dtype(params)).save_pretrained, params.vae, steps)
 
 
 def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
@@ -56,9 +55,11 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
     settings = params.reconstruction
     torch.manual_seed(settings.seed)
     model = AnySplat(AnySplatConfig.from_dict(settings.architecture))
+    if settings.start is not None:
+        model.load_state_dict(AnySplat.from_pretrained(settings.start).state_dict())
     bank = make_bank(params, settings.bank, settings.seed, with_depth=True)
     schedule = ViewSchedule(**settings.schedule.model_dump())
-    finished = train_reconstruction(
+    steps = train_reconstruction(
         model,
         bank,
         loop_config(settings.loop),
@@ -72,8 +73,7 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
         log=step_log("reconstruction"),
         max_seconds=params.max_seconds,
     )
-    report_end(finished, "reconstruction")
-    return model.to("cpu", storage_dtype(params)).save_pretrained
+    return with_record(model.to("cpu", storage_dtype(params)).save_pretrained, settings, steps)
 
 
 def train_reward_scorer(params: PretrainParams, checkpoints: Path) -> Save:

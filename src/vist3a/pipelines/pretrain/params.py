@@ -44,9 +44,13 @@ class Schedule(Strict):
 
 
 class Reconstruction(Strict):
-    """Reconstruction network: ``architecture`` goes to AnySplatConfig, ``schedule`` to ViewSchedule."""
+    """Reconstruction network: ``architecture`` goes to AnySplatConfig, ``schedule`` to ViewSchedule.
+
+    ``start`` is a folder with weights of this architecture to begin from, instead of random ones.
+    """
 
     seed: int
+    start: str | None = None
     architecture: dict[str, Any]
     bank: Bank
     loop: Loop
@@ -79,24 +83,13 @@ class Denoiser(Strict):
     batch: int = Field(gt=0)
 
 
-class Card(Strict):
-    """Held-out figures of the model card: scenes of a seed that nothing was trained on, and generated prompts."""
-
-    seed: int
-    scenes: int = Field(gt=0)
-    extra_views: int = Field(gt=0)
-    prompts: int = Field(gt=0)
-    steps: int = Field(gt=0)
-    guidance: float = Field(ge=1)
-
-
 class PretrainParams(Strict):
     """Everything the pretrain pipeline needs. ``max_seconds`` stops each training after about that time, to go on next time."""
 
     device: str
     frames: int = Field(gt=0)
     size: int = Field(gt=0)
-    compile: Literal["auto", "yes", "no"] = "auto"
+    compile: Literal["auto"] | bool = "auto"
     max_seconds: float | None = None
     storage: Literal["float16", "bfloat16", "float32"] = "float16"
     vae: Vae
@@ -104,4 +97,3 @@ class PretrainParams(Strict):
     reward_scorer: Scorer
     judge: Scorer
     denoiser: Denoiser
-    card: Card

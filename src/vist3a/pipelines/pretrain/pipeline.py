@@ -5,12 +5,11 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from vist3a.pipelines.pretrain import nodes
-from vist3a.pipelines.pretrain.card import describe_networks
 from vist3a.pipelines.pretrain.denoiser import train_denoiser
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Five trainings, of which only the denoiser needs another one's result, and the model card."""
+    """Five trainings, of which only the denoiser needs another one's result."""
     shared = ["params:pretrain", "pretrain_checkpoints"]
     return Pipeline(
         [
@@ -19,17 +18,5 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(nodes.train_reward_scorer, shared, "embedded_reward_scorer", name="train_reward_scorer"),
             Node(nodes.train_judge, shared, "embedded_judge", name="train_judge"),
             Node(train_denoiser, [*shared, "embedded_vae"], "embedded_generator", name="train_denoiser"),
-            Node(
-                describe_networks,
-                [
-                    "params:pretrain",
-                    "embedded_generator",
-                    "embedded_reconstruction",
-                    "embedded_reward_scorer",
-                    "embedded_judge",
-                ],
-                "embedded_card",
-                name="describe_networks",
-            ),
         ]
     )

@@ -74,8 +74,8 @@ def train_denoiser(
     compile_model: bool = False,
     log: Log | None = None,
     max_seconds: float | None = None,
-) -> bool:
-    """Train both networks in place; returns whether the last step was reached.
+) -> int:
+    """Train both networks in place; returns the number of steps done so far.
 
     The target is the flow-matching velocity (noise minus clean latents); the timestep is 1000 sigma.
     """
@@ -103,7 +103,7 @@ def train_denoiser(
         return loss, {"flow_matching": loss.detach()}
 
     modules = {"transformer": transformer, "text_encoder": text_encoder}
-    finished = TrainingLoop(modules, loop, checkpoint).run(step_loss, log, max_seconds)
+    done = TrainingLoop(modules, loop, checkpoint).run(step_loss, log, max_seconds)
     transformer.requires_grad_(False).eval()
     text_encoder.requires_grad_(False).eval()
-    return finished
+    return done

@@ -47,9 +47,9 @@ class ReconstructionLossWeights:
 class ViewSchedule:
     """What a training step sees; the ``*_from`` are fractions of the run.
 
-    Few views of many scenes first; from ``full_from`` on whole clips, with every fourth step still few views. Rendering starts at
-    ``render_from`` (every other whole-clip step); from ``own_poses_from`` on, half of the rendered steps unproject with the
-    predicted cameras.
+    Few views of many scenes first; from ``full_from`` on whole clips, with every fourth step still few views. Whole clips are
+    rendered from ``render_from`` on; from ``own_poses_from`` on, two of three rendered steps unproject with the predicted
+    cameras.
     """
 
     few_batch: int = 64
@@ -68,11 +68,11 @@ class ViewSchedule:
 
     def renders(self, step: int, steps: int) -> bool:
         """Whether this step has a rendering loss."""
-        return self.is_full(step, steps) and step >= self.render_from * steps and step % 2 == 0
+        return self.is_full(step, steps) and step >= self.render_from * steps
 
     def own_poses(self, step: int, steps: int) -> bool:
         """Whether a rendered step places its Gaussians with the predicted cameras."""
-        return step >= self.own_poses_from * steps and step % 4 == 0
+        return step >= self.own_poses_from * steps and step % 4 != 1
 
 
 class TrainingHeads(nn.Module):
@@ -135,8 +135,8 @@ def train_reconstruction(
     compile_model: bool = False,
     log: Log | None = None,
     max_seconds: float | None = None,
-) -> bool:
-    """Train ``model`` in place; returns whether the last step was reached.
+) -> int:
+    """Train ``model`` in place; returns the number of steps done so far.
 
     ``watch`` names the points that are supervised with matching (the last one also predicts coarse points). Without ``render``
     there is no rendering loss and the Gaussian head stays untrained.
@@ -144,7 +144,11 @@ def train_reconstruction(
     device = bank.device
     model.requires_grad_(True).train().to(device)
     heads = TrainingHeads({name: model.stitch_point(name).width for name in watch}).to(device)
-    trunk = torch.compile(model.trunk) if compile_model else model.trunk
+    if compile_model:
+        # The heads work on whole images: their many small operations cost more than the trunk's large ones.
+        for head in (model.depth_head, model.gaussian_param_head, model.camera_head, heads.matching):
+            head.compile(dynamic=False)
+    trunk = torch.compile(model.trunk, dynamic=False) if compile_model else model.trunk
     size = (bank.rgb.shape[-2], bank.rgb.shape[-1])
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -190,9 +194,9 @@ def train_reconstruction(
             parts[f"render_psnr/{'own' if own else 'true'}_poses"] = -10 * torch.log10(mse)
         return loss, {k: v.detach() for k, v in parts.items()}
 
-    finished = TrainingLoop({"model": model, "heads": heads}, loop, checkpoint).run(step_loss, log, max_seconds)
+    done = TrainingLoop({"model": model, "heads": heads}, loop, checkpoint).run(step_loss, log, max_seconds)
     model.requires_grad_(False).eval()
-    return finished
+    return done
 
 
 def _choose_views(views: int, frames: int, max_stride: int, generator: torch.Generator, device: torch.device) -> Tensor:

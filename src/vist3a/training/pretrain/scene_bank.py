@@ -15,10 +15,21 @@ from torch import Tensor
 
 from vist3a.models.word_tokenizer import build_tokenizer
 from vist3a.records import Cameras
-from vist3a.scenes.procedural import VOCABULARY, cameras, describe, render, sample_scenes
-from vist3a.scenes.procedural.attributes import MAX_OBJECTS
+from vist3a.scenes.procedural import (
+    COLOURS,
+    RELATIONS,
+    SHAPES,
+    VOCABULARY,
+    SceneLabels,
+    cameras,
+    describe,
+    render,
+    sample_scenes,
+)
 
 CHUNK = 64
+UNKNOWN = -1
+"""Label of what a scene does not answer."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class SceneBank:
         self._intrinsics = torch.empty(n, self.views, 3, 3, device=self.device)
         self.caption_ids = torch.zeros(n, config.captions, config.max_words, dtype=torch.long, device=self.device)
         names = ["count", "ground", "background"]
-        names += [f"{what}_{i}" for what in ("shape", "colour") for i in range(MAX_OBJECTS)]
+        names += [f"{what}_of_{colour}" for what in ("shape", "relation") for colour in COLOURS]
         self.labels = {name: torch.empty(n, dtype=torch.long, device=self.device) for name in names}
         self._tokenizer = build_tokenizer(VOCABULARY)
         self._tokenizer.enable_padding(length=config.max_words)
@@ -101,13 +112,8 @@ class SceneBank:
                 for d in described
             ]
             self.caption_ids[rows] = torch.tensor(ids, device=self.device)
-            labels = scenes.labels
-            self.labels["count"][rows] = (labels.num_objects - 1).to(self.device)
-            self.labels["ground"][rows] = labels.ground.to(self.device)
-            self.labels["background"][rows] = labels.background.to(self.device)
-            for i in range(MAX_OBJECTS):
-                self.labels[f"shape_{i}"][rows] = labels.shapes[:, i].to(self.device)
-                self.labels[f"colour_{i}"][rows] = labels.colours[:, i].to(self.device)
+            for name, values in attribute_labels(scenes.labels).items():
+                self.labels[name][rows] = values.to(self.device)
             scenes = scenes.to(self.device)
             paths = cameras(scenes, config.frames, config.extra_views, config.height, config.width)
             rgb, depth = render(scenes, paths, config.height, config.width, supersample=config.supersample)
@@ -116,3 +122,24 @@ class SceneBank:
             if self._depth is not None:
                 self._depth[rows] = depth.float()
         self._next = max(self._next, indices.stop)
+
+
+def attribute_labels(labels: SceneLabels) -> dict[str, Int[Tensor, " scenes"]]:
+    """Class ids of what a judge names; no two objects of a scene share a colour, so that a colour names an object.
+
+    ``shape_of_<colour>``: the shape, or ``len(SHAPES)`` when nothing has this colour. ``relation_of_<colour>``: how this
+    object stands to the other one as the first camera sees them; ``UNKNOWN`` unless there are two objects, one of them of
+    this colour, in a clear relation.
+    """
+    count = labels.num_objects
+    found = {"count": count - 1, "ground": labels.ground, "background": labels.background}
+    inverse = torch.tensor([RELATIONS.index(name) for name in ("right", "left", "behind", "front")])
+    pair = torch.where(count == 2, labels.relations[:, 0], torch.full_like(count, UNKNOWN))
+    for c, colour in enumerate(COLOURS):
+        has = labels.colours == c
+        shape = torch.where(has, labels.shapes, 0).sum(1)
+        found[f"shape_of_{colour}"] = torch.where(has.any(1), shape, torch.full_like(shape, len(SHAPES)))
+        swapped = torch.where(pair >= 0, inverse[pair.clamp(min=0)], pair)
+        relation = torch.where(has[:, 0], pair, torch.where(has[:, 1], swapped, torch.full_like(pair, UNKNOWN)))
+        found[f"relation_of_{colour}"] = relation
+    return found

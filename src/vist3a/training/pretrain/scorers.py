@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from vist3a.models.scorers import DualEncoder
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a.training.pretrain.scene_bank import SceneBank
+from vist3a.training.pretrain.scene_bank import UNKNOWN, SceneBank
 from vist3a.training.step_log import Log
 
-IGNORE = -1
+EARLY = 3
+"""Frames in which the first camera's left, right, front and behind still hold."""
 
 
 def contrastive_loss(
@@ -53,8 +54,8 @@ def train_scorer(
     checkpoint: Path | None,
     log: Log | None = None,
     max_seconds: float | None = None,
-) -> bool:
-    """Train ``model`` in place on single frames and captions of the bank; returns whether the last step was reached."""
+) -> int:
+    """Train ``model`` in place on single frames and captions of the bank; returns the number of steps done so far."""
     model.requires_grad_(True).train().to(bank.device)
     device = bank.device
 
@@ -63,6 +64,9 @@ def train_scorer(
         bank.refresh(step)
         scenes = bank.draw(batch, generator)
         frame = torch.randint(frames, (batch,), generator=generator, device=device)
+        if model.attribute_heads:
+            # Relations can only be learned from early frames: show those in half of the batch.
+            frame[::2] = frame[::2] % EARLY
         images = degrade(bank.rgb[scenes, frame].float() / 255, generator, device)
         ids = bank.caption_ids[scenes, step % bank.caption_ids.shape[1]]
         same = (ids[:, None] == ids[None]).all(-1)
@@ -75,11 +79,15 @@ def train_scorer(
         for name, head in model.attribute_heads.items():
             logits = head(features.float())
             wanted = bank.labels[name][scenes]
-            loss = loss + nn.functional.cross_entropy(logits, wanted, ignore_index=IGNORE)
-            known = wanted != IGNORE
-            parts[f"accuracy/{name}"] = (logits.argmax(-1) == wanted)[known].float().mean()
+            if name.startswith("relation"):
+                wanted = wanted.masked_fill(frame >= EARLY, UNKNOWN)
+            loss = loss + nn.functional.cross_entropy(logits, wanted, ignore_index=UNKNOWN, reduction="sum") / batch
+            known = wanted != UNKNOWN
+            parts[f"accuracy/{name}"] = (logits.argmax(-1) == wanted).logical_and(known).sum() / known.sum().clamp(
+                min=1
+            )
         return loss, parts
 
-    finished = TrainingLoop({"scorer": model}, loop, checkpoint).run(step_loss, log, max_seconds)
+    done = TrainingLoop({"scorer": model}, loop, checkpoint).run(step_loss, log, max_seconds)
     model.requires_grad_(False).eval()
-    return finished
+    return done

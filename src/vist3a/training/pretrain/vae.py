@@ -71,8 +71,8 @@ def train_vae(
     compile_model: bool = False,
     log: Log | None = None,
     max_seconds: float | None = None,
-) -> bool:
-    """Train ``vae`` in place; returns whether the last step was reached."""
+) -> int:
+    """Train ``vae`` in place; returns the number of steps done so far."""
     model = ClipAutoencoder(vae).to(bank.device)
     forward: Callable[..., Any] = torch.compile(model) if compile_model else model
     latent_shape: list[int] = []
