@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def parity_root(request: pytest.FixtureRequest) -> Path:
     """Folder of the numeric parity data, or skip."""
-    root = Path(request.config.getoption("--parity-root"))
+    root = Path(request.config.getoption("--parity-root")).expanduser()
     if not root.is_dir():
         pytest.skip(f"no parity data at {root}: pass --parity-root")
     return root

@@ -20,6 +20,7 @@ from vist3a.stitching.tuning import prepare, save_trained
 from vist3a.training.distill import DistillSampling, distill
 from vist3a.training.distill_loss import DistillWeights
 from vist3a.training.loop import LoopConfig
+from vist3a.training.match_tokens import MatchTokensConfig, match_tokens
 from vist3a.training.run_folder import run_folder
 from vist3a.training.step_log import step_log
 
@@ -43,19 +44,33 @@ def distill_decoder(
     state = run_folder(
         checkpoints, "distill", params.model_dump_json(), networks.model_dump_json(), stitch_layer, clip_index.to_json()
     )
+    fit_clips = store.load_split("fit")
     before = output_distance(stitched(decoder, generator), teacher, heldout, device)
-    distill(
-        decoder,
-        teacher,
-        generator,
-        store.load_split("fit"),
-        LoopConfig(**params.loop.model_dump()),
-        DistillWeights(**params.weights.model_dump()),
-        DistillSampling(params.batch, params.views, params.features, params.heads_every),
-        seed=params.seed,
-        checkpoint=state / "loop.pt",
-        log=step_log("distill"),
-    )
+    if params.match is not None:
+        match_tokens(
+            decoder,
+            teacher,
+            generator,
+            fit_clips,
+            LoopConfig(**params.match.loop.model_dump()),
+            MatchTokensConfig(params.match.point, params.match.batch, params.match.mirror),
+            seed=params.seed,
+            checkpoint=state / "match.pt",
+            log=step_log("match"),
+        )
+    if params.loop is not None:
+        distill(
+            decoder,
+            teacher,
+            generator,
+            fit_clips,
+            LoopConfig(**params.loop.model_dump()),
+            DistillWeights(**params.weights.model_dump()),
+            DistillSampling(params.batch, params.views, params.features, params.heads_every),
+            seed=params.seed,
+            checkpoint=state / "loop.pt",
+            log=step_log("distill"),
+        )
     after = output_distance(stitched(decoder, generator), teacher, heldout, device)
     shutil.rmtree(state, ignore_errors=True)
     report = {

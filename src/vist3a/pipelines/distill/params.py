@@ -24,8 +24,19 @@ class Weights(Strict):
     features: float = 0.0
 
 
+class Match(Strict):
+    """The first round, on tokens at one point (see ``training.match_tokens``)."""
+
+    point: str
+    batch: int = Field(gt=0)
+    mirror: bool = True
+    loop: Loop
+
+
 class DistillParams(Strict):
-    """``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1).
+    """``match`` is the first round, ``loop`` the second, on outputs, to which all other keys belong; ``null`` leaves one out.
+
+    ``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1).
 
     Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.
     """
@@ -34,10 +45,11 @@ class DistillParams(Strict):
     tuning: Literal["full", "lora"]
     lora_rank: int = Field(64, gt=0)
     lora_alpha: float = Field(32, gt=0)
+    match: Match | None = None
     batch: int = Field(gt=0)
     views: Annotated[tuple[int, ...], Field(min_length=1)]
     features: tuple[str, ...] = ()
     heads_every: int = Field(1, gt=0)
     weights: Weights
-    loop: Loop
+    loop: Loop | None
     measured_clips: int = Field(gt=0)

@@ -22,13 +22,14 @@ from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
 from vist3a.scenes.clip_store import ClipStore
-from vist3a.scenes.procedural import sample_prompts
-from vist3a.scenes.prompt_list import read_prompts
+from vist3a.scenes.procedural import WorldConfig, sample_prompts
+from vist3a.scenes.prompt_list import check_prompts, read_prompts
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, sequential, stitched
 from vist3a.stitching.store import load_fit
 from vist3a.training.generation_scores import score_scenes
 from vist3a.training.sampling import SamplingConfig, sample_latents
+from vist3a.training.validation.variants import compare_with_truth
 
 
 def measure_geometry(
@@ -40,7 +41,7 @@ def measure_geometry(
     clips: Path,
     clip_index: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Distance of every variant to the original network on real frames."""
+    """Distance of every variant to the original network on held-out clips, and of all of them to exact scenes."""
     device = resolve_device(networks.device)
     generator, original = networks.load_generator("vae"), networks.load_reconstruction()
     fit, spec = load_fit(stitch_layer)
@@ -52,7 +53,14 @@ def measure_geometry(
         "stitched_distilled": stitched(load_decoder(networks, distill, stitched_decoder), generator),
     }
     distances = {name: output_distance(variant, original, heldout, device) for name, variant in variants.items()}
-    return {"clips": len(heldout), "distance_to_original": distances}
+    report: dict[str, Any] = {"clips": len(heldout), "distance_to_original": distances}
+    if params.truth is not None:
+        world = WorldConfig(
+            params.truth.seed, params.frames, params.truth.extra_views, height=params.height, width=params.width
+        )
+        everything = {"original": original.reconstruct, **variants}
+        report["truth"] = compare_with_truth(everything, world, params.truth.scenes, renderer_for(device), device)
+    return report
 
 
 def measure_generation(
@@ -79,6 +87,7 @@ def measure_generation(
         prompts = [text for text in fresh if text not in trained_on][: params.prompts]
     else:
         prompts = read_prompts(Path(params.prompts_file))
+    check_prompts(prompts, generator)
     config = SamplingConfig(params.steps, params.guidance, params.frames, params.height, params.width)
     results, pictures = {}, {}
     for state in ("before", "after"):

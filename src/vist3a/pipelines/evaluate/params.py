@@ -7,15 +7,25 @@ from pydantic import Field
 from vist3a.pipelines.strict import Strict
 
 
+class Truth(Strict):
+    """``scenes`` of the procedural world of ``seed``, whose depth, cameras and ``extra_views`` more views are known exactly."""
+
+    seed: int
+    scenes: int = Field(gt=1)
+    extra_views: int = Field(gt=0)
+
+
 class EvaluateParams(Strict):
     """Held-out ``clips`` for geometry; ``prompts`` unseen in alignment for generation, sampled before and after with equal noise.
 
+    ``truth`` compares all variants with exact scenes (``null``: networks that know nothing of the procedural world).
     ``judge`` is a scorer that nothing was optimised against. ``pictures`` scenes go into the contact sheet.
     """
 
     seed: int
     judge: str
     prompts_file: str | None = None
+    truth: Truth | None = None
     prompts: int = Field(gt=1)
     clips: int = Field(gt=0)
     steps: int = Field(gt=0)

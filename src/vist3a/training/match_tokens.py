@@ -1,0 +1,106 @@
+"""First round of distillation: the stitched decoder learns to give the original network's tokens at one point.
+
+Only the blocks between the stitch point and that point are run, and neither the latents nor the target tokens change while
+training, so both are computed once. Not in the paper, which trains on outputs only: there every step pays for the video
+encoder, for two whole networks and for their dense heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.records import Clip
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.progress import progress
+from vist3a.training.step_log import Log
+
+
+@dataclass(frozen=True)
+class MatchTokensConfig:
+    """Tokens at ``point`` of ``batch`` whole clips are compared per step.
+
+    ``mirror`` adds every clip flipped left to right, played backwards, and both: other latents, at no cost in data.
+    """
+
+    point: str
+    batch: int
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
+class TokenTargets:
+    """Raw latents of clips of one length and size, and the original network's patch tokens for them."""
+
+    latents: Float[Tensor, "clips channels times rows columns"]
+    tokens: Float[Tensor, "clips views height width dim"]
+
+
+@torch.no_grad()
+def token_targets(
+    teacher: ReconstructionModel,
+    generator: VideoGenerator,
+    clips: Sequence[Clip],
+    config: MatchTokensConfig,
+    device: torch.device,
+) -> TokenTargets:
+    """Everything the round needs, on ``device``; clips longer than the shortest one are cut at its length."""
+    shortest = min(len(clip.frames) for clip in clips)
+    latents, tokens = [], []
+    for clip in progress(clips, "prepare distillation", len(clips)):
+        frames = clip.frames[None, :shortest].to(device)
+        variants = [frames]
+        if config.mirror:
+            variants += [frames.flip(-1), frames.flip(1), frames.flip(1).flip(-1)]
+        for variant in variants:
+            latents.append(generator.encode(variant))
+            tokens.append(teacher.tokens_at([config.point], variant)[config.point].patch_tokens)
+    return TokenTargets(torch.cat(latents), torch.cat(tokens))
+
+
+def match_tokens(
+    student: StitchedDecoder,
+    teacher: ReconstructionModel,
+    generator: VideoGenerator,
+    clips: Sequence[Clip],
+    loop: LoopConfig,
+    config: MatchTokensConfig,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    log: Log | None = None,
+) -> None:
+    """Train those parameters of ``student`` that require gradients and lie before ``config.point``, in place.
+
+    ValueError when the stitch point does not lie before ``config.point``.
+    """
+    if not clips:
+        raise ValueError("distillation needs at least one clip in the fit split")
+    names = [point.name for point in student.network.stitch_points]
+    if names.index(student.network.stitch_point(config.point).name) <= names.index(student.point):
+        raise ValueError(
+            f"distill.match.point: {config.point} does not lie behind the stitch point {student.point}; allowed: "
+            f"{', '.join(names[names.index(student.point) + 1 :])}"
+        )
+    device = next(student.parameters()).device
+    size = (clips[0].frames.shape[-2], clips[0].frames.shape[-1])
+    targets = token_targets(teacher, generator, clips, config, device)
+    scale = targets.tokens.std()
+
+    def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        rows = torch.randint(len(targets.latents), (config.batch,), generator=step_generator(seed, step)).to(device)
+        state = student.state(targets.latents[rows])
+        _, states = student.network.run_from(state, size, keep=[config.point], until=config.point)
+        loss = functional.smooth_l1_loss(states[config.point].patch_tokens / scale, targets.tokens[rows] / scale)
+        return loss, {"tokens": loss.detach()}
+
+    TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)
