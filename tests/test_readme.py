@@ -13,7 +13,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"--pipeline=([a-z]+)", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"--pipeline=([a-z_]+)", README))))
 def test_pipelines_exist(name: str) -> None:
     assert name == "stitch" or (REPOSITORY / "src" / "vist3a" / "pipelines" / name / "pipeline.py").is_file()
 
