@@ -50,5 +50,5 @@ def test_inputs_of_the_chain_come_from_the_catalog_or_parameters() -> None:
 @pytest.mark.parametrize("stage", project_config.STAGES[1:])
 def test_every_stage_of_the_chain_reports(stage: str) -> None:
     report: dict[str, Any] = ENTRIES[f"{stage}_report"]
-    assert report["filepath"] == f"reports/{stage}.json"
+    assert report["filepath"] == f"reports/{stage.removeprefix('validate_')}.json"
     assert report["metadata"]["tracking"] == "metrics"

@@ -47,7 +47,7 @@ def test_tokens_come_closer_and_later_blocks_stay() -> None:
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
     config, loop = (
         MatchTokensConfig(POINT, 2, mirror=False),
-        LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0),
+        LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0),
     )
     targets = token_targets(teacher, generator, data, config, CPU)
 

@@ -29,9 +29,11 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.merge_figures,
                 ["embedded_geometry_figures", "embedded_text_figures"],
-                "embedded_report",
+                "validate_embedded_report",
                 name="report_embedded",
             ),
-            Node(write_card, [*shared, "embedded_report", *folders], "embedded_card", name="describe_embedded"),
+            Node(
+                write_card, [*shared, "validate_embedded_report", *folders], "embedded_card", name="describe_embedded"
+            ),
         ]
     )

@@ -93,7 +93,7 @@ def scene_errors(
 ) -> tuple[dict[str, float], Float[Tensor, "1 views 3 height width"]]:
     """Errors of a reconstruction of the frames of one scene against its truth, and the rendered held-out views.
 
-    Depth error is |z/z' - 1| after aligning the median ratio; rotation (degrees) the median over all pairs of views;
+    Depth error is |z/z' - 1| after making the medians agree; rotation (degrees) the median over all pairs of views;
     translation the residual of the aligned trajectory relative to its extent. ``nvs_psnr``: the views that were not given,
     rendered from the predicted Gaussians at the true cameras relative to the first one, whose translations are multiplied by
     the median ratio of predicted to true depth (the network's own scale is free).
