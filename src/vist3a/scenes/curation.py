@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
+import torch
 
 from vist3a.records.clip import Clip
 from vist3a.scenes.checks import Limits
@@ -81,18 +82,18 @@ def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits) -> G
     return Gathered(tuple(rows), tuple(rejected))
 
 
-def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape) -> Gathered:
-    """Render and write scenes 0 .. ``scenes`` - 1 of a procedural world, with cameras and depth."""
+def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape, device: torch.device) -> Gathered:
+    """Render (on ``device``) and write scenes 0 .. ``scenes`` - 1 of a procedural world, with cameras and depth."""
     from vist3a.scenes.procedural import WorldConfig, make_world
 
     config = WorldConfig(seed=seed, frames=shape.views, height=shape.height, width=shape.width)
     batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
     rows = []
     for numbers in _progress(batches, "rendering scenes"):
-        world = make_world(config, list(numbers))
+        world = make_world(config, list(numbers), device=device)
         for i, number in enumerate(numbers):
             name = f"scene-{number:05d}"
-            clip = Clip(name, world.rgb[i], world.captions[i], world.cameras[i], world.depth[i])
+            clip = Clip(name, world.rgb[i].cpu(), world.captions[i], world.cameras[i], world.depth[i])
             rows.append(_write(target, clip, _measure(clip, f"procedural/{seed}/{number}")))
     return Gathered(tuple(rows))
 

@@ -22,6 +22,7 @@ from vist3a.training.step_log import Log
 class DistillSampling:
     """What a step sees: ``batch`` clips, cut to a random one of ``views`` (each 4n+1, at most the clip's length).
 
+    ``mirror`` flips a random half of the clips left to right, and plays a random half backwards.
     Inner states at the points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.
     """
 
@@ -29,6 +30,7 @@ class DistillSampling:
     views: tuple[int, ...]
     features: tuple[str, ...] = ()
     heads_every: int = 1
+    mirror: bool = False
 
 
 def distill(
@@ -78,5 +80,9 @@ def _batch(clips: Sequence[Clip], sampling: DistillSampling, generator: torch.Ge
     cut = []
     for i in chosen:
         first = int(torch.randint(len(clips[i].frames) - views + 1, (), generator=generator))
-        cut.append(clips[i].frames[first : first + views])
+        part = clips[i].frames[first : first + views]
+        if sampling.mirror:
+            flips = [axis for axis in (0, -1) if bool(torch.rand((), generator=generator) < 0.5)]
+            part = part.flip(flips)
+        cut.append(part)
     return torch.stack(cut)

@@ -24,6 +24,9 @@ from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.progress import progress
 from vist3a.training.step_log import Log
 
+BLOCK = 8
+"""Clips encoded at once."""
+
 
 @dataclass(frozen=True)
 class MatchTokensConfig:
@@ -56,8 +59,9 @@ def token_targets(
     """Everything the round needs, on ``device``; clips longer than the shortest one are cut at its length."""
     shortest = min(len(clip.frames) for clip in clips)
     latents, tokens = [], []
-    for clip in progress(clips, "prepare distillation", len(clips)):
-        frames = clip.frames[None, :shortest].to(device)
+    blocks = range(0, len(clips), BLOCK)
+    for start in progress(blocks, "prepare distillation", len(blocks)):
+        frames = torch.stack([clip.frames[:shortest] for clip in clips[start : start + BLOCK]]).to(device)
         variants = [frames]
         if config.mirror:
             variants += [frames.flip(-1), frames.flip(1), frames.flip(1).flip(-1)]

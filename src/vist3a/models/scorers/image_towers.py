@@ -48,10 +48,15 @@ class HybridTower(nn.Module):
 
     def __init__(self, stem: int, width: int, depth: int, heads: int, image_size: int) -> None:
         super().__init__()
+        # A second convolution at each size: the shape of a small object is decided in a few pixels, before the strides.
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 5, stride=2, padding=2),
             nn.GELU(),
+            nn.Conv2d(stem, stem, 3, padding=1),
+            nn.GELU(),
             nn.Conv2d(stem, 2 * stem, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(2 * stem, 2 * stem, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(2 * stem, width, 3, stride=2, padding=1),
         )
@@ -65,8 +70,8 @@ class HybridTower(nn.Module):
 
     def features(self, images: Float[Tensor, "n 3 height width"]) -> list[Tensor]:
         """Feature maps of the stem, finest first; images in [-1, 1]."""
-        first = self.stem[:2](images)
-        return [first, self.stem[2:4](first)]
+        first = self.stem[:4](images)
+        return [first, self.stem[4:8](first)]
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n width"]:
         """Image features; images in [-1, 1] of the size the tower was built for."""

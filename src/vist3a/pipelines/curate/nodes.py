@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vist3a.engine.device import resolve_device
 from vist3a.pipelines.curate.params import PROCEDURAL, CurateParams
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataF
     weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
     shape = Shape(params.frames, params.height, params.width)
     if params.source == PROCEDURAL:
-        gathered = gather_procedural(params.procedural.scenes, params.procedural.seed, staging, shape)
+        world = params.procedural
+        gathered = gather_procedural(world.scenes, world.seed, staging, shape, resolve_device(world.device))
     else:
         gathered = gather_folder(Path(params.source), staging, shape, Limits(**params.checks.model_dump()))
     for _, reason in gathered.rejected:

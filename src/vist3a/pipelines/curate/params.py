@@ -10,10 +10,11 @@ PROCEDURAL = "procedural"
 
 
 class Procedural(Strict):
-    """Scenes 0 .. ``scenes`` - 1 of the procedural world with this seed."""
+    """Scenes 0 .. ``scenes`` - 1 of the procedural world with this seed, rendered on ``device``."""
 
     scenes: int = Field(ge=3)
     seed: int
+    device: str = "cpu"
 
 
 class Splits(Strict):

@@ -66,7 +66,7 @@ def distill_decoder(
             fit_clips,
             LoopConfig(**params.loop.model_dump()),
             DistillWeights(**params.weights.model_dump()),
-            DistillSampling(params.batch, params.views, params.features, params.heads_every),
+            DistillSampling(params.batch, params.views, params.features, params.heads_every, params.mirror),
             seed=params.seed,
             checkpoint=state / "loop.pt",
             log=step_log("distill"),

@@ -38,7 +38,8 @@ class DistillParams(Strict):
 
     ``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1).
 
-    Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.
+    Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th;
+    ``mirror`` also shows clips flipped and played backwards.
     """
 
     seed: int
@@ -50,6 +51,7 @@ class DistillParams(Strict):
     views: Annotated[tuple[int, ...], Field(min_length=1)]
     features: tuple[str, ...] = ()
     heads_every: int = Field(1, gt=0)
+    mirror: bool = False
     weights: Weights
     loop: Loop | None
     measured_clips: int = Field(gt=0)

@@ -79,7 +79,7 @@ def with_record(save: Save, settings: Settings, steps: int) -> Save:
     def write(folder: Path) -> None:
         save(folder)
         record: dict[str, Any] = {"seed": settings.seed, "steps": steps, "planned_steps": planned}
-        if isinstance(settings, Reconstruction) and settings.start is not None:
+        if isinstance(settings, Reconstruction | Denoiser) and settings.start is not None:
             record["start"] = json.loads((Path(settings.start) / RECORD).read_text(encoding="utf-8"))
         record["torch"] = torch.__version__
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
     from diffusers import FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
 
+    from vist3a.models.generators.wan import WanGenerator
     from vist3a.models.word_tokenizer import as_transformers, build_tokenizer
     from vist3a.scenes.procedural import VOCABULARY
     from vist3a.training.pretrain.generator import build_latent_bank, train_denoiser
@@ -29,6 +30,10 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
     tokenizer = build_tokenizer(VOCABULARY)
     text = UMT5EncoderModel(UMT5Config(vocab_size=len(VOCABULARY) + 3, **settings.text_encoder))
     transformer = WanTransformer3DModel(**settings.transformer)
+    if settings.start is not None:
+        start = WanGenerator.from_pretrained(settings.start, parts=("text", "denoiser"))
+        transformer.load_state_dict(start.get_submodule("transformer").state_dict())
+        text.load_state_dict(start.get_submodule("text_encoder").state_dict())
     bank = build_latent_bank(
         vae_folder,
         BankConfig(
@@ -39,8 +44,10 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
             captions=settings.captions,
             max_words=settings.max_text_tokens,
         ),
+        pairs=settings.pairs,
         seed=settings.seed,
         device=device,
+        cache=checkpoints / "denoiser_bank.safetensors",
     )
     steps = train_denoiser(
         transformer.to(device),
@@ -50,6 +57,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
         batch=settings.batch,
         shift=settings.shift,
         caption_dropout=settings.caption_dropout,
+        relation_weight=settings.relation_weight,
         seed=settings.seed,
         checkpoint=checkpoints / "denoiser.pt",
         compile_model=compiles(params, device),

@@ -69,16 +69,24 @@ class Scorer(Strict):
 
 
 class Denoiser(Strict):
-    """Text encoder and denoiser: diffusers' WanTransformer3DModel and transformers' UMT5."""
+    """Text encoder and denoiser: diffusers' WanTransformer3DModel and transformers' UMT5.
+
+    Trained on ``scenes`` of the world's mixture and ``pairs`` with two objects each; ``relation_weight`` is that of the
+    text encoder's supervision on stated relations. ``start`` is a generator folder of this architecture to begin from,
+    instead of random weights.
+    """
 
     seed: int
+    start: str | None = None
     transformer: dict[str, Any]
     text_encoder: dict[str, Any]
     max_text_tokens: int = Field(gt=0)
     shift: float = Field(gt=0)
     caption_dropout: float = Field(ge=0, lt=1)
     scenes: int = Field(gt=0)
+    pairs: int = Field(ge=0)
     captions: int = Field(gt=0)
+    relation_weight: float = Field(ge=0)
     loop: Loop
     batch: int = Field(gt=0)
 

@@ -26,6 +26,7 @@ from vist3a.scenes.procedural import (
     render,
     sample_scenes,
 )
+from vist3a.training.pretrain.relation_words import relation_targets
 
 CHUNK = 64
 UNKNOWN = -1
@@ -34,7 +35,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class BankConfig:
-    """Size of the bank. ``refresh_every`` 0 keeps the scenes for ever."""
+    """Size of the bank. ``refresh_every`` 0 keeps the scenes for ever; ``objects`` fixes the number of objects of all scenes."""
 
     capacity: int
     frames: int = 13
@@ -47,10 +48,13 @@ class BankConfig:
     refresh_scenes: int = 32
     refresh_every: int = 0
     with_depth: bool = False
+    objects: int | None = None
 
 
 class SceneBank:
     """Frames (uint8 [scenes, views, 3, height, width]), captions, labels and, if asked for, depth of ``capacity`` scenes.
+
+    ``caption_ids`` and ``relation_targets`` (see there) are [scenes, captions, words].
 
     The first ``frames`` views of a scene are the clip, the others are held-out views near its path. ``first`` is the index of the
     first scene.
@@ -66,6 +70,7 @@ class SceneBank:
         self._pose = torch.empty(n, self.views, 4, 4, device=self.device)
         self._intrinsics = torch.empty(n, self.views, 3, 3, device=self.device)
         self.caption_ids = torch.zeros(n, config.captions, config.max_words, dtype=torch.long, device=self.device)
+        self.relation_targets = torch.zeros_like(self.caption_ids)
         names = ["count", "ground", "background"]
         names += [f"{what}_of_{colour}" for what in ("shape", "relation") for colour in COLOURS]
         self.labels = {name: torch.empty(n, dtype=torch.long, device=self.device) for name in names}
@@ -105,13 +110,13 @@ class SceneBank:
         for start in range(0, len(indices), CHUNK):
             chunk = list(indices[start : start + CHUNK])
             rows = torch.tensor([i % self.capacity for i in chunk], device=self.device)
-            scenes = sample_scenes(self.seed, chunk)
+            scenes = sample_scenes(self.seed, chunk, objects=config.objects)
             described = scenes.descriptions()
-            ids = [
-                [e.ids for e in self._tokenizer.encode_batch([describe(d, variant=v) for v in range(config.captions)])]
-                for d in described
-            ]
-            self.caption_ids[rows] = torch.tensor(ids, device=self.device)
+            texts = [describe(d, variant=v) for d in described for v in range(config.captions)]
+            ids = torch.tensor([encoding.ids for encoding in self._tokenizer.encode_batch(texts)])
+            shape = (len(chunk), config.captions, config.max_words)
+            self.caption_ids[rows] = ids.view(shape).to(self.device)
+            self.relation_targets[rows] = relation_targets(texts, config.max_words).view(shape).to(self.device)
             for name, values in attribute_labels(scenes.labels).items():
                 self.labels[name][rows] = values.to(self.device)
             scenes = scenes.to(self.device)
