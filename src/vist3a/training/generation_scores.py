@@ -1,17 +1,24 @@
-"""Scores of generated scenes, per prompt: what the reward optimised, and what an independent judge says."""
+"""Scores of generated scenes, per prompt: what the reward optimised, what an independent judge says, and whether the geometry
+agrees with itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from vist3a.metrics.reprojection import reprojection_errors
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.rendering.base import Renderer
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.align import decode_views
+
+Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
+"""Whether frames show what a prompt says."""
 
 
 @torch.no_grad()
@@ -22,19 +29,29 @@ def score_scenes(
     scorers: Mapping[str, WeightedSum],
     prompts: Sequence[str],
     latents: Sequence[Tensor],
+    verdict: Verdict | None = None,
 ) -> tuple[dict[str, list[float]], list[Tensor]]:
-    """Per scorer: the total and every term, one value per prompt, on all views; and the views of each scene, decoded over
-    rendered [2, views, 3, height, width]. ``latents`` are raw.
+    """Scores by name, one value per prompt, and the views of each scene, decoded over rendered [2, views, 3, height, width].
+
+    ``<scorer>/total`` and every term, on all views; ``accuracy/decoded`` and ``accuracy/rendered``, the ``verdict`` (1 is right);
+    ``reprojection/...``, the fields of ``ReprojectionErrors`` (less is better, but for ``covered``). ``latents`` are raw.
     """
     scores: dict[str, list[float]] = {}
     pictures = []
     for prompt, raw in zip(prompts, latents, strict=True):
         normalised = generator.normalise(raw)
         frames = (raw.shape[2] - 1) * generator.temporal_stride + 1
-        views, _ = decode_views(generator, decoder, render, normalised, [prompt], torch.arange(frames))
+        views, scene = decode_views(generator, decoder, render, normalised, [prompt], torch.arange(frames))
         pictures.append(torch.cat([views.decoded, views.rendered]).cpu())
         for name, scorer in scorers.items():
             total, parts = scorer(views)
             for term, value in {"total": total, **parts}.items():
                 scores.setdefault(f"{name}/{term}", []).append(float(value))
+        if verdict is not None:
+            for kind, shown in (("decoded", views.decoded), ("rendered", views.rendered)):
+                scores.setdefault(f"accuracy/{kind}", []).append(float(verdict(prompt, shown[0])))
+        for name, value in vars(
+            reprojection_errors(scene.depth, scene.cameras, views.decoded, gap=min(4, frames - 1))
+        ).items():
+            scores.setdefault(f"reprojection/{name}", []).append(float(value))
     return scores, pictures

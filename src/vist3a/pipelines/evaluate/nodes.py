@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from vist3a.stitching.functional_error import output_distance, sequential, stitc
 from vist3a.stitching.store import load_fit
 from vist3a.training.generation_scores import score_scenes
 from vist3a.training.sampling import SamplingConfig, sample_latents
+from vist3a.training.validation.judging import shows
 from vist3a.training.validation.variants import compare_with_truth
 
 
@@ -77,10 +79,12 @@ def measure_generation(
     generator = networks.load_generator("vae", "text", "denoiser")
     decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
     weights = align.rewards.model_dump()
+    judge = DualEncoder.from_pretrained(Path(params.judge), device)
     scorers = {
         "reward": reward_from(DualEncoder.from_pretrained(Path(align.reward_scorer), device), weights),
-        "judge": reward_from(DualEncoder.from_pretrained(Path(params.judge), device), weights),
+        "judge": reward_from(judge, weights),
     }
+    verdict = partial(shows, judge) if judge.attribute_heads else None
     if params.prompts_file is None:
         trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
         fresh = [prompt.text for prompt in sample_prompts(params.seed, 2 * params.prompts)]
@@ -94,7 +98,7 @@ def measure_generation(
         if state == "after":
             load_lora(generator.get_submodule("transformer"), aligned_generator)
         latents = sample_latents(generator, prompts, config, params.seed, device)
-        results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents)
+        results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
     comparison = {
         name: paired_difference(results["before"][name], results["after"][name], params.seed)
         for name in results["before"]

@@ -56,7 +56,8 @@ def build_latent_bank(
         stored = load_file(cache, device=str(device))
         return LatentBank(stored["latents"], stored["caption_ids"], stored["relation_targets"], empty)
     generator = WanGenerator.from_pretrained(str(vae_folder.parent), parts=("vae",), device=device)
-    kinds = [(start, min(chunk, config.capacity - start), None) for start in range(0, config.capacity, chunk)]
+    kinds: list[tuple[int, int, int | None]] = []
+    kinds += [(start, min(chunk, config.capacity - start), None) for start in range(0, config.capacity, chunk)]
     kinds += [(config.capacity + start, min(chunk, pairs - start), 2) for start in range(0, pairs, chunk)]
     latents, ids, relations = [], [], []
     for first, count, objects in kinds:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.models.scorers import DualEncoder
-from vist3a.scenes.procedural import RELATIONS, SHAPES, Prompt, Relation, SceneDescription
+from vist3a.scenes.procedural import RELATIONS, SHAPES, Prompt, Relation, SceneDescription, parse_prompt
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ def relation(seen: Mapping[str, Tensor], wanted: Wanted) -> bool:
     there = all(_shape(seen, colour) is not None for colour, _ in wanted.objects)
     subject, _ = wanted.objects[wanted.relation.subject]
     return there and RELATIONS[int(seen[f"relation_of_{subject}"].argmax())] == wanted.relation.kind
+
+
+def shows(judge: DualEncoder, prompt: str, frames: Float[Tensor, "views 3 height width"]) -> bool:
+    """Whether a clip shows every object that a prompt names, and its first relation if it states one."""
+    seen, wanted = read_clip(judge, frames), Wanted.of(parse_prompt(prompt))
+    return objects(seen, wanted) and (wanted.relation is None or relation(seen, wanted))
 
 
 TASKS: dict[str, tuple[int, Callable[[Mapping[str, Tensor], Wanted], bool]]] = {

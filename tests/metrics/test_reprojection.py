@@ -1,0 +1,66 @@
+"""Reprojection errors: nothing on exact geometry, the closed form where geometry is wrong in a known way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vist3a.metrics.reprojection import reprojection_errors
+from vist3a.records import Cameras
+from vist3a.scenes.procedural import WorldConfig, make_world
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(WorldConfig(seed=3, frames=9), [0, 1, 2], dtype=torch.float64)
+
+
+def test_exact_geometry_reprojects_onto_itself(world) -> None:
+    errors = reprojection_errors(world.depth, world.cameras, world.rgb, gap=4)
+    assert errors.pixels.max() < 0.05 and errors.depth.max() < 2e-3
+    assert errors.covered.min() > 0.5 and errors.colour.max() < 0.1
+
+
+def test_a_similarity_of_the_world_changes_nothing(world) -> None:
+    plain = reprojection_errors(world.depth, world.cameras, world.rgb)
+    angle = torch.tensor(0.7, dtype=torch.float64)
+    motion = torch.eye(4, dtype=torch.float64)
+    motion[0, 0] = motion[1, 1] = angle.cos()
+    motion[0, 1], motion[1, 0] = -angle.sin(), angle.sin()
+    motion[:3, 3] = torch.tensor([0.3, -1.0, 2.0])
+    pose = world.cameras.world_to_camera @ motion
+    pose[..., :3, 3] *= 2.5
+    moved = reprojection_errors(2.5 * world.depth, Cameras(pose, world.cameras.intrinsics), world.rgb)
+    for name in ("pixels", "depth", "colour", "covered"):
+        torch.testing.assert_close(getattr(moved, name), getattr(plain, name), rtol=1e-6, atol=1e-8)
+
+
+def test_one_depth_map_scaled_gives_the_closed_form() -> None:
+    # Fronto-parallel plane at depth 2 seen by cameras that only move sideways by b: the disparity is f b / z.
+    height = width = 32
+    focal, shift, factor = 40.0, 0.1, 1.25
+    intrinsics = torch.tensor([[focal, 0, 16], [0, focal, 16], [0, 0, 1]], dtype=torch.float64).expand(1, 2, 3, 3)
+    pose = torch.eye(4, dtype=torch.float64).repeat(1, 2, 1, 1)
+    pose[0, 1, 0, 3] = -shift
+    depth = torch.full((1, 2, height, width), 2.0, dtype=torch.float64)
+    depth[0, 1] *= factor
+    errors = reprojection_errors(depth, Cameras(pose, intrinsics), torch.zeros(1, 2, 3, height, width).double(), gap=1)
+    wanted_pixels = focal * shift * (1 / 2.0 - 1 / (2.0 * factor))
+    torch.testing.assert_close(errors.pixels, torch.tensor([wanted_pixels], dtype=torch.float64))
+    wanted_depth = ((factor - 1) + (1 - 1 / factor)) / 2
+    torch.testing.assert_close(errors.depth, torch.tensor([wanted_depth], dtype=torch.float64))
+    assert float(errors.colour) == 0.0
+
+
+def test_colour_is_the_mean_difference_of_what_overlaps() -> None:
+    intrinsics = torch.tensor([[40.0, 0, 8], [0, 40.0, 8], [0, 0, 1]]).expand(1, 2, 3, 3)
+    still = Cameras(torch.eye(4).repeat(1, 2, 1, 1), intrinsics)
+    frames = torch.stack([torch.full((3, 16, 16), 0.25), torch.full((3, 16, 16), 0.75)])[None]
+    errors = reprojection_errors(torch.ones(1, 2, 16, 16), still, frames, gap=1)
+    torch.testing.assert_close(errors.colour, torch.tensor([0.5]))
+    assert float(errors.covered) == 1.0 and float(errors.pixels) < 1e-5
+
+
+def test_gap_must_fit_the_views(world) -> None:
+    with pytest.raises(ValueError, match=r"gap 9 between 9 views"):
+        reprojection_errors(world.depth, world.cameras, world.rgb, gap=9)
