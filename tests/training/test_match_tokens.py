@@ -42,11 +42,12 @@ def test_targets_are_those_of_every_variant_of_a_clip() -> None:
     torch.testing.assert_close(plain.latents, targets.latents[:1])
 
 
-def test_tokens_come_closer_and_later_blocks_stay() -> None:
+@pytest.mark.parametrize("views", [None, 3])
+def test_tokens_come_closer_and_later_blocks_stay(views: int | None) -> None:
     generator, teacher, student = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32), bad_student()
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
     config, loop = (
-        MatchTokensConfig(POINT, 2, mirror=False),
+        MatchTokensConfig(POINT, 2, mirror=False, views=views),
         LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0),
     )
     targets = token_targets(teacher, generator, data, config, CPU)
@@ -77,6 +78,21 @@ def test_a_point_before_the_stitch_is_refused() -> None:
             clips(1),
             LoopConfig(steps=1, learning_rate=1e-3),
             MatchTokensConfig(names[names.index(student.point)], 1),
+            seed=0,
+        )
+
+
+def test_a_part_of_the_views_needs_a_point_in_the_encoder() -> None:
+    student = bad_student()
+    point = next(p.name for p in student.network.stitch_points if p.kind == "aggregator")
+    with pytest.raises(ValueError, match=r"distill\.match\.views: 2, but views meet before aggregator"):
+        match_tokens(
+            student,
+            tiny_network(dtype=torch.float32),
+            tiny_generator(dtype=torch.float32),
+            clips(1),
+            LoopConfig(steps=1, learning_rate=1e-3),
+            MatchTokensConfig(point, 1, views=2),
             seed=0,
         )
 

@@ -8,7 +8,7 @@ encoder, for two whole networks and for their dense heads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,14 +30,17 @@ BLOCK = 8
 
 @dataclass(frozen=True)
 class MatchTokensConfig:
-    """Tokens at ``point`` of ``batch`` whole clips are compared per step.
+    """Tokens at ``point`` of ``batch`` clips are compared per step.
 
+    ``views`` runs only as many random views of each clip (None: all), for points in the encoder, where views do not meet: more
+    clips for the same work, and views of one clip are alike.
     ``mirror`` adds every clip flipped left to right, played backwards, and both: other latents, at no cost in data.
     """
 
     point: str
     batch: int
     mirror: bool = True
+    views: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def match_tokens(
 ) -> None:
     """Train those parameters of ``student`` that require gradients and lie before ``config.point``, in place.
 
-    ValueError when the stitch point does not lie before ``config.point``.
+    ValueError when the stitch point does not lie before ``config.point``, or when this is not in the encoder and ``config.views``
+    asks for a part of the views.
     """
     if not clips:
         raise ValueError("distillation needs at least one clip in the fit split")
@@ -95,16 +99,25 @@ def match_tokens(
             f"distill.match.point: {config.point} does not lie behind the stitch point {student.point}; allowed: "
             f"{', '.join(names[names.index(student.point) + 1 :])}"
         )
+    if config.views is not None and student.network.stitch_point(config.point).kind != "encoder":
+        raise ValueError(f"distill.match.views: {config.views}, but views meet before {config.point}; allowed: null")
     device = next(student.parameters()).device
     size = (clips[0].frames.shape[-2], clips[0].frames.shape[-1])
     targets = token_targets(teacher, generator, clips, config, device)
     scale = targets.tokens.std()
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        rows = torch.randint(len(targets.latents), (config.batch,), generator=step_generator(seed, step)).to(device)
-        state = student.state(targets.latents[rows])
+        generator = step_generator(seed, step)
+        rows = torch.randint(len(targets.latents), (config.batch,), generator=generator).to(device)
+        state, wanted = student.state(targets.latents[rows]), targets.tokens[rows]
+        if config.views is not None:
+            views = torch.randperm(wanted.shape[1], generator=generator)[: config.views].to(device)
+            state = replace(
+                state, patch_tokens=state.patch_tokens[:, views], special_tokens=state.special_tokens[:, views]
+            )
+            wanted = wanted[:, views]
         _, states = student.network.run_from(state, size, keep=[config.point], until=config.point)
-        loss = functional.smooth_l1_loss(states[config.point].patch_tokens / scale, targets.tokens[rows] / scale)
+        loss = functional.smooth_l1_loss(states[config.point].patch_tokens / scale, wanted / scale)
         return loss, {"tokens": loss.detach()}
 
     TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)

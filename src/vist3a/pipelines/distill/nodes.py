@@ -53,7 +53,7 @@ def distill_decoder(
             generator,
             fit_clips,
             LoopConfig(**params.match.loop.model_dump()),
-            MatchTokensConfig(params.match.point, params.match.batch, params.match.mirror),
+            MatchTokensConfig(params.match.point, params.match.batch, params.match.mirror, params.match.views),
             seed=params.seed,
             checkpoint=state / "match.pt",
             log=step_log("match"),

@@ -30,6 +30,7 @@ class Match(Strict):
     point: str
     batch: int = Field(gt=0)
     mirror: bool = True
+    views: int | None = Field(None, gt=0)
     loop: Loop
 
 
