@@ -161,6 +161,7 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         self._require_entry(-1)
         images = (2 * frames - 1).to(self.patch_embed.proj.weight.dtype)
         tokens = self.patch_embed(images.flatten(0, 1)).flatten(1, 2).unflatten(0, frames.shape[:2])
+        tokens = tokens.to(self.enc_norm.weight.dtype)
         return self._run(tokens, grid, -1, last, keep)
 
     def _run(
@@ -191,7 +192,7 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         if stage == depth:
             return self.enc_norm(x)
         if stage == depth + 1:
-            return self.decoder_embed(x)
+            return self.decoder_embed(x.to(self.decoder_embed.weight.dtype)).to(x.dtype)
         layer = stage - depth - 2
         if layer == 0:
             x = x.repeat(1, 1, 1, self.config.references)
