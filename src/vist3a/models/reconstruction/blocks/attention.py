@@ -49,5 +49,5 @@ def attend(
     values: Float[Tensor, "batch tokens heads head"],
 ) -> Float[Tensor, "batch targets heads head"]:
     """Attention of every head in the dtype of the values; queries and keys come wider out of norms and rotations."""
-    parts = (part.to(values.dtype).transpose(1, 2) for part in (queries, keys, values))
-    return F.scaled_dot_product_attention(*parts).transpose(1, 2)
+    queries, keys, values = (part.to(values.dtype).transpose(1, 2) for part in (queries, keys, values))
+    return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)

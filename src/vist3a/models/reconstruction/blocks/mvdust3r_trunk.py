@@ -30,10 +30,19 @@ from vist3a.records import Reconstruction, StitchPoint, TokenState
 class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
     """Shared encoder of the views and decoder across views; the fields' names are those of the published state dicts.
 
-    Mixed precision: use autocast; the heads compute in the dtype of their own weights with autocast off.
+    Half precision: ``mixed_precision`` or autocast; the heads compute in the dtype of their own weights with autocast
+    off.
     """
 
     config_class: ClassVar[type[MVDust3rConfig]] = MVDust3rConfig
+    trunk_parts: ClassVar[tuple[str, ...]] = (
+        "patch_embed",
+        "enc_blocks",
+        "decoder_embed",
+        "dec_blocks",
+        "dec_blocks2",
+        "dec_same_view_blocks",
+    )
     public_prefix: ClassVar[str] = ""
 
     def __init__(self, config: MVDust3rConfig) -> None:
