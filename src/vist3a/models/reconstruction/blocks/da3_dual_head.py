@@ -87,6 +87,7 @@ class DualDPTHead(TokenPyramid):
         aspect, scratch = size[1] / size[0], self.scratch
         lateral = scratch.laterals(self.levels(taps, grid, aspect))
         x = scratch.output_conv1(scratch.fuse(lateral))
-        depth = scratch.output_conv2(add_positions(resize_map(x, size), aspect))
+        x = resize_map(x, size)
+        depth = scratch.output_conv2(add_positions(x, aspect))
         x = scratch.output_conv1_aux[RAY_LEVEL](scratch.fuse(lateral, "_aux"))
         return depth, scratch.output_conv2_aux[RAY_LEVEL](add_positions(x, aspect))

@@ -195,9 +195,12 @@ class DPTHead(TokenPyramid):
         self, taps: Sequence[Tensor], grid: tuple[int, int], size: tuple[int, int], rgb: Tensor | None
     ) -> Tensor:
         aspect = size[1] / size[0]
-        # Nested, so that no map outlives its use: those at full size are what the peak of memory consists of.
-        x = self.scratch.output_conv1(self.scratch.fuse(self.scratch.laterals(self.levels(taps, grid, aspect))))
-        return self.scratch.output_conv2(add_positions(self.merge(resize_map(x, size), rgb), aspect))
+        # One name, so that no map outlives its use: those at full size are what the peak of memory consists of.
+        x = self.scratch.fuse(self.scratch.laterals(self.levels(taps, grid, aspect)))
+        x = self.scratch.output_conv1(x)
+        x = resize_map(x, size)
+        x = self.merge(x, rgb)
+        return self.scratch.output_conv2(add_positions(x, aspect))
 
     def merge(
         self,
