@@ -17,6 +17,11 @@ from vist3a.models.reconstruction import VGGT
 COMPARED_TOKENS = ("encoder.23", "aggregator.global.23")
 
 
+def holds_package(folder: Path) -> bool:
+    """Whether the public code is there."""
+    return (folder / "vggt" / "models" / "vggt.py").is_file()
+
+
 class PublicVGGT:
     """The public code as its documentation runs it, and its blocks' outputs through hooks."""
 
@@ -27,8 +32,6 @@ class PublicVGGT:
         draw: Callable[[Mapping[str, Tensor], torch.device], dict[str, Tensor]],
     ) -> None:
         """``folder`` holds the package ``vggt``; ``draw`` makes the weights. The tracker is left out, as it is of ours."""
-        if not (folder / "vggt" / "models" / "vggt.py").is_file():
-            raise FileNotFoundError(f"--public: {folder} holds no package vggt (vggt/models/vggt.py)")
         sys.path.insert(0, str(folder))
         from vggt.models.vggt import VGGT as Public
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from public_vggt import PublicVGGT, collected, deviation, exact_float32, our_results
+from public_vggt import PublicVGGT, collected, deviation, exact_float32, holds_package, our_results
 from torch import Tensor
 
 from vist3a.models.networks import published_configs
@@ -246,6 +246,14 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON of all figures")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("--device cuda: none here; allowed: a machine with one, or cpu (with --tiny)", file=sys.stderr)
+        return 1
+    if arguments.public is not None and not holds_package(arguments.public):
+        print(
+            f"--public: {arguments.public} holds no vggt/models/vggt.py; allowed: a checkout of VGGT", file=sys.stderr
+        )
+        return 1
     bench, comparison = Bench(device, arguments.views, arguments.budget), None
     name = torch.cuda.get_device_name(device) if bench.cuda else "CPU"
     print(f"{name}, torch {torch.__version__}, {arguments.views} views; scenes x pixels of a side")
