@@ -72,3 +72,26 @@ def test_the_command_line_loads_no_tensor_library() -> None:
     program = "import sys, vist3a.settings; print([n for n in ('torch', 'mlflow', 'pandas') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_networks_load_without_any_framework() -> None:
+    unneeded = (
+        "kedro",
+        "mlflow",
+        "dvc",
+        "pydantic",
+        "omegaconf",
+        "diffusers",
+        "transformers",
+        "peft",
+        "gsplat",
+        "pandas",
+    )
+    program = f"""
+import sys
+import vist3a.models.networks
+import vist3a.models.reconstruction.depth_anything3
+print([name for name in {unneeded!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

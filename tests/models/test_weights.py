@@ -106,10 +106,12 @@ def test_published_files_of_every_family_load(family: str, tmp_path: Path, tiny:
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert not network.training
     half = load_reconstruction(family, str(path), config="tiny", dtype="bfloat16", device=CPU)
-    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16, torch.float32}
     views = torch.rand(1, 4, 3, 12, 16)
     with torch.no_grad():
-        assert bool(network.reconstruct(views).points.isfinite().all())
+        points = [each.reconstruct(views).points for each in (network, half)]
+    assert bool(points[0].isfinite().all())
+    assert 0 < float((points[1] - points[0]).square().mean()) < 0.01 * float(points[0].square().mean())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,14 +55,15 @@ def test_terms_are_mean_absolute_differences() -> None:
     torch.testing.assert_close(weighted(terms, weights) - weighted(terms, other), 2 * terms["depth"])
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_a_few_steps_lower_the_loss(tuning: str) -> None:
+@pytest.mark.parametrize(("tuning", "mixed"), [("full", False), ("lora", False), ("lora", True)])
+def test_a_few_steps_lower_the_loss(tuning: str, mixed: bool) -> None:
     generator, teacher = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
     fit, spec = fitted()
     # A closed-form fit on random tiny networks is near perfect: start from a bad one.
     noise = torch.randn(fit.weight.shape, generator=torch.Generator().manual_seed(1))
     fit = dataclasses.replace(fit, weight=0.3 * noise, position_bias=torch.zeros_like(fit.position_bias))
-    student = StitchedDecoder(tiny_network(dtype=torch.float32), spec, fit)
+    network = tiny_network(dtype=torch.float32)
+    student = StitchedDecoder(network.mixed_precision() if mixed else network, spec, fit)
     prepare(student, tuning, 4, 8.0)
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
     losses: list[float] = []

@@ -21,7 +21,7 @@ def cameras_from_encoding(encoding: Float[Tensor, "*batch 9"], height: int, widt
     translation, quaternion, fov = encoding.split([3, 4, 2], dim=-1)
     rotation = rotation_from_quaternion(wxyz_from_xyzw(quaternion))
     top = torch.cat([rotation, translation[..., None]], dim=-1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], device=encoding.device, dtype=encoding.dtype)
+    bottom = torch.eye(4, device=encoding.device, dtype=encoding.dtype)[3]
     pose = torch.cat([top, bottom.expand(*top.shape[:-2], 1, 4)], dim=-2)
     return Cameras(pose, intrinsics_from_fov(fov[..., 0], fov[..., 1], height, width))
 

@@ -36,8 +36,10 @@ def unproject_depth(
     x = (grid[..., 0] - k[..., 0, 2]) / k[..., 0, 0] * depth
     y = (grid[..., 1] - k[..., 1, 2]) / k[..., 1, 1] * depth
     points_camera = torch.stack([x, y, depth], dim=-1)
-    pose = cameras.camera_to_world[..., None, None, :, :]
-    return (pose[..., :3, :3] @ points_camera[..., None]).squeeze(-1) + pose[..., :3, 3]
+    pose = cameras.camera_to_world
+    # One product per camera, not one per pixel.
+    turned = points_camera.flatten(-3, -2) @ pose[..., :3, :3].transpose(-1, -2)
+    return (turned + pose[..., None, :3, 3]).unflatten(-2, (height, width))
 
 
 def project(

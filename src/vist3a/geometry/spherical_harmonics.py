@@ -16,6 +16,8 @@ from torch import Tensor
 MAX_DEGREE = 4
 BAND_ZERO = 0.28209479177387814
 """The constant basis function, 1 / (2 sqrt(pi))."""
+QUADRATURES = tuple([part.tolist() for part in np.polynomial.legendre.leggauss(n)] for n in range(1, MAX_DEGREE + 2))
+"""By degree: nodes and weights of the Gauss-Legendre quadrature that is exact for products of two such functions."""
 
 
 def degree_of_bands(bands: int) -> int:
@@ -78,9 +80,7 @@ def harmonics_rotation(rotation: Float[Tensor, "*batch 3 3"], degree: int) -> Fl
     Inner products of the basis with the turned basis, by a quadrature (Gauss-Legendre in z, uniform around it) that is
     exact for products of two functions of ``degree``; in float64, returned in the dtype of ``rotation``.
     """
-    nodes, weights = (
-        torch.from_numpy(part).to(rotation.device) for part in np.polynomial.legendre.leggauss(degree + 1)
-    )
+    nodes, weights = (torch.tensor(part, dtype=torch.float64, device=rotation.device) for part in QUADRATURES[degree])
     around = 2 * degree + 1
     angle = torch.arange(around, device=rotation.device, dtype=torch.float64) * (2 * pi / around)
     radius = (1 - nodes * nodes).sqrt()[:, None]

@@ -71,10 +71,12 @@ def load_reconstruction(
     dtype: str,
     device: torch.device,
     config: str | None = None,
+    compile: bool = False,
     public: Mapping[str, PublicWeights] = MappingProxyType({}),
 ) -> ReconstructionModel:
-    """Frozen reconstruction network.
+    """Frozen reconstruction network, its blocks compiled at first use if ``compile``.
 
+    ``dtype`` other than float32 is that of the trunk's matrix products; all else is float32 (``mixed_precision``).
     ``source`` is a folder in our layout (config.json, model.safetensors), or a name of ``public`` weights, or a published
     checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`).
     """
@@ -88,23 +90,25 @@ def load_reconstruction(
             "named weights have their own)"
         )
     if (path / CONFIG).is_file():
-        network = network_class.from_pretrained(path, DTYPES[dtype])
+        network = network_class.from_pretrained(path)
     elif path.is_file():
         sizes = _published_config(family, config, f"networks.reconstruction.config of {source}")
         use_licence(path.name, "not known (a file given by its path)", commercial=None)
-        network = network_class.from_public_file(path, sizes, DTYPES[dtype])
+        network = network_class.from_public_file(path, sizes)
     elif source in public:
         weights = public[source]
         sizes = _published_config(family, weights.config, f"weights.yml: {source}: config")
         use_licence(source, weights.licence, weights.commercial)
-        network = network_class.from_public_file(locate(weights), sizes, DTYPES[dtype])
+        network = network_class.from_public_file(locate(weights), sizes)
     else:
         raise FileNotFoundError(
             f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
             "`kedro run --pipeline=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
             f"{', '.join(public) or 'none'}"
         )
-    return network.requires_grad_(False).eval().to(device)
+    if compile:
+        network.compile_blocks()
+    return network.mixed_precision(DTYPES[dtype]).requires_grad_(False).eval().to(device)
 
 
 def _reconstruction_class(family: str) -> type[EnterableNetwork[Any]]:

@@ -28,12 +28,16 @@ class GeneratorSource(Strict):
 
 
 class ReconstructionSource(Strict):
-    """A reconstruction network: family, folder or name in ``weights.yml`` or checkpoint file (with its config), numeric type."""
+    """A reconstruction network: family, folder or name in ``weights.yml`` or checkpoint file (with its config).
+
+    ``dtype`` is that of the trunk's matrix products; ``compile``: its blocks are compiled at their first use.
+    """
 
     family: str
     source: str
     config: str | None = None
     dtype: Dtype = "float32"
+    compile: bool = False
 
 
 class Networks(Strict):

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reconstruction_cases import KINDS, assert_close, assert_same, build, by_view, clip, permuted
+from reconstruction_cases import KINDS, assert_close, assert_same, build, by_view, clip, permuted, tensors
+from torch import nn
 
 from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
 
@@ -21,9 +22,13 @@ def network_of(kind: str) -> EnterableNetwork[Any]:
     return build(kind)
 
 
+# Beside the drawn ones: the longest clips of the field (21 views), a single view, and scenes in one batch.
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=8, deadline=None, derandomize=True)
-@given(height=sides, width=sides, batch=st.integers(1, 3), views=st.integers(1, 5))
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(height=sides, width=sides, batch=st.integers(1, 3), views=st.integers(1, 21))
+@example(height=4, width=12, batch=1, views=21)
+@example(height=8, width=4, batch=3, views=21)
+@example(height=8, width=20, batch=3, views=1)
 def test_entering_at_any_point_gives_the_same_reconstruction(
     kind: str, height: int, width: int, batch: int, views: int
 ) -> None:
@@ -91,3 +96,36 @@ def test_scenes_of_a_batch_do_not_know_each_other(kind: str) -> None:
         assert_close(by_view(network.reconstruct(frames[list(order)])), permuted(whole, order, views))
         for scene in range(3):
             assert_close(by_view(network.reconstruct(frames[scene : scene + 1])), permuted(whole, (scene,), views))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_rounds_where_autocast_rounds(kind: str) -> None:
+    # A reference that tokens choose could be another one after rounding.
+    network = build(kind, **({"reference_strategy": "first"} if kind.startswith("da3") else {})).float()
+    frames = clip((12, 20), views=4).float()
+    with torch.no_grad():
+        exact = tensors(network.reconstruct(frames))
+        with torch.autocast("cpu", torch.bfloat16):
+            autocast = tensors(network.reconstruct(frames))
+        mixed = tensors(network.mixed_precision().reconstruct(frames))
+    for key, reference in exact.items():
+        ours, theirs = (float((found[key] - reference).square().mean().sqrt()) for found in (mixed, autocast))
+        assert mixed[key].dtype == torch.float32
+        assert ours <= 1.01 * theirs, key
+    assert not torch.equal(mixed["points"], exact["points"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_narrows_the_matrices_of_the_trunk_alone(kind: str) -> None:
+    network = build(kind).float().mixed_precision()
+    trunk = {id(parameter) for name in network.trunk_parts for parameter in getattr(network, name).parameters()}
+    for name, module in network.named_modules():
+        own = list(module.parameters(recurse=False))
+        narrow = isinstance(module, nn.Linear | nn.Conv2d) and id(own[0]) in trunk
+        assert {parameter.dtype for parameter in own} <= {torch.bfloat16 if narrow else torch.float32}, name
+    points, frames, size = [point.name for point in network.stitch_points], clip((8, 12), views=4).float(), (8, 12)
+    with torch.no_grad():
+        whole = network.reconstruct(frames)
+        for state in network.tokens_at(points, frames).values():
+            assert state.patch_tokens.dtype == torch.float32
+            assert_same(whole, network.reconstruct_from(state, size, rgb=frames), bound=1e-4)

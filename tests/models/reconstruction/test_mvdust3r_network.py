@@ -207,17 +207,6 @@ def test_autocast_leaves_the_heads_wide(references: int) -> None:
     assert float((mixed.points - reference.points).abs().mean()) < 0.05 * float(reference.points.abs().mean())
 
 
-@pytest.mark.skipif(
-    hasattr(MVDust3r.trunk, "__wrapped__"), reason="run-time type checks are Python that cannot be compiled"
-)
-def test_trunk_compiles_without_graph_breaks(references: int) -> None:
-    network, frames = build(references), clip((12, 16))
-    with torch.no_grad():
-        compiled = torch.compile(lambda x: network.trunk(x)[0], backend="eager", fullgraph=True)(frames)
-        taps, _ = network.trunk(frames)
-    assert all(torch.equal(compiled[depth], taps[depth]) for depth in taps)
-
-
 def test_only_fitting_weights_are_loaded(tmp_path: Path) -> None:
     one, plus = build(1), build(3)
     with pytest.raises(ValueError, match=r"missing: dec_same_view_blocks.0"):

@@ -237,17 +237,6 @@ def test_half_precision_trunk_feeds_wide_heads(kind: str) -> None:
         assert float((result.depth.log() - reference.depth.log()).abs().max()) < 0.1
 
 
-@pytest.mark.skipif(
-    hasattr(StitchableNetwork.trunk, "__wrapped__"), reason="run-time type checks are Python that cannot be compiled"
-)
-def test_trunk_compiles_without_graph_breaks(kind: str) -> None:
-    network, frames = build(kind), clip((12, 16))
-    with torch.no_grad():
-        compiled = torch.compile(lambda x: network.trunk(x)[0], backend="eager", fullgraph=True)(frames)
-        taps, _ = network.trunk(frames)
-    assert all(torch.equal(compiled[depth], taps[depth]) for depth in taps)
-
-
 def test_config_survives_json_and_refuses_typos() -> None:
     config = AnySplatConfig(**SMALL)
     assert AnySplatConfig.from_dict(config.to_dict()) == config

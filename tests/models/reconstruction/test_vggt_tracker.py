@@ -134,7 +134,8 @@ def test_save_and_load_with_a_tracker(tmp_path: Path) -> None:
         found = [net.tracks(net.run_from(state, (12, 20))[0], (12, 20), queries) for net in (network, loaded)]
         half = VGGT.from_pretrained(tmp_path, torch.bfloat16)
         wide = half.tracks(half.run_from(state, (12, 20))[0], (12, 20), queries.float())
-    assert torch.equal(found[0].positions, found[1].positions)
+    # Not bit for bit: kernels may choose by how memory is aligned.
+    assert torch.allclose(found[0].positions, found[1].positions, rtol=1e-9)
     assert {part.dtype for part in parts(wide)} == {torch.float32}
     assert all(bool(part.isfinite().all()) for part in parts(wide))
 

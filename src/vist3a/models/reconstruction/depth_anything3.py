@@ -59,11 +59,12 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
     Wherever ``cameras`` [batch, views] are taken, they are known cameras as the backbone was trained with: relative
     to the first, of median distance 1 (:func:`normalise_cameras`). The world is then theirs, up to scale.
 
-    Mixed precision: cast ``backbone`` alone or use autocast; the heads compute in the dtype of their own weights with
-    autocast off.
+    Half precision: ``mixed_precision``, or ``model.backbone.bfloat16()`` (half the memory of tokens, coarser), or
+    autocast. The heads compute in the dtype of their own weights with autocast off.
     """
 
     config_class: ClassVar[type[DepthAnything3Config]] = DepthAnything3Config
+    trunk_parts: ClassVar[tuple[str, ...]] = ("backbone",)
     public_prefix: ClassVar[str] = "model."
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = UNUSED_RAY_LAYERS
 

@@ -13,7 +13,7 @@ from vist3a.models.reconstruction.blocks.dpt_head import (
     FusionUnit,
     Scratch,
     TokenPyramid,
-    position_sinusoid,
+    add_positions,
     resize_map,
 )
 
@@ -51,7 +51,7 @@ class DualScratch(Scratch):
             nn.Identity(),
             ChannelNorm(hidden, eps=1e-5),
             nn.Identity(),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(hidden, RAY_CHANNELS, 1),
         ]
         self.output_conv1_aux = nn.ModuleDict({RAY_LEVEL: nn.Sequential(*convolutions)})
@@ -86,12 +86,8 @@ class DualDPTHead(TokenPyramid):
     def _frames(self, taps: Sequence[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         aspect, scratch = size[1] / size[0], self.scratch
         lateral = scratch.laterals(self.levels(taps, grid, aspect))
-        x = resize_map(scratch.output_conv1(scratch.fuse(lateral)), size)
-        depth = scratch.output_conv2(_placed(x, aspect))
+        x = scratch.output_conv1(scratch.fuse(lateral))
+        x = resize_map(x, size)
+        depth = scratch.output_conv2(add_positions(x, aspect))
         x = scratch.output_conv1_aux[RAY_LEVEL](scratch.fuse(lateral, "_aux"))
-        return depth, scratch.output_conv2_aux[RAY_LEVEL](_placed(x, aspect))
-
-
-def _placed(x: Tensor, aspect: float) -> Tensor:
-    rows, columns = x.shape[-2:]
-    return x + 0.1 * position_sinusoid(x.shape[1], (rows, columns), aspect, x)
+        return depth, scratch.output_conv2_aux[RAY_LEVEL](add_positions(x, aspect))

@@ -69,14 +69,15 @@ def place(
     """
     height, width = depth.shape[-2:]
     offset, scale, rotation, colour, shift = raw.movedim(2, -1).split([2, 3, 4, raw.shape[2] - 10, 1], dim=-1)
-    pose = cameras.camera_to_world[:, :, None, None]
+    pose = cameras.camera_to_world
     k = cameras.intrinsics[:, :, None, None]
     focal = torch.stack([k[..., 0, 0], k[..., 1, 1]], dim=-1)
     pixels = pixel_grid(height, width, device=raw.device, dtype=raw.dtype) + offset
     plane = (pixels - k[..., :2, 2]) / focal
     direction = F.normalize(torch.cat([plane, torch.ones_like(shift)], dim=-1), dim=-1)
     distance = depth[..., None] + shift
-    means = pose[..., :3, 3] + (pose[..., :3, :3] @ direction[..., None]).squeeze(-1) * distance
+    turned = torch.einsum("bvij,bvhwj->bvhwi", pose[..., :3, :3], direction)
+    means = pose[:, :, None, None, :3, 3] + turned * distance
     pixel = PIXELS * (1 / focal).sum(-1, keepdim=True)
     scales = (scale_min + (scale_max - scale_min) * scale.sigmoid()) * distance * pixel
     harmonics = colour.unflatten(-1, (3, -1))
@@ -97,7 +98,7 @@ def enlarged(gaussians: Gaussians, factor: Float[Tensor, " batch"]) -> Gaussians
 
 
 def _world_rotations(
-    raw: Float[Tensor, "batch views height width 4"], camera_to_world: Float[Tensor, "batch views 1 1 3 3"]
+    raw: Float[Tensor, "batch views height width 4"], camera_to_world: Float[Tensor, "batch views 3 3"]
 ) -> Float[Tensor, "batch views height width 4"]:
     """Rotations wxyz as the published network defines them.
 
@@ -107,12 +108,12 @@ def _world_rotations(
     unit = raw / (raw.norm(dim=-1, keepdim=True) + 1e-8)
     # Reordered once for xyzw -> wxyz, and once more because the formula wants what is taken for the scalar in front.
     own = rotation_from_quaternion(unit.roll(2, dims=-1))
-    return xyzw_from_wxyz(quaternion_from_rotation(camera_to_world @ own))
+    return xyzw_from_wxyz(quaternion_from_rotation(torch.einsum("bvij,bvhwjk->bvhwik", camera_to_world, own)))
 
 
 def _world_harmonics(
     harmonics: Float[Tensor, "batch views height width 3 bands"],
-    camera_to_world: Float[Tensor, "batch views 1 1 3 3"],
+    camera_to_world: Float[Tensor, "batch views 3 3"],
 ) -> Float[Tensor, "batch views height width 3 bands"]:
     turn = harmonics_rotation(camera_to_world, degree_of_bands(harmonics.shape[-1]))
-    return harmonics @ turn.transpose(-1, -2)
+    return torch.einsum("bvij,bvhwcj->bvhwci", turn, harmonics)

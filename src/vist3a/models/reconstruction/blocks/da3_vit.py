@@ -49,8 +49,8 @@ class AnyViewTransformer(nn.Module):
         """Tokens that enter block 0, from normalised images: class token and patches with their positions."""
         patches = self.patch_embed(images.to(self.patch_embed.proj.weight.dtype))
         frames, rows, columns, _ = patches.shape
-        table = self._position_table(rows, columns).to(patches.dtype)
-        first = (self.cls_token + table[:, :1]).expand(frames, -1, -1).to(patches.dtype)
+        table = self._position_table(rows, columns).to(self.pos_embed.dtype)
+        first = (self.cls_token + table[:, :1]).expand(frames, -1, -1)
         return torch.cat([first, patches.flatten(1, 2) + table[:, 1:]], dim=1)
 
     def _position_table(self, rows: int, columns: int) -> Float[Tensor, "1 positions channels"]:

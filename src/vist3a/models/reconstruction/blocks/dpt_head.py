@@ -11,27 +11,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def position_sinusoid(
-    channels: int, size: tuple[int, int], aspect: float, like: Tensor
-) -> Float[Tensor, "channels rows columns"]:
-    """Sines and cosines of image coordinates whose diagonal has length 2; ``aspect`` is frame width / height.
+def add_positions(
+    x: Float[Tensor, "frames channels rows columns"], aspect: float
+) -> Float[Tensor, "frames channels rows columns"]:
+    """Add, in place, 0.1 times sines and cosines of image coordinates whose diagonal has length 2.
 
-    The first half of the channels depends on the column, the second on the row.
+    The first half of the channels depends on the column, the second on the row; ``aspect`` is frame width / height.
     """
-    rows, columns = size
+    _, channels, rows, columns = x.shape
     diagonal = math.hypot(aspect, 1.0)
 
     def axis(count: int, span: float) -> Tensor:
         end = span / diagonal * (count - 1) / count
-        position = torch.linspace(-end, end, count, device=like.device, dtype=torch.float64)
+        position = torch.linspace(-end, end, count, device=x.device, dtype=torch.float64)
         quarter = channels // 4
-        frequency = 100.0 ** -(torch.arange(quarter, device=like.device, dtype=torch.float64) / quarter)
-        angles = frequency[:, None] * position
-        return torch.cat([angles.sin(), angles.cos()]).to(like.dtype)
+        frequency = 100.0 ** -(torch.arange(quarter, device=x.device, dtype=torch.float64) / quarter)
+        angles = position[:, None] * frequency
+        return 0.1 * torch.cat([angles.sin(), angles.cos()], dim=-1).to(x.dtype)
 
-    u = axis(columns, aspect)[:, None, :].expand(-1, rows, -1)
-    v = axis(rows, 1.0)[:, :, None].expand(-1, -1, columns)
-    return torch.cat([u, v])
+    # Channels last, as the maps are that come out of the projected tokens.
+    u = axis(columns, aspect)[None].expand(rows, -1, -1)
+    v = axis(rows, 1.0)[:, None].expand(-1, columns, -1)
+    return x.add_(torch.cat([u, v], dim=-1).permute(2, 0, 1))
 
 
 def resize_map(
@@ -54,7 +55,8 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Float[Tensor, "frames width rows columns"]) -> Float[Tensor, "frames width rows columns"]:
         """Same size as the input."""
         rectified = F.relu(x)
-        return self.conv2(F.relu(self.conv1(rectified))) + (rectified if self.rectified_skip else x)
+        branch: Tensor = self.conv2(F.relu(self.conv1(rectified), inplace=True))
+        return branch.add_(rectified if self.rectified_skip else x)
 
 
 class FusionUnit(nn.Module):
@@ -71,8 +73,9 @@ class FusionUnit(nn.Module):
     def forward(self, path: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Maps ``[frames, width, rows, columns]``; the result has ``size`` (rows, columns)."""
         if lateral is not None:
-            path = path + self.resConfUnit1(lateral)
-        return self.out_conv(resize_map(self.resConfUnit2(path), size))
+            path = self.resConfUnit1(lateral).add_(path)
+        # Published the other way round. Bilinear weights sum to 1, so that the two commute; here it costs a quarter.
+        return resize_map(self.out_conv(self.resConfUnit2(path)), size)
 
 
 class Scratch(nn.Module):
@@ -93,7 +96,7 @@ class Scratch(nn.Module):
         if out is None:
             return
         self.output_conv2 = nn.Sequential(
-            nn.Conv2d(features // 2, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, out, 1)
+            nn.Conv2d(features // 2, hidden, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(hidden, out, 1)
         )
 
     def laterals(self, levels: Sequence[Tensor]) -> list[Tensor]:
@@ -145,9 +148,7 @@ class TokenPyramid(nn.Module):
         for tap, project, resize in zip(taps, self.projects, self.resize_layers, strict=True):
             tokens = self.norm(tap[:, self.special :].to(dtype))
             x = project(tokens.transpose(1, 2).unflatten(2, grid))
-            if self.sinusoid:
-                x = x + 0.1 * position_sinusoid(x.shape[1], grid, aspect, x)
-            levels.append(resize(x))
+            levels.append(resize(add_positions(x, aspect) if self.sinusoid else x))
         return levels
 
 
@@ -194,9 +195,12 @@ class DPTHead(TokenPyramid):
         self, taps: Sequence[Tensor], grid: tuple[int, int], size: tuple[int, int], rgb: Tensor | None
     ) -> Tensor:
         aspect = size[1] / size[0]
-        path = self.scratch.fuse(self.scratch.laterals(self.levels(taps, grid, aspect)))
-        x = self.merge(resize_map(self.scratch.output_conv1(path), size), rgb)
-        return self.scratch.output_conv2(x + 0.1 * position_sinusoid(x.shape[1], size, aspect, x))
+        # One name, so that no map outlives its use: those at full size are what the peak of memory consists of.
+        x = self.scratch.fuse(self.scratch.laterals(self.levels(taps, grid, aspect)))
+        x = self.scratch.output_conv1(x)
+        x = resize_map(x, size)
+        x = self.merge(x, rgb)
+        return self.scratch.output_conv2(add_positions(x, aspect))
 
     def merge(
         self,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
+from vist3a.models.reconstruction.blocks.mvdust3r_decoder import DecoderBlock
+from vist3a.models.reconstruction.blocks.transformer import Block
 from vist3a.models.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
 from vist3a.records import TokenState
 
@@ -37,6 +39,8 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
     """What published state dicts put before every key."""
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ()
     """Keys of published state dicts, without their prefix, whose layers are not built."""
+    trunk_parts: ClassVar[tuple[str, ...]]
+    """Fields that hold the blocks and what embeds their tokens, but no head."""
     config: ConfigT
 
     def __init__(self, config: ConfigT) -> None:
@@ -45,6 +49,26 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         self.config = config
         self.entry: str | None = None
         """The point before which parameters were dropped."""
+
+    def mixed_precision(self: NetworkT, dtype: torch.dtype = torch.bfloat16) -> NetworkT:
+        """Keep the matrices of the trunk in ``dtype`` and multiply in it; everything else stays as it is, heads too.
+
+        The tokens that blocks hand on, norms, rotations and layer scales keep the float32 of the other parameters. This
+        rounds where autocast rounds, without a second copy of the matrices and without casting them in every pass.
+        """
+        for part in self._trunk():
+            if isinstance(part, nn.Linear | nn.Conv2d):
+                part.to(dtype)
+        return self
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Let ``torch.compile``, given ``options``, compile the trunk's blocks at their first use; no key changes.
+
+        Blocks of one kind share what is compiled. Other numbers of views or other sizes of frames compile anew.
+        """
+        for part in self._trunk():
+            if isinstance(part, Block | DecoderBlock):
+                part.compile(**options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
@@ -92,6 +116,10 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         ignored = self.ignored_public_prefixes
         kept = {key: value for key, value in stripped.items() if not key.startswith(ignored)}
         load_strictly(self, kept, origin, assign=assign)
+
+    def _trunk(self) -> Iterator[nn.Module]:
+        parts = (getattr(self, name) for name in self.trunk_parts)
+        return (module for part in parts if part is not None for module in part.modules())
 
     def _entry_options(self) -> dict[str, Any]:
         """Options that ``drop_before`` was called with, where they matter for the layout of the weights."""

@@ -68,6 +68,8 @@ def band_factors(bands: int, like: Tensor) -> Float[Tensor, " bands"]:
 
 def pad_scenes(scenes: Sequence[Gaussians]) -> Gaussians:
     """One batch from scenes of different sizes. Padding is invisible and finite: opacity 0, tiny, at the origin."""
+    if len(scenes) == 1:
+        return scenes[0]
     longest = max(scene.means.shape[1] for scene in scenes)
 
     def stack(name: str, fill: Sequence[float] | float) -> Tensor:

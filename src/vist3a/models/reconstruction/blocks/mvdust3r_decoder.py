@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from vist3a.models.reconstruction.blocks.attention import Attention
+from vist3a.models.reconstruction.blocks.attention import Attention, attend
 from vist3a.models.reconstruction.blocks.rope import Rotation, rotate
 from vist3a.models.reconstruction.blocks.transformer import Mlp
 
@@ -49,18 +48,15 @@ class CrossAttention(nn.Module):
         rotation: Rotation,
     ) -> Float[Tensor, "batch targets tokens width"]:
         """Target t attends to the tokens of the members ``others[t]``, which are projected only once."""
+        x, members = (tokens.to(self.projq.weight.dtype) for tokens in (x, members))
         queries, keys, values = (
-            projected.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+            projected.unflatten(-1, (self.heads, -1))
             for projected in (self.projq(x), self.projk(members), self.projv(members))
         )
-        # To [batch, targets, heads, others * tokens, head width].
-        keys, values = (part[:, others].transpose(2, 3).flatten(3, 4) for part in (rotate(keys, rotation), values))
-        mixed = F.scaled_dot_product_attention(
-            rotate(queries, rotation).flatten(0, 1).to(values.dtype),
-            keys.flatten(0, 1).to(values.dtype),
-            values.flatten(0, 1),
-        )
-        return self.proj(mixed.transpose(1, 2).flatten(2)).unflatten(0, x.shape[:2])
+        # To [batch * targets, others * tokens, heads, head width].
+        keys, values = (part[:, others].flatten(2, 3).flatten(0, 1) for part in (rotate(keys, rotation), values))
+        mixed = attend(rotate(queries, rotation).flatten(0, 1), keys, values)
+        return self.proj(mixed.flatten(2)).unflatten(0, x.shape[:2])
 
 
 class DecoderBlock(nn.Module):

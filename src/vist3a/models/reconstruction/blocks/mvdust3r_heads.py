@@ -36,7 +36,7 @@ class SkipBlock(nn.Module):
     def forward(self, x: Float[Tensor, "frames width h w"]) -> Float[Tensor, "frames out h w"]:
         """Apply to full-resolution maps."""
         x = self.norm(self.conv(x))
-        return F.selu(x) if self.activated else x
+        return F.selu(x, inplace=True) if self.activated else x
 
 
 class PointmapHead(nn.Module):

@@ -30,10 +30,19 @@ from vist3a.records import Reconstruction, StitchPoint, TokenState
 class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
     """Shared encoder of the views and decoder across views; the fields' names are those of the published state dicts.
 
-    Mixed precision: use autocast; the heads compute in the dtype of their own weights with autocast off.
+    Half precision: ``mixed_precision`` or autocast; the heads compute in the dtype of their own weights with autocast
+    off.
     """
 
     config_class: ClassVar[type[MVDust3rConfig]] = MVDust3rConfig
+    trunk_parts: ClassVar[tuple[str, ...]] = (
+        "patch_embed",
+        "enc_blocks",
+        "decoder_embed",
+        "dec_blocks",
+        "dec_blocks2",
+        "dec_same_view_blocks",
+    )
     public_prefix: ClassVar[str] = ""
 
     def __init__(self, config: MVDust3rConfig) -> None:
@@ -161,6 +170,7 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         self._require_entry(-1)
         images = (2 * frames - 1).to(self.patch_embed.proj.weight.dtype)
         tokens = self.patch_embed(images.flatten(0, 1)).flatten(1, 2).unflatten(0, frames.shape[:2])
+        tokens = tokens.to(self.enc_norm.weight.dtype)
         return self._run(tokens, grid, -1, last, keep)
 
     def _run(
@@ -191,7 +201,7 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         if stage == depth:
             return self.enc_norm(x)
         if stage == depth + 1:
-            return self.decoder_embed(x)
+            return self.decoder_embed(x.to(self.decoder_embed.weight.dtype)).to(x.dtype)
         layer = stage - depth - 2
         if layer == 0:
             x = x.repeat(1, 1, 1, self.config.references)

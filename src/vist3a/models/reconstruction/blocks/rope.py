@@ -30,10 +30,14 @@ def grid_rotation(
 
 
 def rotate(
-    x: Float[Tensor, "*batch tokens head"], rotation: tuple[Float[Tensor, "tokens head"], Float[Tensor, "tokens head"]]
-) -> Float[Tensor, "*batch tokens head"]:
+    x: Float[Tensor, "*batch tokens heads head"],
+    rotation: tuple[Float[Tensor, "tokens head"], Float[Tensor, "tokens head"]],
+) -> Float[Tensor, "*batch tokens heads head"]:
     """Turn queries or keys; each axis' half is itself split in two parts that form the rotated pairs."""
-    cos, sin = (part.to(x.dtype) for part in rotation)
-    first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
-    turned = torch.stack([-second, first], dim=-2).flatten(-3)
-    return x * cos + turned * sin
+    cos, sin = (part.to(x.dtype)[:, None] for part in rotation)
+    turned = x * cos
+    # Two updates in place cost half the memory traffic of building the swapped pairs.
+    pairs, sines, result = (part.unflatten(-1, (2, 2, -1)) for part in (x, sin, turned))
+    result[..., 0, :].addcmul_(pairs[..., 1, :], sines[..., 0, :], value=-1)
+    result[..., 1, :].addcmul_(pairs[..., 0, :], sines[..., 1, :])
+    return turned

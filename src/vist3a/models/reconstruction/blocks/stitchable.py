@@ -21,10 +21,11 @@ ConfigT = TypeVar("ConfigT", bound=TrunkConfig)
 class StitchableNetwork(EnterableNetwork[ConfigT]):
     """A trunk that can be stopped at and entered behind any block, followed by heads on its taps.
 
-    Mixed precision: cast ``aggregator`` alone (``model.aggregator.bfloat16()``) or use autocast; the heads compute in
-    the dtype of their own weights with autocast off.
+    Half precision: ``mixed_precision``, or ``model.aggregator.bfloat16()`` (half the memory of tokens, coarser), or
+    autocast. The heads compute in the dtype of their own weights with autocast off.
     """
 
+    trunk_parts: ClassVar[tuple[str, ...]] = ("aggregator",)
     public_prefix: ClassVar[str] = "encoder."
 
     def __init__(self, config: ConfigT) -> None:

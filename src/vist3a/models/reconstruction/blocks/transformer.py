@@ -22,7 +22,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply to the last axis."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(F.gelu(self.fc1(x.to(self.fc1.weight.dtype))))
 
 
 class GatedMlp(nn.Module):
@@ -37,25 +37,33 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply to the last axis."""
-        gate, value = self.w12(x).chunk(2, dim=-1)
+        gate, value = self.w12(x.to(self.w12.weight.dtype)).chunk(2, dim=-1)
         return self.w3(F.silu(gate) * value)
 
 
+class Residual(nn.Module):
+    """Adds a branch to the stream that it was computed from."""
+
+    def forward(self, x: Float[Tensor, "*batch width"], branch: Float[Tensor, "*batch width"]) -> Tensor:
+        """Their sum, in the wider of their types."""
+        return x + branch
+
+
 class LayerScale(nn.Module):
-    """A learned factor per channel on a residual branch."""
+    """Adds a branch times a learned factor per channel."""
 
     def __init__(self, width: int, init: float) -> None:
         """All factors start at ``init``."""
         super().__init__()
         self.gamma = nn.Parameter(torch.full((width,), init))
 
-    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        """Scale the last axis."""
-        return x * self.gamma
+    def forward(self, x: Float[Tensor, "*batch width"], branch: Float[Tensor, "*batch width"]) -> Tensor:
+        """Their sum, in the widest of the types, in one kernel."""
+        return torch.addcmul(x, branch, self.gamma)
 
 
-def _layer_scale(width: int, init: float | None) -> nn.Module:
-    return nn.Identity() if init is None else LayerScale(width, init)
+def _residual(width: int, init: float | None) -> nn.Module:
+    return Residual() if init is None else LayerScale(width, init)
 
 
 class Block(nn.Module):
@@ -76,17 +84,18 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, heads, qk_norm)
-        self.ls1 = _layer_scale(width, layer_scale_init)
+        self.ls1 = _residual(width, layer_scale_init)
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = (GatedMlp if gated else Mlp)(width, int(width * mlp_ratio), width)
-        self.ls2 = _layer_scale(width, layer_scale_init)
+        self.ls2 = _residual(width, layer_scale_init)
 
     def forward(
         self, x: Float[Tensor, "batch tokens width"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch tokens width"]:
         """Attend over the token axis, with the 2D rotation if given."""
-        x = x + self.ls1(self.attn(self.norm1(x), rotation))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.ls1(x, self.attn(self.norm1(x), rotation))
+        mixed: Tensor = self.ls2(x, self.mlp(self.norm2(x)))
+        return mixed
 
 
 def initialise_linears(module: nn.Module) -> None:

@@ -63,7 +63,7 @@ class VisionTransformer(nn.Module):
     ) -> Float[Tensor, "frames tokens channels"]:
         """Full token sequence: class token and patches with their positions, registers (no position) between."""
         frames, rows, columns, _ = patches.shape
-        table = self._position_table(rows, columns).to(patches.dtype)
+        table = self._position_table(rows, columns).to(self.pos_embed.dtype)
         first = (self.cls_token + table[:, :1]).expand(frames, -1, -1)
         registers = self.register_tokens.expand(frames, -1, -1)
         return torch.cat([first, registers, patches.flatten(1, 2) + table[:, 1:]], dim=1)
