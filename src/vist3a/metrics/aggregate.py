@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 
@@ -14,9 +15,17 @@ def bootstrap_interval(values: Sequence[float], seed: int, level: float = 0.95) 
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0:
         raise ValueError("an interval needs at least one value")
-    draws = np.random.default_rng(seed).integers(0, data.size, (RESAMPLES, data.size))
-    means = data[draws].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return percentile_interval(data[resamples(data.size, seed)].mean(axis=1), level)
+
+
+def resamples(count: int, seed: int) -> NDArray[np.int64]:
+    """Positions [resamples, count] of items drawn with replacement; the same for everything with that many items."""
+    return np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+
+
+def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Ends of the central ``level`` of resampled values."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
