@@ -73,7 +73,7 @@ def accumulate(
     state: Path | None = None,
     done: ClipsDone = lambda _: None,
 ) -> Moments:
-    """Moments over the named clips, ``batch`` at a time; shards of ``shard`` clips (None: all) are kept in the folder ``state``."""
+    """Moments over the named clips, ``batch`` at a time; shards of ``shard`` clips (None: all) are kept in ``state``."""
     if not names:
         raise ValueError("no clip to extract from: this split is empty (see curate.splits)")
     size = shard or len(names)
