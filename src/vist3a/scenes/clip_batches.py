@@ -47,10 +47,13 @@ def clip_batches(
         pending: list[tuple[str, Tensor]] = []
         for name in names:
             frames = load(name)
-            if pending and (len(pending) == batch or frames.shape != pending[0][1].shape):
+            if pending and frames.shape != pending[0][1].shape:
                 yield pack(pending)
                 pending = []
             pending.append((name, frames))
+            if len(pending) == batch:
+                yield pack(pending)
+                pending = []
         if pending:
             yield pack(pending)
 
