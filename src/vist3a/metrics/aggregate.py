@@ -43,3 +43,16 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
         "difference_high": high,
         "share_risen": float((difference > 0).mean()),
     }
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Spearman's correlation: 1 when both rise together, -1 when one falls; 0 when either is constant. Ties share their rank."""
+    if len(one) != len(other) or len(one) < 2:
+        raise ValueError(
+            f"a rank correlation needs two equally long lists of at least two, not {len(one)} and {len(other)}"
+        )
+    ranks = [np.unique(np.asarray(values), return_inverse=True, return_counts=True)[1:] for values in (one, other)]
+    a, b = ((np.cumsum(counts) - (counts - 1) / 2)[inverse] for inverse, counts in ranks)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0

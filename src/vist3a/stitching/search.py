@@ -111,9 +111,13 @@ def lead(heldout: HeldOut, point: str, others: Sequence[str], seed: int) -> dict
     if not rivals:
         return None
     rival = max(rivals, key=lambda name: rivals[name])
-    ahead, behind = heldout.points[point], heldout.points[rival]
-    low, high = percentile_interval(_resampled_r2(ahead, seed) - _resampled_r2(behind, seed))
-    return {"over": rival, "r2": (_r2(ahead.scenes) or 0.0) - rivals[rival], "low": low, "high": high}
+    return {"over": rival, **r2_difference(heldout.points[point], heldout.points[rival], seed)}
+
+
+def r2_difference(one: PointErrors, other: PointErrors, seed: int) -> dict[str, float]:
+    """R^2 of ``one`` minus that of ``other`` on the same scenes, with the interval of resampled scenes."""
+    low, high = percentile_interval(_resampled_r2(one, seed) - _resampled_r2(other, seed))
+    return {"r2": (_r2(one.scenes) or 0.0) - (_r2(other.scenes) or 0.0), "low": low, "high": high}
 
 
 def as_layer(

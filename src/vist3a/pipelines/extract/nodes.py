@@ -36,13 +36,7 @@ def extract_moments(
         [point for point in network.stitch_points if point.kind in params.kinds],
         params.generator_size or (height, width),
         params.network_size or (height, width),
-        kernel=params.kernel,
-        stride=params.stride,
-        padding=params.padding,
-        padding_mode=params.padding_mode,
-        interpolation=params.interpolation,
-        sample_seed=params.seed if params.latents == "sample" else None,
-        normalised=params.latent_space == "normalised",
+        **params.tap_options(),
     )
     state = run_folder(
         checkpoints, "extract", params.model_dump_json(), networks.model_dump_json(), clip_index.to_json(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -37,3 +37,9 @@ class ExtractParams(Strict):
     network_size: tuple[Positive, Positive] | None
     batch: int = Field(gt=0)
     shard: int = Field(gt=0)
+
+    def tap_options(self) -> dict[str, Any]:
+        """Options of ``stitching.extract.tap_settings``."""
+        shape = {key: getattr(self, key) for key in ("kernel", "stride", "padding", "padding_mode", "interpolation")}
+        sample = self.seed if self.latents == "sample" else None
+        return {**shape, "sample_seed": sample, "normalised": self.latent_space == "normalised"}
