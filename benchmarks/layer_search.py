@@ -71,7 +71,7 @@ class Setting:
     network_size: int
 
 
-FULL = Setting(404, 104, 32, 8, 4, 4, 64, 13, 512, 448)
+FULL = Setting(404, 104, 32, 8, 4, 4, 128, 13, 512, 448)
 TINY = Setting(11, 7, 4, 4, 2, 2, 3, 5, 16, 16)
 TINY_NETWORK = AnySplatConfig(
     img_size=16, patch_size=8, embed_dim=16, num_heads=2, encoder_heads=2, encoder_depth=3, aggregator_depth=4,
