@@ -7,7 +7,9 @@ import torch
 
 from vist3a.scenes.procedural import WorldConfig, make_world
 from vist3a.training.latent_study import LATENTS, latents_statement
-from vist3a.training.layer_study import ERRORS, conclusions, render_clips
+from vist3a.training.layer_study import conclusions, render_clips
+
+ERRORS = ("depth_absrel", "rotation_deg", "translation", "points")
 
 
 def rows(before: list[float], after: list[float], seeds: int = 2):

@@ -7,7 +7,12 @@ from typing import Any
 
 from vist3a.export.charts import AGGREGATOR, ENCODER, MUTED
 
-SHOWN = {"depth_absrel": "depth, relative", "rotation_deg": "rotation, degrees", "points": "points"}
+SHOWN = {
+    "depth_absrel": "depth, relative",
+    "rotation_deg": "rotation, degrees",
+    "points": "points",
+    "rendered_l1": "renderings, L1",
+}
 
 
 def study_chart(report: Mapping[str, Any]) -> Any:
@@ -34,9 +39,10 @@ def study_chart(report: Mapping[str, Any]) -> Any:
     top.set_ylabel("held-out R², 95 % over scenes")
     top.set_title(f"Layer search on {len(seeds)} sets of scenes (hollow: not a complete entry)")
     top.grid(alpha=0.25)
-    axes = below.subplots(1, len(SHOWN))
+    shown = {error: label for error, label in SHOWN.items() if error in report["distilled"][0]["after"]}
+    axes = below.subplots(1, len(shown))
     styles = dict(zip(seeds, ("-", "--", ":", "-.") * len(seeds), strict=False))
-    for axis, (error, label) in zip(axes, SHOWN.items(), strict=True):
+    for axis, (error, label) in zip(axes, shown.items(), strict=True):
         for seed in seeds:
             rows = sorted((row for row in report["distilled"] if str(row["seed"]) == seed), key=lambda row: -row["r2"])
             fit_errors = [1 - row["r2"] for row in rows]

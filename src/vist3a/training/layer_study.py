@@ -25,7 +25,6 @@ from vist3a.stitching.tap import Tap, TapSettings
 from vist3a.training.progress import counting
 
 RENDERED_AT_ONCE = 4
-ERRORS = ("depth_absrel", "rotation_deg", "translation", "points")
 Row = dict[str, Any]
 
 
@@ -110,7 +109,7 @@ def curve(scores: Mapping[int, Sequence[LayerScore]]) -> dict[str, Any]:
 
 
 def conclusions(rows: Sequence[Row]) -> dict[str, Any]:
-    """What rows of (seed, point, index, r2, before, after) say; ``before`` and ``after`` map :data:`ERRORS` to distances.
+    """What rows of (seed, point, index, r2, before, after) say; ``before`` and ``after`` are named distances of the outputs.
 
     Rank correlations, per seed and error, over the points that were distilled: of the fit's error (1 - R^2) and of the block's
     depth in the network with the outputs' errors. The claim holds for one of them when every correlation is at least 0.5, it is
@@ -125,7 +124,7 @@ def conclusions(rows: Sequence[Row]) -> dict[str, Any]:
         for seed in seeds:
             own = [row for row in rows if row["seed"] == seed]
             fit_errors, depths = [1 - row["r2"] for row in own], [float(row["index"]) for row in own]
-            for error in ERRORS:
+            for error in own[0][stage]:
                 outputs = [row[stage][error] for row in own]
                 by_cause["fit_error"][f"{error}/{seed}"] = rank_correlation(fit_errors, outputs)
                 by_cause["depth_in_network"][f"{error}/{seed}"] = rank_correlation(depths, outputs)
@@ -141,7 +140,7 @@ def conclusions(rows: Sequence[Row]) -> dict[str, Any]:
         "rank_correlation": correlations,
         "best_fit_is_best_points": {**agreement, "of": len(seeds)},
         "verdict": verdicts,
-        "statement": _statement(correlations, agreement, len(seeds), verdicts),
+        "statement": _statement(correlations, agreement, len(seeds), verdicts, list(rows[0]["after"])),
     }
 
 
@@ -156,6 +155,7 @@ def _statement(
     agreement: Mapping[str, int],
     seeds: int,
     verdicts: Mapping[str, str],
+    errors: Sequence[str],
 ) -> list[str]:
     parts = []
     for stage, words in (("before", "Before distillation"), ("after", "After distillation")):
@@ -164,7 +164,7 @@ def _statement(
             values = list(correlations[stage][cause].values())
             said.append(
                 f'"{name} gives good outputs" {_word(verdicts[f"{cause}_{stage}"])} (rank correlation '
-                f"{min(values):.2f} to {max(values):.2f} over {seeds} seeds and {len(ERRORS)} errors)"
+                f"{min(values):.2f} to {max(values):.2f} over {seeds} seeds and {len(errors)} errors)"
             )
         parts.append(
             f"{words}, {' and '.join(said)}; the point with the highest held-out R² has the smallest error of points in "

@@ -13,6 +13,7 @@ from vist3a.pipelines.layer_study.params import LayerStudyParams
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.score.params import ScoreParams
 from vist3a.records import StitchFit, StitchPoint
+from vist3a.rendering import renderer_for
 from vist3a.scenes.procedural import WorldConfig
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
@@ -54,16 +55,16 @@ def distil_points(
         raise ValueError(f"layer_study.points: {unknown[0]!r} was not searched; allowed: {', '.join(curves)}")
     device, how = resolve_device(networks.device), params.distillation
     generator, teacher = networks.load_generator("vae"), networks.load_reconstruction()
-    rows = []
+    rows, render = [], renderer_for(device)
     for seed, own in clips.items():
         fit, heldout = own.clips("fit"), own.clips("heldout", how.measured_clips)
         for point in params.points:
             layer, spec = layers[seed][point]
             decoder = StitchedDecoder(networks.load_reconstruction(), spec, layer).to(device)
             prepare(decoder, how.tuning, how.lora_rank, how.lora_alpha)
-            before = output_distance(stitched(decoder, generator), teacher, heldout, device)
+            before = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
             run_rounds(decoder, teacher, generator, fit, how, step_log(f"layer_study/{seed}/{point}"))
-            after = output_distance(stitched(decoder, generator), teacher, heldout, device)
+            after = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
             about = {
                 "seed": seed,
                 "point": point,
