@@ -52,6 +52,7 @@ from vist3a.stitching.tap import Tap, resized
 GIB = 1 << 30
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 SHARES = {"fit": 0.7, "selection": 0.1, "heldout": 0.2}
+CHECK_LIMIT = 1e-8
 BARS = {"speed-up": 20.0, "host GiB": 3.0, "encoder / forward": 1.3, "all blocks / forward": 1.5}
 
 
@@ -442,7 +443,7 @@ def main() -> int:
     print(f"{name}, torch {torch.__version__}, {result['wall_seconds']:.0f} s in all")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-    failed = [name for name, value in result["check"].items() if not value < 1e-6]
+    failed = [name for name, value in result["check"].items() if not value < CHECK_LIMIT]
     if device.type == "cuda" and not arguments.tiny:
         failed += [k for k, v in result["bars"].items() if (v < BARS[k] if k == "speed-up" else v > BARS[k])]
     if failed:
