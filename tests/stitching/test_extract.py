@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from planted import PlantedNetwork
 from tiny_networks import tiny_generator, tiny_network
 
+from vist3a.records import StitchPoint
 from vist3a.scenes.clip_batches import ClipBatch
 from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.heldout import measure
 from vist3a.stitching.layer import StitchLayer
-from vist3a.stitching.search import choose, lead, score_points, solve_points
+from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
 from vist3a.stitching.tap import Tap, resized
 
 SIZE = (16, 16)
@@ -158,8 +160,6 @@ def test_a_planted_block_is_found_and_noise_explains_nothing() -> None:
     scores = (noise, planted, both)
     assert choose(scores)[0].point == "planted"
     assert choose(scores, "both") == (both, "chosen by parameter score.point")
-    with pytest.raises(ValueError, match="no such candidate; allowed: noise, planted, both"):
-        choose(scores, "planed")
     ahead = lead(heldout, "planted", [score.point for score in scores], seed=0)
     assert ahead is not None
     assert ahead["over"] == "both"
@@ -186,6 +186,20 @@ def test_finished_shards_are_read_and_the_rest_computed(tmp_path: Path) -> None:
     again = accumulate(tap, list(source), load, **options)
     assert asked == list(source)[3:6]
     assert all(torch.equal(again.state()[key], value) for key, value in first.state().items())
+
+
+def test_a_choice_that_is_impossible_is_refused() -> None:
+    points = [
+        replace(point, complete=point.name != "c") for point in (StitchPoint(n, "encoder", 4, 1, True) for n in "abc")
+    ]
+    check_choice(points)
+    check_choice(points, "b")
+    with pytest.raises(ValueError, match=r"score\.point='d': no such candidate; allowed: a, b, c"):
+        check_choice(points, "d")
+    with pytest.raises(ValueError, match=r"score\.point='c': heads read features from before .* allowed: a, b$"):
+        check_choice(points, "c")
+    with pytest.raises(ValueError, match=r"no candidate point is a complete entry \(see extract\.kinds\)"):
+        check_choice(points[2:])
 
 
 def test_empty_splits_and_no_points_are_named() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vist3a.metrics.aggregate import percentile_interval, resamples
-from vist3a.records import LayerScore, StitchFit
+from vist3a.records import LayerScore, StitchFit, StitchPoint
 from vist3a.stitching.heldout import Candidate, HeldOut, PointErrors
 from vist3a.stitching.moments import Moments
 from vist3a.stitching.ridge import Bias, LinearMap, RidgePath, mean_activation, r_squared, squared_error
@@ -83,25 +83,30 @@ def score_points(
     return tuple(scores)
 
 
-def choose(scores: Sequence[LayerScore], override: str | None = None) -> tuple[LayerScore, str]:
-    """The stitch point and the reason: highest held-out R^2 among complete points, or the one asked for."""
-    if override is not None:
-        named = [score for score in scores if score.point == override]
-        if not named:
-            raise ValueError(
-                f"score.point={override!r}: no such candidate; allowed: {', '.join(s.point for s in scores)}"
-            )
-        if not named[0].complete:
-            complete = ", ".join(s.point for s in scores if s.complete)
-            raise ValueError(
-                f"score.point={override!r}: heads read features from before this point, so it cannot be entered with a stitch "
-                f"layer alone; allowed: {complete}"
-            )
-        return named[0], "chosen by parameter score.point"
-    candidates = [score for score in scores if score.complete]
-    if not candidates:
+def check_choice(points: Sequence[StitchPoint], override: str | None = None) -> None:
+    """ValueError when no point can be chosen, or the one asked for cannot; before any work is done."""
+    complete = [point.name for point in points if point.complete]
+    if not complete:
         raise ValueError("no candidate point is a complete entry (see extract.kinds)")
-    best = max(candidates, key=lambda score: score.r2_heldout)
+    if override is None or override in complete:
+        return
+    if override not in [point.name for point in points]:
+        allowed = ", ".join(point.name for point in points)
+        raise ValueError(f"score.point={override!r}: no such candidate; allowed: {allowed}")
+    raise ValueError(
+        f"score.point={override!r}: heads read features from before this point, so it cannot be entered with a stitch "
+        f"layer alone; allowed: {', '.join(complete)}"
+    )
+
+
+def choose(scores: Sequence[LayerScore], override: str | None = None) -> tuple[LayerScore, str]:
+    """The stitch point and the reason: highest held-out R^2 among complete points, or the one asked for.
+
+    The choice must be possible (:func:`check_choice`).
+    """
+    if override is not None:
+        return next(score for score in scores if score.point == override), "chosen by parameter score.point"
+    best = max((score for score in scores if score.complete), key=lambda score: score.r2_heldout)
     return best, "highest held-out R^2 among the points that are a complete entry"
 
 

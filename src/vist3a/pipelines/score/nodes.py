@@ -20,7 +20,7 @@ from vist3a.scenes.clip_store import ClipStore
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
 from vist3a.stitching.heldout import measure
-from vist3a.stitching.search import choose, lead, score_points, solve_points
+from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
 from vist3a.stitching.store import load_moments, load_settings, save_fit
 from vist3a.stitching.tap import Tap
 from vist3a.training.progress import counting
@@ -31,6 +31,7 @@ def score_layers(
 ) -> tuple[dict[str, Any], dict[str, StitchFit], pd.DataFrame]:
     """Scores, fits of all points, and the table."""
     splits, settings = load_moments(moments, resolve_device(networks.device))
+    check_choice(settings.points, params.point)
     tap = Tap(networks.load_generator("vae"), networks.load_reconstruction(), settings)
     solved = solve_points(
         splits["fit"], splits["selection"], settings, params.ridges, params.bias, tap.latent_statistics
