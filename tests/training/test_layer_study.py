@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vist3a.records import StitchPoint
 from vist3a.scenes.procedural import WorldConfig, make_world
 from vist3a.training.latent_study import LATENTS, latents_statement
-from vist3a.training.layer_study import conclusions, render_clips
+from vist3a.training.layer_study import check_entry, conclusions, render_clips
 
 ERRORS = ("depth_absrel", "rotation_deg", "translation", "points")
 
@@ -70,6 +71,17 @@ def test_the_default_of_the_latents_is_judged_by_intervals() -> None:
     )
     del latents["mode, normalised"], latents["sample, raw"]
     assert latents_statement(latents).startswith("No kind is ahead of or behind 'mode, raw'")
+
+
+def test_points_that_cannot_be_distilled_are_refused() -> None:
+    points = [StitchPoint(name, "encoder", 4, 1, name != "b") for name in "abcd"]
+    check_entry(points, "a", "c")
+    check_entry(points, "d", None)
+    for name, target, allowed in (("b", None, "a, c, d"), ("c", "c", "a"), ("e", "d", "a, c")):
+        with pytest.raises(
+            ValueError, match=rf"layer_study\.points: '{name}' is no complete entry .* allowed: {allowed}$"
+        ):
+            check_entry(points, name, target)
 
 
 def test_clips_of_a_study_are_scenes_of_the_world() -> None:

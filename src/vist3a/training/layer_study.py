@@ -67,6 +67,18 @@ def render_clips(world: WorldConfig, counts: Mapping[str, int], device: torch.de
     return StudyClips(frames, splits)
 
 
+def check_entry(points: Sequence[StitchPoint], name: str, target: str | None) -> None:
+    """ValueError when ``name`` is no complete entry among ``points`` or does not lie before the ``target`` of distillation."""
+    names = [point.name for point in points]
+    end = names.index(target) if target in names else len(names)
+    allowed = [point.name for point in points[:end] if point.complete]
+    if name not in allowed:
+        raise ValueError(
+            f"layer_study.points: {name!r} is no complete entry before the point that distillation matches "
+            f"({target}); allowed: {', '.join(allowed)}"
+        )
+
+
 def search(
     generator: VideoGenerator,
     network: ReconstructionModel,

@@ -35,10 +35,13 @@ def render_scenes(params: LayerStudyParams, networks: Networks) -> Clips:
 
 
 def search_layers(
-    networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
+    params: LayerStudyParams, networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
 ) -> tuple[dict[str, Any], Layers]:
     """Scores of all points per seed, and their stitch layers."""
     points = [point for point in networks.load_reconstruction().stitch_points if point.kind in extract.kinds]
+    match = params.distillation.match
+    for name in params.points:
+        layer_study.check_entry(points, name, None if match is None else match.point)
     found = {seed: _search(networks, extract, score, own, points)({}) for seed, own in clips.items()}
     layers = {
         seed: {name: (layer, one.settings.spec) for name, layer in one.layers.items()} for seed, one in found.items()
@@ -50,9 +53,6 @@ def distil_points(
     params: LayerStudyParams, networks: Networks, clips: Clips, curves: dict[str, Any], layers: Layers
 ) -> list[Row]:
     """A row per seed and point: its R^2, and the distance of its outputs to the original's before and after distillation."""
-    unknown = [point for point in params.points if point not in curves]
-    if unknown:
-        raise ValueError(f"layer_study.points: {unknown[0]!r} was not searched; allowed: {', '.join(curves)}")
     device, how = resolve_device(networks.device), params.distillation
     generator, teacher = networks.load_generator("vae"), networks.load_reconstruction()
     rows, render = [], renderer_for(device)

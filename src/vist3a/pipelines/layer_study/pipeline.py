@@ -17,7 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(nodes.render_scenes, shared, "study_clips", name="render_study_scenes"),
             Node(
                 nodes.search_layers,
-                ["params:networks", *fitting, "study_clips"],
+                [*shared, *fitting, "study_clips"],
                 ["study_curves", "study_layers"],
                 name="search_study_layers",
             ),
