@@ -119,6 +119,8 @@ def test_moments_folder_round_trip(tmp_path: Path) -> None:
     assert settings == tap.settings
     for key, value in moments.state().items():
         assert torch.equal(splits["fit"].state()[key], value)
+    with pytest.raises(FileNotFoundError, match=r"tap\.json is missing; `kedro run --pipeline=extract` writes"):
+        load_moments(tmp_path / "nowhere", torch.device("cpu"))
 
 
 def test_functional_error() -> None:

@@ -36,13 +36,14 @@ def layer_curve(report: Mapping[str, Any]) -> Any:
     for colour, label in ((ENCODER, "encoder"), (AGGREGATOR, "aggregator")):
         top.scatter([], [], color=colour, label=f"{label}, 95 % interval over scenes")
     top.scatter([], [], facecolor="white", edgecolor=MUTED, label="not a complete entry")
-    top.legend(fontsize=7, ncols=2)
-    top.set_title("Which block is the best linear function of the video latents?")
+    top.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    figure.suptitle("Which block is the best linear function of the video latents?")
     middle.set_yscale("log")
     frames = [[float("nan") if value is None else value for value in point["r2_frames"]] for point in points]
     shown = bottom.imshow([*zip(*frames, strict=True)], aspect="auto", cmap="viridis")
     figure.colorbar(shown, ax=bottom, label="R²", pad=0.01)
     bottom.set_ylabel("view")
+    bottom.yaxis.get_major_locator().set_params(integer=True)
     bottom.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
     return figure
 

@@ -39,15 +39,18 @@ def save_moments(folder: Path, splits: Mapping[str, Moments], settings: TapSetti
 
 
 def load_moments(folder: Path, device: torch.device) -> tuple[dict[str, Moments], TapSettings]:
-    """Inverse of :func:`save_moments`."""
+    """Inverse of :func:`save_moments`; FileNotFoundError where there are none."""
+    settings = load_settings(folder)
     splits = {
         path.stem: Moments.from_state(load_file(path, str(device))) for path in sorted(folder.glob("*.safetensors"))
     }
-    return splits, load_settings(folder)
+    return splits, settings
 
 
 def load_settings(folder: Path) -> TapSettings:
-    """What was tapped for the moments in ``folder``."""
+    """What was tapped for the moments in ``folder``; FileNotFoundError where there are none."""
+    if not (folder / SETTINGS).is_file():
+        raise FileNotFoundError(f"{folder / SETTINGS} is missing; `kedro run --pipeline=extract` writes the moments")
     values: dict[str, Any] = json.loads((folder / SETTINGS).read_text())
     values["points"] = tuple(StitchPoint(**point) for point in values["points"])
     values["spec"] = _spec(values["spec"])
