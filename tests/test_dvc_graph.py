@@ -34,7 +34,8 @@ def test_one_stage_per_pipeline() -> None:
 
 
 def test_only_what_concerns_new_embedded_networks_is_frozen() -> None:
-    assert [name for name, stage in STAGES.items() if stage.get("frozen")] == ["pretrain", "validate_embedded"]
+    frozen = [name for name, stage in STAGES.items() if stage.get("frozen")]
+    assert frozen == ["pretrain", "validate_embedded", "layer_study"]
 
 
 @pytest.mark.parametrize("name", project_config.STAGES[1:])

@@ -19,7 +19,7 @@ def test_pipelines_exist(name: str) -> None:
 
 
 KEYS = set(re.findall(r"\b((?:curate|generate|score|align|evaluate)\.[a-z_]+)(?==|`)", README))
-REPORTS = (".json", ".png")
+REPORTS = (".json", ".png", ".html")
 
 
 @pytest.mark.parametrize("key", sorted(key for key in KEYS if not key.endswith(REPORTS)))

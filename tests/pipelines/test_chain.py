@@ -52,7 +52,13 @@ def test_the_chain_writes_its_reports(chain: Path) -> None:
     points = read["score"]["points"]
     assert read["score"]["chosen"] in points
     assert points[read["score"]["chosen"]]["complete"]
-    assert all({"r2_heldout", "mse_heldout"} <= point.keys() for point in points.values())
+    for point in points.values():
+        assert point["r2_low"] <= point["r2_heldout"] <= point["r2_high"]
+        assert len(point["r2_frames"]) == 13
+        assert 0 <= point["cka"] <= 1
+    functional = read["score"]["functional_error"]
+    assert {"depth_absrel", "rotation_deg", "points", "rendered_l1"} <= functional[read["score"]["chosen"]].keys()
+    assert 'src="data:image/png;base64,' in (chain / "reports" / "score.html").read_text()
     assert {"first", "last"} <= read["align"].keys()
     terms = {"reward/text_decoded", "reward/text_rendered", "reward/consistency_l1", "reward/consistency_perceptual"}
     assert terms <= read["align"]["first"].keys()
@@ -65,6 +71,17 @@ def test_the_same_command_gives_the_same_reports(chain: Path) -> None:
     result = kedro(chain, "--pipeline=stitch")
     assert result.returncode == 0, result.stderr[-3000:]
     assert reports(chain) == before
+
+
+def test_the_layer_study_reports(project: Path) -> None:
+    result = kedro(project, "--pipeline=layer_study")
+    assert result.returncode == 0, result.stderr[-3000:]
+    report = json.loads((project / "reports" / "layer_study.json").read_text())
+    assert {row["point"] for row in report["distilled"]} == {"encoder.00", "encoder.05"}
+    assert all(set(point["r2"]) == {"501", "502"} for point in report["curve"].values())
+    page = (project / "reports" / "layer_study.md").read_text()
+    assert all(sentence in page for sentence in report["statement"])
+    assert (project / "reports" / "layer_study.png").is_file()
 
 
 def test_generate_writes_assets_and_says_where(chain: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ import torch
 from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.records import StitchFit
+from vist3a.rendering import renderer_for
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, spec_for
+from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.functional_error import output_distance, stitched
-from vist3a.stitching.search import score_points
+from vist3a.stitching.grids import StitchSpec
+from vist3a.stitching.search import solve_points
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
+from vist3a.stitching.tap import Tap, resized
 from vist3a.stitching.tuning import load_trained, prepare, save_trained
 
 SIZE = (16, 16)
@@ -26,33 +30,29 @@ def clips(count: int, frames: int = 5, seed: int = 0):
     return [Clip(f"c{i}", torch.rand(frames, 3, *SIZE, generator=generator).double()) for i in range(count)]
 
 
-def fitted(point: str = "encoder.01", bias: str = "position") -> tuple[StitchFit, object]:
-    generator, network = tiny_generator(), tiny_network()
-    spec = spec_for(generator, network, SIZE, (3, 3, 3), "replicate")
-    points = [p for p in network.stitch_points if p.name == point]
-    moments = accumulate(clips(6), generator, network, [point], spec, torch.device("cpu"))
-    ((_, fit),) = score_points(moments, moments, moments, points, spec, (2, 2), (1e-6,), bias)
-    return fit, spec
+def fitted(point: str = "encoder.01", bias: str = "position") -> tuple[StitchFit, StitchSpec]:
+    tap = tapped([point])
+    moments = accumulate(tap, *sources(6), batch=2)
+    solved = solve_points(moments, moments, tap.settings, (1e-6,), bias)
+    return solved[point].layer, tap.settings.spec
 
 
-def test_extraction_is_independent_of_order_and_split() -> None:
+def tapped(names: list[str], mode: str = "replicate") -> Tap:
     generator, network = tiny_generator(), tiny_network()
-    spec = spec_for(generator, network, SIZE, (3, 3, 3), "replicate")
-    names = [point.name for point in network.stitch_points]
-    device = torch.device("cpu")
-    data = clips(4)
-    whole = accumulate(data, generator, network, names, spec, device)
-    halves = accumulate(data[2:], generator, network, names, spec, device) + accumulate(
-        data[:2], generator, network, names, spec, device
-    )
-    for key, value in whole.state().items():
-        torch.testing.assert_close(halves.state()[key], value, rtol=1e-10, atol=1e-10)
+    points = [point for point in network.stitch_points if point.name in names]
+    settings = tap_settings(generator, network, points, SIZE, SIZE, kernel=(3, 3, 3), padding_mode=mode)
+    return Tap(generator, network, settings)
+
+
+def sources(count: int):
+    frames = {clip.name: (clip.frames * 255).round().byte() for clip in clips(count)}
+    return list(frames), frames.__getitem__
 
 
 def test_exact_tokens_give_the_original_network() -> None:
     """A stitch layer that emits the true tokens of one clip (bias per position, equal views) reproduces the network there."""
     generator, network = tiny_generator(), tiny_network()
-    spec = spec_for(generator, network, SIZE, (1, 1, 1), "replicate")
+    spec = tap_settings(generator, network, network.stitch_points[:1], SIZE, SIZE, kernel=(1, 1, 1)).spec
     frame = torch.rand(1, 1, 3, *SIZE, dtype=torch.float64)
     state = network.tokens_at(["encoder.01"], frame)["encoder.01"]
     width = state.patch_tokens.shape[-1]
@@ -111,18 +111,31 @@ def test_gradient_reaches_the_latents() -> None:
     assert torch.autograd.gradcheck(lambda z: decoder(z, SIZE, rgb).depth, latents, fast_mode=True)
 
 
-def test_moments_folder_round_trip_and_functional_error(tmp_path: Path) -> None:
+def test_moments_folder_round_trip(tmp_path: Path) -> None:
+    tap = tapped(["encoder.00", "encoder.norm"], "zeros")
+    moments = accumulate(tap, *sources(3), batch=2)
+    save_moments(tmp_path, {"fit": moments}, tap.settings)
+    splits, settings = load_moments(tmp_path, torch.device("cpu"))
+    assert settings == tap.settings
+    for key, value in moments.state().items():
+        assert torch.equal(splits["fit"].state()[key], value)
+    with pytest.raises(FileNotFoundError, match=r"tap\.json is missing; `kedro run --pipeline=extract` writes"):
+        load_moments(tmp_path / "nowhere", torch.device("cpu"))
+
+
+def test_functional_error() -> None:
     generator, network = tiny_generator(), tiny_network()
-    spec = spec_for(generator, network, SIZE, (3, 3, 3), "zeros")
-    points = [p for p in network.stitch_points if p.kind == "encoder"]
-    moments = accumulate(clips(3), generator, network, [p.name for p in points], spec, torch.device("cpu"))
-    save_moments(tmp_path, {"fit": moments}, spec, points, (2, 2))
-    splits, again, read_points, grid = load_moments(tmp_path)
-    assert (again, read_points, grid) == (spec, points, (2, 2))
-    torch.testing.assert_close(splits["fit"].gram, moments.gram)
     fit, spec = fitted()
-    decoder = StitchedDecoder(network, spec, fit).double()
-    distance = output_distance(stitched(decoder, generator), network, clips(2, seed=5), torch.device("cpu"))
+    decoder, render = StitchedDecoder(network, spec, fit).double(), renderer_for(torch.device("cpu"))
+    device, seen = torch.device("cpu"), clips(2, seed=5)
+    distance = output_distance(stitched(decoder, generator), network, seen, device, render)
+    assert {"depth_absrel", "rotation_deg", "translation", "points", "rendered_l1"} == distance.keys()
     assert all(value > 0 for value in distance.values())
-    itself = output_distance(network.reconstruct, network, clips(2, seed=5), torch.device("cpu"))
+    itself = output_distance(network.reconstruct, network, seen, device, render)
     assert max(itself.values()) < 1e-5
+    # Larger clips: each network is given its own size.
+    large = [replace(clip, frames=torch.rand(5, 3, 32, 24, dtype=torch.float64)) for clip in seen]
+    small = [replace(clip, frames=resized(clip.frames[None], SIZE)[0]) for clip in large]
+    expected = output_distance(stitched(decoder, generator), network, small, device)
+    found = output_distance(stitched(decoder, generator, SIZE, SIZE), network, large, device, network_size=SIZE)
+    assert found == pytest.approx(expected, rel=1e-5)

@@ -30,6 +30,41 @@ def test_patches_times_weight_is_the_convolution(mode: str) -> None:
     torch.testing.assert_close(patches(latents, spec) @ weight.flatten(1).T, expected)
 
 
-def test_even_kernels_are_refused() -> None:
-    with pytest.raises(ValueError, match="every side must be odd"):
-        derive_spec((8, 8), (8, 8), 4, (4, 3, 3))
+@pytest.mark.parametrize(
+    ("latent", "tokens", "kernel", "stride", "padding", "cells"),
+    [
+        ((48, 48), (14, 14), (5, 7, 7), (1, 3, 3), (2, 0, 0), (48, 48)),  # VIST3A appendix B.1, MVDUSt3R
+        ((64, 64), (32, 32), (5, 3, 3), None, None, (64, 64)),
+        ((16, 16), (8, 8), (1, 2, 2), None, None, (16, 16)),  # patches of two cells
+        ((8, 8), (8, 8), (3, 4, 4), None, (1, 1, 1), (9, 9)),
+        ((40, 64), (18, 32), (5, 3, 3), None, (2, 0, 0), (37, 65)),
+        ((8, 8), (8, 8), (3, 3, 3), (2, 1, 1), None, (8, 8)),
+    ],
+)
+@pytest.mark.parametrize("interpolation", ["corners", "centres", "nearest"])
+def test_every_layer_gives_one_token_per_place_and_view(
+    latent, tokens, kernel, stride, padding, cells, interpolation
+) -> None:
+    spec = derive_spec(latent, tokens, 4, kernel, stride=stride, padding=padding, interpolation=interpolation)
+    assert (spec.resampled_rows, spec.resampled_columns) == cells
+    for times in (1, 2, 4):
+        x = patches(torch.randn(1, 2, times, *latent), spec)
+        assert x.shape == (1, spec.views(times), *tokens, 2 * kernel[0] * kernel[1] * kernel[2])
+
+
+def test_interpolations_are_those_of_their_names() -> None:
+    """A ramp over columns: its ends stay with aligned corners, and are cut to the range with aligned centres."""
+    ramp = torch.arange(4.0).expand(1, 1, 1, 4, 4)
+    expected = {
+        "corners": torch.linspace(0, 3, 8),
+        "centres": torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]),
+        "nearest": torch.tensor([0.0, 0, 1, 1, 2, 2, 3, 3]),
+    }
+    for name, row in expected.items():
+        spec = derive_spec((4, 4), (8, 8), 4, (1, 1, 1), interpolation=name)
+        torch.testing.assert_close(resample_and_pad(ramp, spec)[0, 0, 0, 0], row)
+
+
+def test_a_layer_that_sees_padding_only_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"kernel \(3, 3, 3\).*nothing but padding.*below \(kernel \+ 1\) / 2"):
+        derive_spec((8, 8), (8, 8), 4, (3, 3, 3), padding=(2, 1, 1))

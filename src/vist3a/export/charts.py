@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
-ENCODER, AGGREGATOR, MUTED = "#2563eb", "#d97706", "#94a3b8"
+ENCODER, AGGREGATOR, MUTED, CHOSEN = "#2563eb", "#d97706", "#94a3b8", "#16a34a"
 
 
 def layer_curve(report: Mapping[str, Any]) -> Any:
-    """Held-out R^2 (higher is better) and MSE per stitch point, in network order; points that cannot be entered are hollow."""
+    """Held-out R^2 with intervals, MSE, and R^2 per view, over the stitch points in network order; points that cannot be entered
+    are hollow.
+    """
     from matplotlib.figure import Figure
 
     names = list(report["points"])
     points = [report["points"][name] for name in names]
-    colours = [ENCODER if point["kind"] == "encoder" else AGGREGATOR for point in points]
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    for axis, key, label in ((top, "r2_heldout", "held-out R²"), (bottom, "mse_heldout", "held-out MSE")):
-        values = [point[key] for point in points]
-        axis.plot(range(len(names)), values, color=MUTED, linewidth=1, zorder=1)
-        for i, (point, colour) in enumerate(zip(points, colours, strict=True)):
-            face = colour if point["complete"] else "white"
-            axis.scatter(i, values[i], s=42, facecolor=face, edgecolor=colour, zorder=2)
+    figure = Figure(figsize=(9, 7.4), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[4, 2, 3])
+    for axis, key, label in ((top, "r2_heldout", "held-out R²"), (middle, "mse_heldout", "held-out MSE")):
+        points_over_layers(axis, points, key)
         axis.set_ylabel(label)
-        axis.grid(alpha=0.25)
-    plain = [point["r2_heldout_conv"] for point in points]
-    top.plot(range(len(names)), plain, color=MUTED, linestyle=":", label="convolution alone (no bias per position)")
-    index = names.index(report["chosen"])
-    top.axvline(index, color="#16a34a", linewidth=1.5, alpha=0.7, label=f"chosen: {report['chosen']}")
+    places = range(len(names))
+    for key, style, label in (
+        ("r2_heldout_conv", ":", "convolution alone (no bias per position)"),
+        ("r2_border", "--", "border of the grid"),
+        ("cka", "-.", "linear CKA, for comparison"),
+    ):
+        values = [float("nan") if point[key] is None else point[key] for point in points]
+        top.plot(places, values, color=MUTED, linestyle=style, linewidth=1.2, label=label, zorder=1)
+    top.axvline(
+        names.index(report["chosen"]), color=CHOSEN, linewidth=1.5, alpha=0.7, label=f"chosen: {report['chosen']}"
+    )
     for colour, label in ((ENCODER, "encoder"), (AGGREGATOR, "aggregator")):
-        top.scatter([], [], color=colour, label=label)
+        top.scatter([], [], color=colour, label=f"{label}, 95 % interval over scenes")
     top.scatter([], [], facecolor="white", edgecolor=MUTED, label="not a complete entry")
-    top.legend(fontsize=8, ncols=2)
-    top.set_title("Which block is the best linear function of the video latents?")
-    bottom.set_yscale("log")
-    bottom.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    top.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    figure.suptitle("Which block is the best linear function of the video latents?")
+    middle.set_yscale("log")
+    frames = [[float("nan") if value is None else value for value in point["r2_frames"]] for point in points]
+    shown = bottom.imshow([*zip(*frames, strict=True)], aspect="auto", cmap="viridis")
+    figure.colorbar(shown, ax=bottom, label="R²", pad=0.01)
+    bottom.set_ylabel("view")
+    bottom.yaxis.get_major_locator().set_params(integer=True)
+    bottom.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
     return figure
+
+
+def points_over_layers(axis: Any, points: list[Mapping[str, Any]], key: str) -> None:
+    """One number of every point in network order, coloured by kind; R^2 with its interval."""
+    values = [point[key] for point in points]
+    axis.plot(range(len(points)), values, color=MUTED, linewidth=1, zorder=1)
+    for place, point in enumerate(points):
+        colour = ENCODER if point["kind"] == "encoder" else AGGREGATOR
+        if key == "r2_heldout":
+            axis.vlines(place, point["r2_low"], point["r2_high"], color=colour, linewidth=1.5, alpha=0.6, zorder=1)
+        face = colour if point["complete"] else "white"
+        axis.scatter(place, values[place], s=36, facecolor=face, edgecolor=colour, zorder=2)
+    axis.grid(alpha=0.25)
+
+
+def png(figure: Any, dpi: int = 110) -> bytes:
+    """The figure as a PNG file; without a date or version, so equal figures are equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()

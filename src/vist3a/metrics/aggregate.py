@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 
@@ -14,9 +15,17 @@ def bootstrap_interval(values: Sequence[float], seed: int, level: float = 0.95) 
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0:
         raise ValueError("an interval needs at least one value")
-    draws = np.random.default_rng(seed).integers(0, data.size, (RESAMPLES, data.size))
-    means = data[draws].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return percentile_interval(data[resamples(data.size, seed)].mean(axis=1), level)
+
+
+def resamples(count: int, seed: int) -> NDArray[np.int64]:
+    """Positions [resamples, count] of items drawn with replacement; the same for everything with that many items."""
+    return np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+
+
+def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Ends of the central ``level`` of resampled values."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -34,3 +43,16 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
         "difference_high": high,
         "share_risen": float((difference > 0).mean()),
     }
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Spearman's correlation: 1 when both rise together, -1 when one falls; 0 when either is constant. Ties share their rank."""
+    if len(one) != len(other) or len(one) < 2:
+        raise ValueError(
+            f"a rank correlation needs two equally long lists of at least two, not {len(one)} and {len(other)}"
+        )
+    ranks = [np.unique(np.asarray(values), return_inverse=True, return_counts=True)[1:] for values in (one, other)]
+    a, b = ((np.cumsum(counts) - (counts - 1) / 2)[inverse] for inverse, counts in ranks)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -56,3 +57,8 @@ class Networks(Strict):
         """The reconstruction network, frozen."""
         device = resolve_device(self.device)
         return load_reconstruction(device=device, public=registered(), **self.reconstruction.model_dump())
+
+    def local_weights(self) -> list[Path]:
+        """The video autoencoder and the reconstruction network as files or folders, as far as they are given by paths."""
+        given = (Path(self.generator.source) / "vae", Path(self.reconstruction.source))
+        return [path for path in given if path.exists()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from vist3a.export.atomic import replacing
@@ -79,6 +80,19 @@ class ClipStore:
         Raises:
             ValueError: Not in the index, missing, or not the file that the index describes.
         """
+        return _parse(self._content(name))
+
+    def load_frames(self, name: str) -> UInt8[Tensor, "views 3 height width"]:
+        """The frames of a clip as they are stored; errors as for :meth:`load`."""
+        from safetensors.torch import load
+
+        return load(self._content(name))["frames"]
+
+    def load_split(self, split: str) -> list[Clip]:
+        """All clips of a split."""
+        return [self.load(name) for name in self.names(split)]
+
+    def _content(self, name: str) -> bytes:
         rows = self.index.loc[self.index["name"] == name, "sha256"]
         if len(rows) != 1:
             raise ValueError(
@@ -93,11 +107,7 @@ class ClipStore:
             raise ValueError(
                 f"clip file {path} has sha256 {found}, the index says {wanted}; run the curate pipeline again"
             )
-        return _parse(content)
-
-    def load_split(self, split: str) -> list[Clip]:
-        """All clips of a split."""
-        return [self.load(name) for name in self.names(split)]
+        return content
 
 
 def _parse(content: bytes) -> Clip:

@@ -1,63 +1,103 @@
-"""One pass over the clips: encode, tap all candidate points, accumulate moments; memory does not grow with the clips."""
+"""One pass over the clips: encode, tap all candidate points, accumulate moments; memory does not grow with the clips.
+
+The clips of a split are cut into shards in their order. The moments of a shard are written when it is finished, and added up in
+the order of the shards: a killed run goes on with the first shard that is not there, to the same bits.
+
+Only the clips that fit and select are accumulated. Intervals over scenes need errors per scene, which moments cannot give
+without a product per scene and point (6 MB each at full size); the held-out clips are therefore left to the score, which meets
+them once, with the layers already solved (:mod:`vist3a.stitching.heldout`). Every clip is encoded once in all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.records import Clip
-from vist3a.stitching.grids import StitchSpec, derive_spec, patches
+from vist3a.records import StitchPoint
+from vist3a.scenes.clip_batches import LoadFrames, clip_batches
+from vist3a.stitching.grids import Interpolation, PaddingMode, Triple, derive_spec
 from vist3a.stitching.moments import Moments, moments_of
+from vist3a.stitching.store import save_tensors
+from vist3a.stitching.tap import Size, Tap, TapSettings
+
+ClipsDone = Callable[[int], None]
+"""Called with the number of clips that are newly done."""
 
 
-def spec_for(
+def tap_settings(
     generator: VideoGenerator,
     network: ReconstructionModel,
-    size: tuple[int, int],
-    kernel: tuple[int, int, int],
-    padding_mode: str,
-) -> StitchSpec:
-    """Stitch layer shape for frames of ``size`` (height, width) that both networks see alike."""
-    if padding_mode not in ("zeros", "replicate"):
-        raise ValueError(f"extract.padding_mode: {padding_mode!r}; allowed: zeros, replicate")
-    _, _, rows, columns = generator.latent_grid(1, *size)
-    return derive_spec(
+    points: Sequence[StitchPoint],
+    generator_size: Size,
+    network_size: Size,
+    *,
+    kernel: Triple = (5, 3, 3),
+    stride: Triple | None = None,
+    padding: Triple | None = None,
+    padding_mode: PaddingMode = "replicate",
+    interpolation: Interpolation = "corners",
+    sample_seed: int | None = None,
+    normalised: bool = False,
+) -> TapSettings:
+    """Settings for frames of the given sizes; stride and padding follow from the two grids when they are None."""
+    if not points:
+        raise ValueError("no stitch point is left to tap (see extract.kinds)")
+    _, _, rows, columns = generator.latent_grid(1, *generator_size)
+    tokens = network.token_grid(*network_size)
+    spec = derive_spec(
         (rows, columns),
-        network.token_grid(*size),
+        tokens,
         generator.temporal_stride,
         kernel,
-        padding_mode,  # type: ignore[arg-type]
+        padding_mode,
+        stride=stride,
+        padding=padding,
+        interpolation=interpolation,
     )
+    return TapSettings(tuple(points), tokens, spec, generator_size, network_size, sample_seed, normalised)
 
 
 @torch.no_grad()
 def accumulate(
-    clips: Iterable[Clip],
-    generator: VideoGenerator,
-    network: ReconstructionModel,
-    points: Sequence[str],
-    spec: StitchSpec,
-    device: torch.device,
-    sample_seed: int | None = None,
+    tap: Tap,
+    names: Sequence[str],
+    load: LoadFrames,
+    *,
+    batch: int,
+    shard: int | None = None,
+    state: Path | None = None,
+    done: ClipsDone = lambda _: None,
 ) -> Moments:
-    """Moments over ``clips``. Latents are the posterior mode, or samples that depend on (seed, clip name) only."""
-    total: Moments | None = None
-    for clip in clips:
-        frames = clip.frames[None].to(device)
-        random = None if sample_seed is None else _clip_generator(sample_seed, clip.name, device)
-        latents = generator.encode(frames, random)
-        moments = moments_of(patches(latents.float(), spec), network.tokens_at(points, frames))
-        total = moments if total is None else total + moments
-    if total is None:
+    """Moments over the named clips, ``batch`` at a time; shards of ``shard`` clips (None: all) are kept in ``state``."""
+    if not names:
         raise ValueError("no clip to extract from: this split is empty (see curate.splits)")
+    size = shard or len(names)
+    total: Moments | None = None
+    for number, start in enumerate(range(0, len(names), size)):
+        part = names[start : start + size]
+        file = None if state is None else state / f"shard-{number:05d}.safetensors"
+        if file is not None and file.is_file():
+            moments = Moments.from_state(load_file(file, str(tap.device)))
+            done(len(part))
+        else:
+            moments = _accumulate_shard(tap, part, load, batch, done)
+            if file is not None:
+                save_tensors(file, moments.state())
+        total = moments if total is None else total + moments
+    assert total is not None
     return total
 
 
-def _clip_generator(seed: int, name: str, device: torch.device) -> torch.Generator:
-    import hashlib
-
-    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
+def _accumulate_shard(tap: Tap, names: Sequence[str], load: LoadFrames, batch: int, done: ClipsDone) -> Moments:
+    total: Moments | None = None
+    for clips in clip_batches(names, load, batch, tap.device):
+        moments = moments_of(*tap(clips))
+        total = moments if total is None else total + moments
+        done(len(clips.names))
+    assert total is not None
+    return total

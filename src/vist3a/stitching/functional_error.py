@@ -11,7 +11,9 @@ from vist3a.metrics.pose import pair_errors
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
+from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.tap import Size, resized
 
 
 @torch.no_grad()
@@ -20,32 +22,53 @@ def output_distance(
     original: ReconstructionModel,
     clips: Sequence[Clip],
     device: torch.device,
+    render: Renderer | None = None,
+    network_size: Size | None = None,
 ) -> dict[str, float]:
     """Mean distance of ``reconstruct(frames)`` to the original network's outputs over ``clips``.
 
+    The original sees the frames at ``network_size`` (None: as they are).
+
     ``depth_absrel``: relative depth error (no scale alignment); ``rotation_deg``: mean error of relative rotations;
     ``translation``: mean distance of camera centres; ``points``: mean distance of world points, both in scene units.
+    With ``render``, for networks with Gaussians: ``rendered_l1``, mean absolute difference in [0, 1] of both sets of Gaussians
+    seen from the original's cameras.
     """
     sums: dict[str, float] = {}
     for clip in clips:
         frames = clip.frames[None].to(device)
-        output, target = reconstruct(frames), original.reconstruct(frames)
+        size = network_size or (frames.shape[-2], frames.shape[-1])
+        output, target = reconstruct(frames), original.reconstruct(resized(frames, size))
         errors = {
             "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel.mean(),
             "rotation_deg": pair_errors(output.cameras, target.cameras).rotation.mean(),
             "translation": (output.cameras.centers - target.cameras.centers).norm(dim=-1).mean(),
             "points": (output.points - target.points).norm(dim=-1).mean(),
         }
+        if render is not None and output.gaussians is not None and target.gaussians is not None:
+            size = (target.depth.shape[-2], target.depth.shape[-1])
+            seen, wanted = (render(g, target.cameras, size).rgb for g in (output.gaussians, target.gaussians))
+            errors["rendered_l1"] = (seen - wanted).abs().mean()
         for name, value in errors.items():
             sums[name] = sums.get(name, 0.0) + float(value) / len(clips)
     return sums
 
 
-def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
-    """Frames -> latents -> stitched decoder, with the true frames for heads that read the image."""
+def stitched(
+    decoder: StitchedDecoder,
+    generator: VideoGenerator,
+    generator_size: Size | None = None,
+    network_size: Size | None = None,
+) -> Callable[[torch.Tensor], Reconstruction]:
+    """Frames -> latents -> stitched decoder, with the true frames for heads that read the image.
+
+    Frames are resized to what either network sees (None: as they are).
+    """
 
     def reconstruct(frames: torch.Tensor) -> Reconstruction:
-        return decoder(generator.encode(frames), (frames.shape[-2], frames.shape[-1]), rgb=frames)
+        own = (frames.shape[-2], frames.shape[-1])
+        size = network_size or own
+        return decoder(generator.encode(resized(frames, generator_size or own)), size, rgb=resized(frames, size))
 
     return reconstruct
 

@@ -10,66 +10,81 @@ from torch import Tensor
 from torch.nn import functional
 
 PaddingMode = Literal["zeros", "replicate"]
+Interpolation = Literal["corners", "centres", "nearest"]
+Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class StitchSpec:
-    """Shape of a stitch layer: latents are resampled to ``grid`` (time, rows, columns), then convolved.
+    """Shape of a stitch layer: latents are resampled to ``resampled_*`` cells, padded, then convolved.
 
-    The convolution is applied after explicit padding of ``padding`` on both sides in ``padding_mode``, in the fit and in the
-    layer alike.
+    Sides are (time, rows, columns). Padding is explicit (``padding`` on both sides, in ``padding_mode``), in the fit and in the
+    layer alike. ``interpolation`` is how latents are resampled where their grid is not the convolution's: trilinear with the
+    ``corners`` of both grids aligned (as VIST3A does), trilinear with the ``centres`` of the cells aligned, or ``nearest``.
     """
 
-    kernel: tuple[int, int, int]
-    stride: tuple[int, int, int]
-    padding: tuple[int, int, int]
+    kernel: Triple
+    stride: Triple
+    padding: Triple
     padding_mode: PaddingMode
     resampled_rows: int
     resampled_columns: int
     temporal_stride: int
+    interpolation: Interpolation = "corners"
 
     def views(self, times: int) -> int:
         """Number of views that ``times`` latent frames stand for (the first frame is encoded alone)."""
         return (times - 1) * self.temporal_stride + 1
+
+    def resampled_times(self, times: int) -> int:
+        """Slices that ``times`` latent frames are resampled to, so that the convolution gives one output per view."""
+        return _input_side(self.views(times), self.kernel[0], self.stride[0], self.padding[0])
 
 
 def derive_spec(
     latent: tuple[int, int],
     tokens: tuple[int, int],
     temporal_stride: int,
-    kernel: tuple[int, int, int] = (5, 3, 3),
+    kernel: Triple = (5, 3, 3),
     padding_mode: PaddingMode = "replicate",
+    *,
+    stride: Triple | None = None,
+    padding: Triple | None = None,
+    interpolation: Interpolation = "corners",
 ) -> StitchSpec:
-    """Stitch layer from (rows, columns) of latents to (rows, columns) of tokens.
+    """Stitch layer from (rows, columns) of latents to (rows, columns) of tokens; what is None follows from the two grids.
 
-    When the latent grid is an integer multiple s of the token grid the convolution has stride s; otherwise latents are first
-    resampled to the nearest such multiple. Kernels must be odd. VIST3A's own layers (appendix B.1) follow for its sizes.
+    The stride is the rounded ratio of the grids (1 in time), the padding what keeps the grid at stride 1 (odd kernels), or gives
+    latents / stride tokens (even kernels). Latents are resampled only when the convolution would not give the token grid:
+    to stride * tokens cells if that does, else to the fewest cells that do. VIST3A's own layers (appendix B.1) follow.
     """
-    if any(k % 2 == 0 for k in kernel):
-        raise ValueError(f"stitch kernel {kernel}: every side must be odd")
-    strides, sizes = [], []
-    for have, want in zip(latent, tokens, strict=True):
-        stride = max(1, round(have / want))
-        strides.append(stride)
-        sizes.append(stride * want)
-    return StitchSpec(
-        kernel=kernel,
-        stride=(1, strides[0], strides[1]),
-        padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2),
-        padding_mode=padding_mode,
-        resampled_rows=sizes[0],
-        resampled_columns=sizes[1],
-        temporal_stride=temporal_stride,
-    )
+    ratios = [max(1, round(have / want)) for have, want in zip(latent, tokens, strict=True)]
+    strides = stride or (1, ratios[0], ratios[1])
+    pads = padding or _triple([_default_padding(k, s) for k, s in zip(kernel, strides, strict=True)])
+    sizes = []
+    for axis, (have, want) in enumerate(zip(latent, tokens, strict=True), start=1):
+        k, s, p = kernel[axis], strides[axis], pads[axis]
+        fitting = [size for size in (have, s * want) if (size + 2 * p - k) // s + 1 == want]
+        sizes.append(fitting[0] if fitting else _input_side(want, k, s, p))
+    if min(*sizes, _input_side(1, kernel[0], strides[0], pads[0])) < 1:
+        raise ValueError(
+            f"stitch layer with kernel {kernel}, stride {strides}, padding {pads}: nothing but padding is left under the kernel "
+            "for some token; allowed are paddings below (kernel + 1) / 2"
+        )
+    return StitchSpec(kernel, strides, pads, padding_mode, sizes[0], sizes[1], temporal_stride, interpolation)
 
 
 def resample_and_pad(
     latents: Float[Tensor, "batch channels times rows columns"], spec: StitchSpec
 ) -> Float[Tensor, "batch channels padded_t padded_h padded_w"]:
-    """What the convolution sees: one slice per view (trilinear, corners aligned, as VIST3A does), resized, padded."""
-    size = (spec.views(latents.shape[2]), spec.resampled_rows, spec.resampled_columns)
+    """What the convolution sees: resampled, then padded."""
+    size = (spec.resampled_times(latents.shape[2]), spec.resampled_rows, spec.resampled_columns)
     if tuple(latents.shape[2:]) != size:
-        latents = functional.interpolate(latents, size, mode="trilinear", align_corners=True)
+        if spec.interpolation == "nearest":
+            latents = functional.interpolate(latents, size, mode="nearest-exact")
+        else:
+            aligned = spec.interpolation == "corners"
+            latents = functional.interpolate(latents, size, mode="trilinear", align_corners=aligned)
     pt, ph, pw = spec.padding
     mode = "constant" if spec.padding_mode == "zeros" else spec.padding_mode
     return functional.pad(latents, (pw, pw, ph, ph, pt, pt), mode=mode)
@@ -83,3 +98,16 @@ def patches(
     for axis, (kernel, stride) in enumerate(zip(spec.kernel, spec.stride, strict=True)):
         x = x.unfold(2 + axis, kernel, stride)
     return x.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)
+
+
+def _input_side(outputs: int, kernel: int, stride: int, padding: int) -> int:
+    """Fewest cells from which a convolution gives ``outputs``."""
+    return stride * (outputs - 1) + kernel - 2 * padding
+
+
+def _default_padding(kernel: int, stride: int) -> int:
+    return kernel // 2 if kernel % 2 else max(0, (kernel - stride) // 2)
+
+
+def _triple(values: list[int]) -> Triple:
+    return values[0], values[1], values[2]

@@ -13,13 +13,17 @@ from vist3a.stitching.grids import StitchSpec, resample_and_pad
 class StitchLayer(nn.Module):
     """Maps raw video latents to patch tokens."""
 
+    statistics: Tensor | None
+
     def __init__(self, spec: StitchSpec, fit: StitchFit) -> None:
         super().__init__()
         self.spec = spec
         width, channels = fit.weight.shape[:2]
         # Padding is done explicitly (spec.padding_mode), so the convolution itself has none.
-        self.conv = nn.Conv3d(channels, width, spec.kernel, spec.stride, bias=True)
+        self.conv = nn.Conv3d(channels, width, spec.kernel, spec.stride, dtype=fit.weight.dtype)
         self.position_bias = None if fit.position_bias is None else nn.Parameter(fit.position_bias.clone())
+        # Part of the fit, not of what is trained.
+        self.register_buffer("statistics", fit.latent_statistics, persistent=False)
         with torch.no_grad():
             self.conv.weight.copy_(fit.weight)
             assert self.conv.bias is not None
@@ -30,5 +34,15 @@ class StitchLayer(nn.Module):
         self, latents: Float[Tensor, "batch channels times rows columns"]
     ) -> Float[Tensor, "batch views rows_out columns_out width"]:
         """Patch tokens, one set per view (4 T' - 3 views for T' latent frames at temporal stride 4)."""
-        tokens = self.conv(resample_and_pad(latents, self.spec)).movedim(1, -1)
+        tokens = self.conv(resample_and_pad(standardise(latents, self.statistics), self.spec)).movedim(1, -1)
         return tokens if self.position_bias is None else tokens + self.position_bias
+
+
+def standardise(
+    latents: Float[Tensor, "batch channels times rows columns"], statistics: Float[Tensor, "2 channels"] | None
+) -> Float[Tensor, "batch channels times rows columns"]:
+    """Latents minus the mean and over the standard deviation of their channel; unchanged without ``statistics``."""
+    if statistics is None:
+        return latents
+    mean, deviation = statistics.to(latents.dtype)[:, :, None, None, None]
+    return (latents - mean) / deviation

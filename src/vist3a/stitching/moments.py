@@ -1,13 +1,15 @@
 """Streaming second moments of (latent patches, activations): all that the closed-form fit and its scores need.
 
-Moments of disjoint data add up, so shards, devices and machines are summed, and memory does not grow with the data. Sums are kept
-per token position (rows x columns of the token grid), because activations of vision transformers carry a large constant per
-position: with them both the plain convolution and the one with a bias per position have exact solutions.
+Moments of disjoint data add up, so batches, shards, devices and machines are summed, and memory does not grow with the data. All
+sums and products are float64: activations have large constants, and what is fitted is what is left after taking them out.
+
+Sums are kept per token position (rows x columns of the token grid), because activations of vision transformers carry a large
+constant per position: with them both the plain convolution and the one with a bias per position have exact solutions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.records import TokenState
+
+CHUNK_BYTES = 1 << 30
+"""Size of float64 copies of activations: points are converted and multiplied together as far as they fit."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,12 @@ class Moments:
         """Moments of the union of two disjoint data sets; ValueError when they describe different layers."""
         if self.points.keys() != other.points.keys() or self.sum_x.shape != other.sum_x.shape:
             raise ValueError("moments of different stitch points or patch shapes cannot be added")
-        points = {
-            name: PointMoments(
-                a.sum_y + (b := other.points[name]).sum_y,
-                a.cross + b.cross,
-                a.square + b.square,
-                a.special_sum + b.special_sum,
-            )
-            for name, a in self.points.items()
-        }
-        return Moments(
-            self.count + other.count,
-            self.sum_x + other.sum_x,
-            self.gram + other.gram,
-            self.special_count + other.special_count,
-            points,
-        )
+        own, others = self.state(), other.state()
+        return Moments.from_state({key: own[key] + others[key] for key in own})
+
+    def to(self, device: torch.device) -> Moments:
+        """The same on another device."""
+        return Moments.from_state({key: tensor.to(device) for key, tensor in self.state().items()})
 
     def state(self) -> dict[str, Tensor]:
         """Flat tensors for storage."""
@@ -93,32 +88,71 @@ class Moments:
 
 @torch.no_grad()
 def moments_of(
-    patches: Float[Tensor, "batch views rows columns features"], states: Mapping[str, TokenState]
+    patches: Float[Tensor, "batch views rows columns features"],
+    states: Mapping[str, TokenState],
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Moments:
-    """Moments of one batch, on the device of the patches."""
+    """Moments of one batch, on the device of the patches.
+
+    The patches are the same for all points, so one product serves all points of a chunk.
+    """
     batch, views, rows, columns, _ = patches.shape
-    x = patches.flatten(2, 3).transpose(0, 2).flatten(1, 2).double()  # positions, samples, features
-    flat_x = x.flatten(0, 1)
-    others = views - 1
+    positions = rows * columns
+    x = patches.flatten(0, 3).double()
     points = {}
-    for name, state in states.items():
-        y = state.patch_tokens.flatten(2, 3).transpose(0, 2).flatten(1, 2).double()
-        if y.shape[:2] != x.shape[:2]:
-            raise ValueError(
-                f"stitch point {name}: {tuple(state.patch_tokens.shape[1:4])} tokens (views, rows, columns), "
-                f"but the stitch layer gives {(views, rows, columns)}"
+    for names, y in activation_chunks(patches, states, chunk_bytes):
+        cross, sums = x.T @ y, y.unflatten(0, (batch * views, positions)).sum(0)
+        squares = torch.linalg.vector_norm(y, dim=0).square()
+        start = 0
+        for name in names:
+            special = states[name].special_tokens.double()
+            part = slice(start, start + states[name].patch_tokens.shape[-1])
+            points[name] = PointMoments(
+                sum_y=sums[:, part].contiguous(),
+                cross=cross[:, part].contiguous(),
+                square=squares[part].contiguous(),
+                special_sum=torch.stack([special[:, 0].sum(0), special[:, 1:].sum((0, 1))]),
             )
-        special = state.special_tokens.double()
-        points[name] = PointMoments(
-            sum_y=y.sum(1),
-            cross=flat_x.T @ y.flatten(0, 1),
-            square=y.square().sum((0, 1)),
-            special_sum=torch.stack([special[:, 0].sum(0), special[:, 1:].sum((0, 1))]),
-        )
+            start = part.stop
     return Moments(
-        count=torch.full((rows * columns,), float(batch * views), dtype=torch.float64, device=x.device),
-        sum_x=x.sum(1),
-        gram=flat_x.T @ flat_x,
-        special_count=torch.tensor([float(batch), float(batch * others)], dtype=torch.float64, device=x.device),
+        count=torch.full((positions,), float(batch * views), dtype=torch.float64, device=x.device),
+        sum_x=x.unflatten(0, (batch * views, positions)).sum(0),
+        gram=x.T @ x,
+        special_count=torch.tensor([batch, batch * (views - 1)], dtype=torch.float64, device=x.device),
         points=points,
     )
+
+
+def activation_chunks(
+    patches: Float[Tensor, "batch views rows columns features"],
+    states: Mapping[str, TokenState],
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Iterator[tuple[Sequence[str], Float[Tensor, "samples widths"]]]:
+    """Names of points and their patch tokens side by side in float64, in the order of ``states``, a few points at a time.
+
+    Rows are (clip, view, position) as in ``patches.flatten(0, 3)``. ValueError where tokens and patches do not correspond.
+    """
+    shape = patches.shape[:4]
+    room = chunk_bytes // (8 * shape.numel())
+    waiting: list[str] = []
+    for name, state in states.items():
+        if state.patch_tokens.shape[:4] != shape:
+            raise ValueError(
+                f"stitch point {name}: {tuple(state.patch_tokens.shape[1:4])} tokens (views, rows, columns), "
+                f"but the stitch layer gives {tuple(shape[1:])}"
+            )
+        if waiting and sum(states[n].patch_tokens.shape[-1] for n in [*waiting, name]) > room:
+            yield waiting, _side_by_side([states[n].patch_tokens for n in waiting])
+            waiting = []
+        waiting.append(name)
+    if waiting:
+        yield waiting, _side_by_side([states[n].patch_tokens for n in waiting])
+
+
+def _side_by_side(tokens: Sequence[Tensor]) -> Tensor:
+    widths = [t.shape[-1] for t in tokens]
+    joined = torch.empty(*tokens[0].shape[:4], sum(widths), dtype=torch.float64, device=tokens[0].device)
+    # Copied straight into place: converting each point first would need a second copy.
+    for place, source in zip(joined.split(widths, dim=-1), tokens, strict=True):
+        place.copy_(source)
+    return joined.flatten(0, 3)

@@ -48,7 +48,7 @@ class RidgePath:
             if self.bias == "position":
                 mean_y = p.sum_y / self.moments.count[:, None]
             else:
-                mean_y = (p.sum_y.sum(0) / self.moments.count.sum()).expand_as(p.sum_y)
+                mean_y = mean_activation(self.moments, point).expand_as(p.sum_y)
             centred = p.cross - (self.moments.count[:, None] * self.mean_x).T @ mean_y
             self._projected[point] = (self.vectors.T @ centred, mean_y)
         projected, mean_y = self._projected[point]
@@ -69,15 +69,24 @@ def squared_error(moments: Moments, point: str, fit: LinearMap) -> Float[Tensor,
     return error.clamp(min=0)
 
 
-def total_variance(moments: Moments, point: str) -> Float[Tensor, ""]:
-    """Sum of squared deviations of y from its mean per channel over the data behind ``moments``."""
+def deviation(moments: Moments, point: str, mean: Float[Tensor, " width"]) -> Float[Tensor, ""]:
+    """Sum of squared differences of y to one constant per channel, over the data behind ``moments``."""
     p = moments.points[point]
-    return (p.square - p.sum_y.sum(0).square() / moments.count.sum()).sum()
+    return p.square.sum() - 2 * (mean * p.sum_y.sum(0)).sum() + moments.count.sum() * mean.square().sum()
 
 
-def r_squared(moments: Moments, point: str, fit: LinearMap) -> float:
-    """Share of the variance of y that ``fit`` explains (1 is perfect, 0 is no better than the mean per channel)."""
-    return 1 - float(squared_error(moments, point, fit) / total_variance(moments, point))
+def mean_activation(moments: Moments, point: str) -> Float[Tensor, " width"]:
+    """Mean of y per channel."""
+    return moments.points[point].sum_y.sum(0) / moments.count.sum()
+
+
+def r_squared(moments: Moments, point: str, fit: LinearMap, mean: Float[Tensor, " width"]) -> float:
+    """Share of the squared differences to ``mean`` that ``fit`` explains (1 is perfect, 0 is no better than that constant).
+
+    The constant comes from the fit scenes, as ``fit`` does: then R^2 compares two predictions that were made in the same way,
+    and it is a ratio of two sums over scenes, views and positions, whichever of them one looks at.
+    """
+    return 1 - float(squared_error(moments, point, fit) / deviation(moments, point, mean))
 
 
 def mean_squared_error(moments: Moments, point: str, fit: LinearMap) -> float:

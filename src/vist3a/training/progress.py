@@ -1,18 +1,66 @@
-"""Progress of long loops: a bar with rate and time left in a terminal, silent elsewhere."""
+"""Progress of long loops: a bar with rate and time left in a terminal; elsewhere a line in the log now and then."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
+LOG_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
 
 def progress(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
     """Iterate over ``items`` under a progress bar on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress
+    with counting(title, total) as done:
+        for item in items:
+            yield item
+            done(1)
 
-    with Progress(console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as bar:
-        yield from bar.track(items, total=total, description=title)
+
+@contextmanager
+def counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar for loops that say themselves how many of ``total`` items are newly done."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Items per second."""
+
+        def render(self, task: Task) -> Text:
+            """The rate, once it is known."""
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.3g}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    terminal = sys.stderr.isatty()
+    with Progress(*columns, console=Console(file=sys.stderr), disable=not terminal) as bar:
+        task = bar.add_task(title, total=total)
+        start = told = time.monotonic()
+        count = 0
+
+        def done(items: int) -> None:
+            nonlocal count, told
+            count += items
+            bar.advance(task, items)
+            now = time.monotonic()
+            if not terminal and now - told > LOG_SECONDS:
+                told, rate = now, count / (now - start)
+                logger.info("%s: %d of %d, %.3g/s, %.0f s left", title, count, total, rate, (total - count) / rate)
+
+        yield done

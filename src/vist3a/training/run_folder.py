@@ -11,13 +11,14 @@ from pathlib import Path
 
 
 def run_folder(root: Path, stage: str, *inputs: str | Path) -> Path:
-    """``root/stage-<fingerprint>``; paths among the inputs count by the content of their files."""
+    """``root/stage-<fingerprint>``; files and folders among the inputs count by their content."""
     digest = hashlib.blake2b(digest_size=8)
     for item in inputs:
         if isinstance(item, Path):
-            for file in sorted(p for p in item.rglob("*") if p.is_file()):
+            for file in [item] if item.is_file() else sorted(p for p in item.rglob("*") if p.is_file()):
                 digest.update(file.relative_to(item).as_posix().encode())
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
         else:
             digest.update(item.encode())
         digest.update(b"\0")

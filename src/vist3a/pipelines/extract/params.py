@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from vist3a.pipelines.strict import Strict
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 class ExtractParams(Strict):
     """What is tapped and how latents meet tokens.
 
-    ``kinds`` are the groups of stitch points to try; ``latents`` is the posterior's mode or a sample; ``kernel`` is the stitch
-    convolution's (time, rows, columns).
+    ``kinds`` are the groups of stitch points to try. ``kernel``, ``stride`` and ``padding`` of the stitch convolution are (time,
+    rows, columns); a stride or padding of ``null`` follows from the two grids. ``interpolation`` is how latents are resampled
+    where their grid is not the convolution's. ``latents`` is the posterior's mode or a sample; ``latent_space`` raw, or
+    normalised as the denoiser sees them. ``generator_size`` and ``network_size`` (height, width) are what frames are resized to
+    for each network (``null``: as the clips are).
+
+    ``batch`` clips go through the networks together, ``shard`` clips are accumulated between two files of the unfinished state.
     """
 
     seed: int
-    kinds: tuple[Literal["encoder", "aggregator"], ...]
-    kernel: tuple[int, int, int]
+    kinds: Annotated[tuple[Literal["encoder", "aggregator"], ...], Field(min_length=1)]
+    kernel: tuple[Positive, Positive, Positive]
+    stride: tuple[Positive, Positive, Positive] | None
+    padding: tuple[NotNegative, NotNegative, NotNegative] | None
     padding_mode: Literal["zeros", "replicate"]
+    interpolation: Literal["corners", "centres", "nearest"]
     latents: Literal["mode", "sample"]
+    latent_space: Literal["raw", "normalised"]
+    generator_size: tuple[Positive, Positive] | None
+    network_size: tuple[Positive, Positive] | None
+    batch: int = Field(gt=0)
+    shard: int = Field(gt=0)
+
+    def tap_options(self) -> dict[str, Any]:
+        """Options of ``stitching.extract.tap_settings``."""
+        shape = {key: getattr(self, key) for key in ("kernel", "stride", "padding", "padding_mode", "interpolation")}
+        sample = self.seed if self.latents == "sample" else None
+        return {**shape, "sample_seed": sample, "normalised": self.latent_space == "normalised"}

@@ -13,7 +13,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.extract_moments,
-                ["params:extract", "params:networks", "clips", "clip_index"],
+                ["params:extract", "params:networks", "clips", "clip_index", "chain_checkpoints"],
                 ["moments", "extract_report"],
                 name="extract_moments",
             )

@@ -1,4 +1,4 @@
-"""Moments -> scores of all points, the chosen stitch layer, a table and a picture."""
+"""Moments and held-out clips -> scores of all points, the chosen stitch layer, a table, a picture and a page."""
 
 from __future__ import annotations
 
@@ -10,32 +10,54 @@ from typing import Any
 import pandas as pd
 
 from vist3a.engine.device import resolve_device
-from vist3a.export.charts import layer_curve
+from vist3a.export.charts import layer_curve, png
+from vist3a.export.score_page import score_page
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.score.params import ScoreParams
 from vist3a.records import StitchFit
+from vist3a.rendering import renderer_for
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
-from vist3a.stitching.search import choose, score_points
-from vist3a.stitching.store import load_moments, save_fit
+from vist3a.stitching.heldout import measure
+from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
+from vist3a.stitching.store import load_moments, load_settings, save_fit
+from vist3a.stitching.tap import Tap
+from vist3a.training.progress import counting
 
 
-def score_layers(params: ScoreParams, moments: Path) -> tuple[dict[str, Any], dict[str, StitchFit], pd.DataFrame]:
+def score_layers(
+    params: ScoreParams, networks: Networks, moments: Path, clips: Path, clip_index: pd.DataFrame
+) -> tuple[dict[str, Any], dict[str, StitchFit], pd.DataFrame]:
     """Scores, fits of all points, and the table."""
-    splits, spec, points, grid = load_moments(moments)
-    results = score_points(
-        splits["fit"], splits["selection"], splits["heldout"], points, spec, grid, params.ridges, params.bias
+    splits, settings = load_moments(moments, resolve_device(networks.device))
+    check_choice(settings.points, params.point)
+    tap = Tap(networks.load_generator("vae"), networks.load_reconstruction(), settings)
+    solved = solve_points(
+        splits["fit"], splits["selection"], settings, params.ridges, params.bias, tap.latent_statistics
     )
-    best, reason = choose([score for score, _ in results], params.point)
-    scores = {
+    store = ClipStore(clips, clip_index)
+    names = store.names("heldout")
+    with counting("score heldout", len(names)) as done:
+        candidates = {name: found.candidate for name, found in solved.items()}
+        heldout = measure(tap, candidates, names, store.load_frames, batch=params.batch, done=done)
+    scores = score_points(solved, heldout, settings, params.seed)
+    best, reason = choose(scores, params.point)
+    described = {
         score.point: {"index": i, **{k: v for k, v in asdict(score).items() if k != "point"}}
-        for i, (score, _) in enumerate(results)
+        for i, score in enumerate(scores)
     }
-    table = pd.DataFrame([asdict(score) for score, _ in results])
-    ranking = sorted(scores, key=lambda name: -scores[name]["r2_heldout"])
-    report = {"points": scores, "ranking": ranking, "chosen": best.point, "reason": reason, "bias": params.bias}
-    return report, {fit.point: fit for _, fit in results}, table
+    complete = [score.point for score in scores if score.complete]
+    report = {
+        "points": described,
+        "ranking": sorted(described, key=lambda name: -described[name]["r2_heldout"]),
+        "scenes": len(names),
+        "chosen": best.point,
+        "reason": reason,
+        "lead": lead(heldout, best.point, complete, params.seed),
+        "bias": params.bias,
+    }
+    return report, {name: found.layer for name, found in solved.items()}, pd.DataFrame([asdict(s) for s in scores])
 
 
 def compare_outputs(
@@ -46,19 +68,23 @@ def compare_outputs(
     moments: Path,
     clips: Path,
     clip_index: pd.DataFrame,
-) -> tuple[dict[str, Any], Callable[[Path], None], Any]:
-    """Adds the functional error of the best points; the report, the chosen stitch layer, and the curve."""
-    _, spec, _, _ = load_moments(moments)
+) -> tuple[dict[str, Any], Callable[[Path], None], Any, str]:
+    """Adds the functional error of the best points; the report, the chosen stitch layer, the curve and the page."""
+    settings = load_settings(moments)
     device = resolve_device(networks.device)
     candidates = [name for name in scores["ranking"] if scores["points"][name]["complete"]][: params.functional_points]
     functional = {}
     if params.functional_clips and candidates:
         generator, original = networks.load_generator("vae"), networks.load_reconstruction()
-        store = ClipStore(clips, clip_index)
+        store, render = ClipStore(clips, clip_index), renderer_for(device)
         seen = [store.load(name) for name in store.names("heldout")[: params.functional_clips]]
+        sizes = (settings.generator_size, settings.network_size)
         for name in candidates:
-            decoder = StitchedDecoder(original, spec, fits[name]).to(device)
-            functional[name] = output_distance(stitched(decoder, generator), original, seen, device)
+            decoder = StitchedDecoder(original, settings.spec, fits[name]).to(device)
+            functional[name] = output_distance(
+                stitched(decoder, generator, *sizes), original, seen, device, render, settings.network_size
+            )
     chosen = fits[scores["chosen"]]
     report = {**scores, "functional_error": functional}
-    return report, lambda folder: save_fit(folder, chosen, spec), layer_curve(report)
+    curve = layer_curve(report)
+    return report, lambda folder: save_fit(folder, chosen, settings.spec), curve, score_page(report, png(curve))

@@ -1,4 +1,4 @@
-"""moments -> scores -> stitch layer."""
+"""moments, held-out clips -> scores -> stitch layer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.score_layers,
-                ["params:score", "moments"],
+                ["params:score", "params:networks", "moments", "clips", "clip_index"],
                 ["layer_scores", "stitch_fits", "score_table"],
                 name="score_layers",
             ),
             Node(
                 nodes.compare_outputs,
                 ["params:score", "params:networks", "layer_scores", "stitch_fits", "moments", "clips", "clip_index"],
-                ["score_report", "stitch_layer", "score_curve"],
+                ["score_report", "stitch_layer", "score_curve", "score_page"],
                 name="compare_outputs",
             ),
         ]

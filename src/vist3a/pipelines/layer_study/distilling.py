@@ -1,0 +1,33 @@
+"""Distillation of one point in the rounds that typed parameters describe."""
+
+from __future__ import annotations
+
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.pipelines.distill.params import DistillParams
+from vist3a.records import Clip
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.training.distill import DistillSampling, distill
+from vist3a.training.distill_loss import DistillWeights
+from vist3a.training.loop import LoopConfig
+from vist3a.training.match_tokens import MatchTokensConfig, match_tokens
+from vist3a.training.step_log import Log
+
+
+def run_rounds(
+    decoder: StitchedDecoder,
+    teacher: ReconstructionModel,
+    generator: VideoGenerator,
+    clips: list[Clip],
+    params: DistillParams,
+    log: Log,
+) -> None:
+    """Train a prepared decoder in place: tokens first, then outputs, as far as ``params`` ask for them."""
+    if params.match is not None:
+        match = MatchTokensConfig(params.match.point, params.match.batch, params.match.mirror)
+        steps = LoopConfig(**params.match.loop.model_dump())
+        match_tokens(decoder, teacher, generator, clips, steps, match, seed=params.seed, log=log)
+    if params.loop is not None:
+        sampling = DistillSampling(params.batch, params.views, params.features, params.heads_every)
+        weights, steps = DistillWeights(**params.weights.model_dump()), LoopConfig(**params.loop.model_dump())
+        distill(decoder, teacher, generator, clips, steps, weights, sampling, seed=params.seed, log=log)

@@ -1,0 +1,94 @@
+"""Frames of clips -> rows of the regression: latent patches, and the tokens of every candidate point."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.records import StitchPoint, TokenState
+from vist3a.scenes.clip_batches import ClipBatch
+from vist3a.stitching.grids import StitchSpec, patches
+from vist3a.stitching.layer import standardise
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TapSettings:
+    """What is tapped and how latents meet tokens; with the two networks it determines every row.
+
+    Frames are resized to ``generator_size`` and ``network_size`` (height, width). Latents are the posterior's mode, or with
+    ``sample_seed`` samples that depend on (seed, name of the clip) only; raw, or ``normalised`` as the denoiser sees them.
+    """
+
+    points: tuple[StitchPoint, ...]
+    token_grid: Size
+    spec: StitchSpec
+    generator_size: Size
+    network_size: Size
+    sample_seed: int | None = None
+    normalised: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the points."""
+        return [point.name for point in self.points]
+
+
+class Tap:
+    """Runs the video encoder and as many blocks of the reconstruction network as the points need, for a batch of clips."""
+
+    def __init__(self, generator: VideoGenerator, network: ReconstructionModel, settings: TapSettings) -> None:
+        self.generator, self.network, self.settings = generator, network, settings
+        self.device = next(network.parameters()).device
+        self.latent_statistics = latent_statistics(generator) if settings.normalised else None
+
+    @torch.no_grad()
+    def __call__(
+        self, batch: ClipBatch
+    ) -> tuple[Float[Tensor, "batch views rows columns features"], dict[str, TokenState]]:
+        """Latent patches and states, on the device of the networks."""
+        frames = batch.on(self.device)
+        latents = self._latents(resized(frames, self.settings.generator_size), batch.names)
+        states = self.network.tokens_at(self.settings.names, resized(frames, self.settings.network_size))
+        # Never below float32, whatever the autoencoder computes in: the stitch layer will see them like this.
+        latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
+        return patches(standardise(latents, self.latent_statistics), self.settings.spec), states
+
+    def _latents(self, frames: Tensor, names: tuple[str, ...]) -> Tensor:
+        seed = self.settings.sample_seed
+        if seed is None:
+            return self.generator.encode(frames)
+        samples = [
+            self.generator.encode(clip[None], _clip_generator(seed, name, self.device))
+            for clip, name in zip(frames, names, strict=True)
+        ]
+        return torch.cat(samples)
+
+
+def resized(frames: Float[Tensor, "batch views 3 height width"], size: Size) -> Tensor:
+    """Frames at ``size`` (height, width), bilinear with antialiasing where it is not theirs already."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    flat = functional.interpolate(frames.flatten(0, 1), size, mode="bilinear", align_corners=False, antialias=True)
+    return flat.unflatten(0, frames.shape[:2])
+
+
+def latent_statistics(generator: VideoGenerator) -> Float[Tensor, "2 channels"]:
+    """Mean and standard deviation per channel with which the generator normalises its latents."""
+    like = next(generator.parameters())
+    zero = torch.zeros(1, generator.channels, 1, 1, 1, dtype=torch.float64, device=like.device)
+    mean = generator.denormalise(zero)
+    return torch.cat([mean, generator.denormalise(zero + 1) - mean])[:, :, 0, 0, 0]
+
+
+def _clip_generator(seed: int, name: str, device: torch.device) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))

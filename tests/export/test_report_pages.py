@@ -1,0 +1,88 @@
+"""Pages of the layer search: complete in themselves, every number in its place, nothing that comes from a name executes."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+from vist3a.export.charts import layer_curve, png
+from vist3a.export.score_page import score_page
+
+
+def point(kind: str = "encoder", complete: bool = True, r2: float = 0.5, index: int = 0) -> dict:
+    return {
+        "index": index,
+        "kind": kind,
+        "complete": complete,
+        "ridge": 1e-4,
+        "mse_heldout": 0.25,
+        "r2_heldout": r2,
+        "r2_low": r2 - 0.1,
+        "r2_high": r2 + 0.1,
+        "r2_border": 0.4321,
+        "r2_centre": None,
+        "r2_frames": [0.125, None],
+        "r2_fit": 0.75,
+        "r2_heldout_conv": 0.3,
+        "cka": 0.2,
+    }
+
+
+REPORT = {
+    "points": {"encoder.00": point(), "a<b>&c": point("aggregator", False, 0.7, 1)},
+    "ranking": ["a<b>&c", "encoder.00"],
+    "scenes": 5,
+    "chosen": "encoder.00",
+    "reason": "highest held-out R^2",
+    "lead": {"over": "a<b>&c", "r2": 0.05, "low": 0.01, "high": 0.09},
+    "bias": "position",
+    "functional_error": {"encoder.00": {"depth_absrel": 0.0625}},
+}
+
+
+class Seen(HTMLParser):
+    """Tags with what they refer to, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+        self.sources += [value for key, value in attrs if key in {"src", "href"} and value]
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        if self.open and self.open[-1] in {"td", "th"}:
+            self.cells.append(data)
+
+
+def test_the_page_needs_nothing_else() -> None:
+    picture = png(layer_curve(REPORT))
+    page = Seen()
+    page.feed(score_page(REPORT, picture))
+    assert page.open == []
+    assert "script" not in page.tags
+    assert "b" in page.tags and page.tags.count("b") == 1  # the chosen point, not the name of the other
+    (source,) = page.sources
+    assert base64.b64decode(re.sub(r"^data:image/png;base64,", "", source)) == picture
+    for cell in ("encoder.00", "a<b>&c", "0.5", "0.4 to 0.6", "0.4321", "0.125", "-", "0.0625", "depth_absrel"):
+        assert cell in page.cells, cell
+
+
+def test_equal_reports_give_equal_bytes() -> None:
+    one, other = (png(layer_curve(REPORT)) for _ in range(2))
+    assert one == other
+    assert one.startswith(b"\x89PNG")
+
+
+def test_a_page_without_functional_errors_or_rivals() -> None:
+    assert "Not measured." in score_page({**REPORT, "functional_error": {}, "lead": None}, b"")
