@@ -16,7 +16,7 @@ from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
 from vist3a.models.weight_files import CONFIG
 from vist3a.models.weights import PublicWeights, locate, use_licence
 
-GENERATORS = ("wan",)
+GENERATORS = ("wan", "cogvideox", "hunyuan_video", "svd")
 RECONSTRUCTION_NETWORKS = ("vggt", "anysplat", "depth_anything3", "mvdust3r")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,22 +28,32 @@ def load_generator(
     revision: str | None,
     parts: Sequence[str],
     dtype: str,
-    max_text_tokens: int,
     device: torch.device,
+    max_text_tokens: int | None = None,
+    variant: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> VideoGenerator:
-    """Frozen generator with the named parts (``vae``, ``text``, ``denoiser``) from a folder or hub id."""
-    if family == "wan":
-        from vist3a.models.generators.wan import WanGenerator
+    """Frozen generator with the named parts (``vae``, ``tokenizer``, ``text``, ``denoiser``) from a folder or hub id.
 
-        return WanGenerator.from_pretrained(
-            source,
-            revision=revision,
-            parts=parts,
-            dtype=DTYPES[dtype],
-            device=device,
-            max_text_tokens=max_text_tokens,
-        )
-    raise ValueError(f"networks.generator.family: {family!r}; allowed: {', '.join(GENERATORS)}")
+    ``max_text_tokens`` is the padded prompt length (None: as published); ``size`` (height, width) is what frames are
+    resized to before they are encoded.
+    """
+    generator = _generator_class(family).from_pretrained(
+        source,
+        revision=revision,
+        variant=variant,
+        parts=parts,
+        dtype=DTYPES[dtype],
+        device=device,
+        max_text_tokens=max_text_tokens,
+    )
+    generator.input_size = size
+    return generator
+
+
+def takes_text(family: str) -> bool:
+    """Whether generators of a family are told a text (else: a first frame)."""
+    return _generator_class(family).takes_text
 
 
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
@@ -105,6 +115,26 @@ def load_reconstruction(
             f"{', '.join(public) or 'none'}"
         )
     return network.requires_grad_(False).eval().to(device)
+
+
+def _generator_class(family: str) -> type[VideoGenerator]:
+    if family == "wan":
+        from vist3a.models.generators.wan import WanGenerator
+
+        return WanGenerator
+    if family == "cogvideox":
+        from vist3a.models.generators.cogvideox import CogVideoXGenerator
+
+        return CogVideoXGenerator
+    if family == "hunyuan_video":
+        from vist3a.models.generators.hunyuan_video import HunyuanVideoGenerator
+
+        return HunyuanVideoGenerator
+    if family == "svd":
+        from vist3a.models.generators.svd import SVDGenerator
+
+        return SVDGenerator
+    raise ValueError(f"networks.generator.family: {family!r}; allowed: {', '.join(GENERATORS)}")
 
 
 def _reconstruction_class(family: str) -> type[EnterableNetwork[Any]]:

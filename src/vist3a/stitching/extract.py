@@ -20,13 +20,13 @@ def spec_for(
     kernel: tuple[int, int, int],
     padding_mode: str,
 ) -> StitchSpec:
-    """Stitch layer shape for frames of ``size`` (height, width) that both networks see alike."""
+    """Stitch layer shape for clips of ``size`` (height, width), of which each network sees its own ``frame_size``."""
     if padding_mode not in ("zeros", "replicate"):
         raise ValueError(f"extract.padding_mode: {padding_mode!r}; allowed: zeros, replicate")
-    _, _, rows, columns = generator.latent_grid(1, *size)
+    _, _, rows, columns = generator.latent_grid(1, *generator.frame_size(*size))
     return derive_spec(
         (rows, columns),
-        network.token_grid(*size),
+        network.token_grid(*network.frame_size(*size)),
         generator.temporal_stride,
         kernel,
         padding_mode,  # type: ignore[arg-type]

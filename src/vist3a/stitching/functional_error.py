@@ -45,7 +45,8 @@ def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Callable[[t
     """Frames -> latents -> stitched decoder, with the true frames for heads that read the image."""
 
     def reconstruct(frames: torch.Tensor) -> Reconstruction:
-        return decoder(generator.encode(frames), (frames.shape[-2], frames.shape[-1]), rgb=frames)
+        size = decoder.network.frame_size(frames.shape[-2], frames.shape[-1])
+        return decoder(generator.encode(frames), size, rgb=frames)
 
     return reconstruct
 

@@ -54,7 +54,7 @@ def distill(
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         frames = _batch(clips, sampling, step_generator(seed, step)).to(device)
-        size = (frames.shape[-2], frames.shape[-1])
+        size = teacher.frame_size(frames.shape[-2], frames.shape[-1])
         with torch.no_grad():
             latents = generator.encode(frames)
             target_taps, target_states = teacher.trunk(frames, keep=points)

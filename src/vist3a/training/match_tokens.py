@@ -92,7 +92,7 @@ def match_tokens(
             f"{', '.join(names[names.index(student.point) + 1 :])}"
         )
     device = next(student.parameters()).device
-    size = (clips[0].frames.shape[-2], clips[0].frames.shape[-1])
+    size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])
     targets = token_targets(teacher, generator, clips, config, device)
     scale = targets.tokens.std()
 

@@ -88,7 +88,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
 
         ``with_gaussians`` false skips the Gaussian head, which is the only one that reads ``rgb``.
         """
-        self._require_rgb(rgb, with_gaussians)
+        rgb = self._require_rgb(rgb, with_gaussians)
         config, grid = self.config, self.token_grid(*size)
         last = taps[config.aggregator_depth - 1]
         levels = [taps[depth] for depth in config.taps]

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vist3a.models.frame_size import ResizesFrames
 from vist3a.records import Reconstruction, StitchPoint, TokenState
 
 
-class ReconstructionModel(nn.Module, ABC):
+class ReconstructionModel(ResizesFrames, nn.Module, ABC):
     """A feed-forward network from frames to cameras, depth, points and possibly Gaussians.
+
+    Methods that take frames resize them to ``input_size``; all outputs are at that size.
 
     Invariant, for every stitch point p: ``reconstruct_from(tokens_at([p], x)[p], size, rgb=x)`` equals ``reconstruct(x)``.
     """

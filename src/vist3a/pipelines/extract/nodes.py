@@ -44,7 +44,7 @@ def extract_moments(
         )
         for split in SPLITS
     }
-    grid = network.token_grid(*size)
+    grid = network.token_grid(*network.frame_size(*size))
     report = {
         "clips": {split: len(store.names(split)) for split in SPLITS},
         "tokens": {split: int(moments.count.sum()) for split, moments in splits.items()},

@@ -107,9 +107,11 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
                 f"the blocks before {self.entry!r} were dropped: enter there or later (reconstruct_from)"
             )
 
-    def _require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> None:
+    def _require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> Tensor | None:
+        """The image as the heads see it; ValueError when a head misses it."""
         if self.needs_rgb and with_gaussians and rgb is None:
             raise ValueError(f"the Gaussian head of {type(self).__name__} reads the image: pass rgb")
+        return None if rgb is None else self.fit(rgb)
 
     def _check(
         self,
