@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 from vist3a.engine.device import resolve_device
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.generators.condition_store import ConditionStore, encoder_identity
-from vist3a.models.networks import load_generator, load_reconstruction
+from vist3a.models.networks import generator_place, load_generator, load_reconstruction
 from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.models.weights import registered
+from vist3a.models.weights import registered, registered_generators
 from vist3a.pipelines.strict import Strict
 from vist3a.records import Condition
 from vist3a.scenes.prompt_list import check_prompts
@@ -74,7 +74,9 @@ class Networks(Strict):
         """The generator with the named parts, frozen."""
         chosen: Sequence[str] = parts
         settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt"})
-        return load_generator(parts=chosen, device=resolve_device(self.device), **settings)
+        return load_generator(
+            parts=chosen, device=resolve_device(self.device), public=registered_generators(), **settings
+        )
 
     def load_reconstruction(self) -> ReconstructionModel:
         """The reconstruction network, frozen."""
@@ -89,13 +91,11 @@ class Networks(Strict):
         """
         chosen, settings = list(prompts), self.generator
         check_prompts(chosen, self.load_generator("tokenizer"))
-        files = ConditionStore(
-            store,
-            encoder_identity(
-                settings.source, settings.revision, settings.family, settings.dtype, settings.max_text_tokens
-            ),
-            resolve_device(self.device),
+        place, revision, _ = generator_place(settings.source, registered_generators())
+        identity = encoder_identity(
+            place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
         )
+        files = ConditionStore(store, identity, resolve_device(self.device))
         files.fill([*map(self._asked, chosen), settings.negative_prompt], lambda: self.load_generator("text"))
         return lambda texts: files([self._asked(text) for text in texts]), files([settings.negative_prompt])
 
