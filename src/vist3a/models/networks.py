@@ -108,14 +108,16 @@ def load_reconstruction(
     dtype: str,
     device: torch.device,
     config: str | None = None,
+    trunk_dtype: str | None = None,
     size: tuple[int, int] | None = None,
     public: Mapping[str, PublicWeights] = MappingProxyType({}),
 ) -> ReconstructionModel:
     """Frozen reconstruction network.
 
     ``source`` is a folder in our layout (config.json, model.safetensors), or a name of ``public`` weights, or a published
-    checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`). ``size`` (height, width) is
-    what frames are resized to before the network sees them.
+    checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`). ``trunk_dtype``
+    replaces ``dtype`` for everything but the heads; ``size`` (height, width) is what frames are resized to before the network
+    sees them.
     """
     if family not in RECONSTRUCTION_NETWORKS:
         allowed = ", ".join(RECONSTRUCTION_NETWORKS)
@@ -144,6 +146,8 @@ def load_reconstruction(
             f"{', '.join(public) or 'none'}"
         )
     network.input_size = size
+    if trunk_dtype is not None:
+        network.cast_trunk(DTYPES[trunk_dtype])
     return network.requires_grad_(False).eval().to(device)
 
 

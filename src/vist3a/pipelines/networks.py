@@ -53,13 +53,15 @@ class GeneratorSource(Strict):
 class ReconstructionSource(Strict):
     """A reconstruction network: family, folder or name in ``weights.yml`` or checkpoint file (with its config), numeric type.
 
-    ``size`` (height, width) is what frames are resized to before the network sees them (null: as the clips are).
+    ``trunk_dtype`` replaces ``dtype`` for everything but the heads; ``size`` (height, width) is what frames are resized to
+    before the network sees them (null: as the clips are).
     """
 
     family: str
     source: str
     config: str | None = None
     dtype: Dtype = "float32"
+    trunk_dtype: Dtype | None = None
     size: Size | None = None
 
 

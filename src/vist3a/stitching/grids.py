@@ -42,20 +42,24 @@ def derive_spec(
 ) -> StitchSpec:
     """Stitch layer from (rows, columns) of latents to (rows, columns) of tokens.
 
-    When the latent grid is an integer multiple s of the token grid the convolution has stride s; otherwise latents are first
-    resampled to the nearest such multiple. Kernels must be odd. VIST3A's own layers (appendix B.1) follow for its sizes.
+    The stride is the rounded ratio s of the two grids. If some padding, up to half the kernel, makes the convolution give
+    exactly the token grid, the largest such padding is used on the latents as they are; otherwise latents are first resampled
+    to s times the token grid and padded by half the kernel. Kernels must be odd. VIST3A's own layers (appendix B.1) follow for
+    its sizes: 64 latents to 32 tokens with kernel 3, 48 to 14 with kernel 7 and no padding.
     """
     if any(k % 2 == 0 for k in kernel):
         raise ValueError(f"stitch kernel {kernel}: every side must be odd")
-    strides, sizes = [], []
-    for have, want in zip(latent, tokens, strict=True):
+    strides, sizes, paddings = [], [], []
+    for have, want, width in zip(latent, tokens, kernel[1:], strict=True):
         stride = max(1, round(have / want))
+        fitting = [p for p in range(width // 2, -1, -1) if (have + 2 * p - width) // stride + 1 == want]
         strides.append(stride)
-        sizes.append(stride * want)
+        sizes.append(have if fitting else stride * want)
+        paddings.append(fitting[0] if fitting else width // 2)
     return StitchSpec(
         kernel=kernel,
         stride=(1, strides[0], strides[1]),
-        padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2),
+        padding=(kernel[0] // 2, paddings[0], paddings[1]),
         padding_mode=padding_mode,
         resampled_rows=sizes[0],
         resampled_columns=sizes[1],

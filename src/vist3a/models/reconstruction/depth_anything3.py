@@ -65,6 +65,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
 
     config_class: ClassVar[type[DepthAnything3Config]] = DepthAnything3Config
     public_prefix: ClassVar[str] = "model."
+    trunk_modules: ClassVar[tuple[str, ...]] = ("backbone",)
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = UNUSED_RAY_LAYERS
 
     def __init__(self, config: DepthAnything3Config) -> None:

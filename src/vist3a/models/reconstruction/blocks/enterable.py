@@ -37,6 +37,8 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
     """What published state dicts put before every key."""
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ()
     """Keys of published state dicts, without their prefix, whose layers are not built."""
+    trunk_modules: ClassVar[tuple[str, ...]]
+    """Attributes that may compute in another dtype than the heads."""
     config: ConfigT
 
     def __init__(self, config: ConfigT) -> None:
@@ -45,6 +47,11 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         self.config = config
         self.entry: str | None = None
         """The point before which parameters were dropped."""
+
+    def cast_trunk(self, dtype: torch.dtype) -> None:
+        """Cast everything but the heads, which compute in the dtype of their own weights."""
+        for name in self.trunk_modules:
+            getattr(self, name).to(dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``."""

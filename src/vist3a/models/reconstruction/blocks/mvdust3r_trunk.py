@@ -35,6 +35,15 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
 
     config_class: ClassVar[type[MVDust3rConfig]] = MVDust3rConfig
     public_prefix: ClassVar[str] = ""
+    trunk_modules: ClassVar[tuple[str, ...]] = (
+        "patch_embed",
+        "enc_blocks",
+        "enc_norm",
+        "decoder_embed",
+        "dec_blocks",
+        "dec_blocks2",
+        "dec_same_view_blocks",
+    )
 
     def __init__(self, config: MVDust3rConfig) -> None:
         """Build the trunk; ``config`` fixes every size."""

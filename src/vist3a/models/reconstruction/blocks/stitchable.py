@@ -26,6 +26,7 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
     """
 
     public_prefix: ClassVar[str] = "encoder."
+    trunk_modules: ClassVar[tuple[str, ...]] = ("aggregator",)
 
     def __init__(self, config: ConfigT) -> None:
         """Build the trunk; ``config`` fixes every size."""
