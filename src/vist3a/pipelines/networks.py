@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from vist3a.engine.device import resolve_device
+from vist3a.models.condition_store import ConditionStore, encoder_identity
 from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.generators.condition_store import ConditionStore, encoder_identity
 from vist3a.models.networks import generator_place, load_generator, load_reconstruction
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.weights import registered, registered_generators

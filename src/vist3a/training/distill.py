@@ -44,9 +44,11 @@ def distill(
     checkpoint: Path | None = None,
     log: Log | None = None,
 ) -> None:
-    """Train the parameters of ``student`` that require gradients, in place."""
+    """Train the parameters of ``student`` that require gradients, in place; both networks stop fusing Gaussians."""
     if not clips:
         raise ValueError("distillation needs at least one clip in the fit split")
+    for network in (student.network, teacher):
+        network.one_gaussian_per_pixel()
     device = next(student.parameters()).device
     names = [point.name for point in student.network.stitch_points]
     # States before the entry do not exist in the student.

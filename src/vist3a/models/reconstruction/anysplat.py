@@ -77,6 +77,10 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
         initialise_linears(self)
         self.camera_head.start_at_identity()
 
+    def one_gaussian_per_pixel(self) -> None:
+        """See :meth:`ReconstructionModel.one_gaussian_per_pixel`: no voxels."""
+        self.voxel_size = None
+
     def heads(
         self,
         taps: Mapping[int, Tensor],

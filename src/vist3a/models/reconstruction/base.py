@@ -43,6 +43,9 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
             raise ValueError(f"frames of {height}x{width} px: both sides must be multiples of {self.patch_size}")
         return height // self.patch_size, width // self.patch_size
 
+    def one_gaussian_per_pixel(self) -> None:
+        """From now on give one Gaussian per pixel, where a network can fuse them: those of two networks then correspond."""
+
     @abstractmethod
     def trunk(
         self, frames: Float[Tensor, "batch views 3 height width"], keep: Sequence[str] = ()
