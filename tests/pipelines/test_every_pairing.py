@@ -17,9 +17,11 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from kedro.validation.parameter_validator import ParameterValidator
 from reconstruction_cases import build
+from released_checkpoint import published
 from tiny_generators import FAMILIES, public_pipeline, tiny
 from tiny_networks import WORDS
 
+from vist3a.models.lora import add_lora, save_lora
 from vist3a.models.scorers import DualEncoder, DualEncoderConfig
 from vist3a.settings import CONFIG_LOADER_ARGS
 
@@ -123,6 +125,22 @@ def test_stitch(project: Path, generator: str, reconstruction: str) -> None:
     run(project, "evaluate", values)
     assert {"first", "last"} <= report(project, "align").keys()
     assert "judge/total" in report(project, "evaluate")["generation"]
+
+
+def test_published_files_make_a_scene(project: Path) -> None:
+    """A PEFT adapter and a stitched decoder of the published layouts instead of what the chain made."""
+    torch.save(published(build("anysplat"), first=2, rank=2, scale=0.01), project / "decoder.pth")
+    generator = tiny("wan")
+    add_lora(generator.denoiser, 2, 4.0, ["to_q", "to_out.0"], seed=1)
+    save_lora(generator.denoiser, project / "lora_ema")
+    values = chosen(project, "wan", "anysplat")
+    values["generate"] |= {
+        "adapter": str(project / "lora_ema"),
+        "released_decoder": str(project / "decoder.pth"),
+        "prompt": "a red cube",
+    }
+    run(project, "generate", values)
+    assert (project / "data/07_model_output/generated/a-red-cube-0/gaussians.ply").is_file()
 
 
 def test_an_image_becomes_a_scene(project: Path) -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.records import Condition, Reconstruction
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.released import ReleasedDecoder
 from vist3a.training.rollout import prompt_noise, rollout, step_generators
 
+Decoder = StitchedDecoder | ReleasedDecoder
 Embed = Callable[[Sequence[str]], Condition]
 """Conditions of prompts, e.g. :meth:`VideoGenerator.embed`, or stored ones."""
 
@@ -78,7 +80,7 @@ def sample_latents(
 
 
 @torch.no_grad()
-def decode_scene(generator: VideoGenerator, decoder: StitchedDecoder, prompt: str, latents: Tensor) -> GeneratedScene:
+def decode_scene(generator: VideoGenerator, decoder: Decoder, prompt: str, latents: Tensor) -> GeneratedScene:
     """Frames and 3D of raw latents of one prompt."""
     frames = decoder.network.fit(generator.decode(latents))
     scene = decoder(latents, (frames.shape[-2], frames.shape[-1]), rgb=frames)

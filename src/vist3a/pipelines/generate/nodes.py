@@ -13,16 +13,16 @@ from vist3a.engine.device import resolve_device
 from vist3a.export.scene import save_scene, scene_name
 from vist3a.export.turntable import render_path
 from vist3a.export.video import image_sheet
-from vist3a.models.lora import load_lora
+from vist3a.models.lora import load_lora, merge_lora
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.generate.params import GenerateParams
 from vist3a.pipelines.generate.requests import requests
 from vist3a.pipelines.networks import Networks
-from vist3a.pipelines.stitched import load_decoder
+from vist3a.pipelines.stitched import load_decoder, load_published_decoder
 from vist3a.records import Condition
 from vist3a.rendering import renderer_for
 from vist3a.training.progress import progress
-from vist3a.training.sampling import Embed, SamplingConfig, decode_scene, sample_latents
+from vist3a.training.sampling import Decoder, Embed, SamplingConfig, decode_scene, sample_latents
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,13 @@ def generate_scenes(
     device = resolve_device(networks.device)
     names, embed, negative = requests(params, networks, text_embeddings)
     latents = _sample(params, networks, aligned_generator, names, embed, negative)
-    generator, decoder = networks.load_generator("vae"), load_decoder(networks, distill, stitched_decoder)
+    generator, render, size = networks.load_generator("vae"), renderer_for(device), (params.height, params.width)
     if params.tiling:
         generator.save_memory()
-    render, size = renderer_for(device), (params.height, params.width)
+    if params.released_decoder is None:
+        decoder: Decoder = load_decoder(networks, distill, stitched_decoder)
+    else:
+        decoder = load_published_decoder(networks, Path(params.released_decoder), generator, size)
     scenes, rows = {}, []
     for prompt in progress(names, "decode", len(names)):
         made = decode_scene(generator, decoder, prompt, latents[prompt].to(device))
@@ -73,8 +76,12 @@ def _sample(
     """Raw latents by name, in host memory; the denoiser is gone afterwards."""
     device = resolve_device(networks.device)
     generator = networks.load_generator("vae", "denoiser")
-    if params.aligned:
+    if params.adapter is not None:
+        load_lora(generator.denoiser, Path(params.adapter).expanduser())
+    elif params.aligned:
         load_lora(generator.denoiser, aligned_generator)
+    if params.adapter is not None or params.aligned:
+        merge_lora(generator.denoiser)
     if params.offload != "none":
         generator.place("vae", "cpu")
     if params.offload == "layers":

@@ -13,6 +13,9 @@ class GenerateParams(Strict):
     """``prompt`` (or every line of ``prompts_file``) becomes a scene; of image-to-video generators ``image`` (or every image of
     that folder). ``aligned`` uses the generator after alignment. ``flow_shift`` null is the generator's own.
 
+    ``adapter`` is a folder in PEFT's layout to use instead of the aligned generator's, ``released_decoder`` a file in the layout
+    that VIST3A publishes to use instead of the stitched decoder; null: none.
+
     For small GPUs: ``offload`` keeps in host memory what is not at work (``parts``), or the denoiser's blocks too
     (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``compile`` makes the denoiser faster after a wait.
     """
@@ -28,6 +31,8 @@ class GenerateParams(Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     aligned: bool
+    adapter: str | None = None
+    released_decoder: str | None = None
     offload: Literal["none", "parts", "layers"] = "none"
     tiling: bool = False
     compile: bool = False
