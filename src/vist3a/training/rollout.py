@@ -3,7 +3,7 @@
 Inputs of the denoiser are treated as constants (DRTune), so the final latents are linear in the predictions of the steps:
 z0 = sum_k c_k v_k + const, with scalars c_k given by the scheduler. :func:`prediction_coefficients` obtains them exactly by
 running the scheduler itself on a basis, which works for every scheduler that is linear in the model output (Euler,
-UniPC, DDIM, DPM, ...), whatever the output means: velocity, v or noise.
+UniPC, DDIM, DPM, ...), whatever the output means: velocity, v or noise. The same table drives the rollout.
 """
 
 from __future__ import annotations
@@ -51,27 +51,8 @@ def step_generators(prompts: Sequence[str], seed: int) -> list[torch.Generator]:
 def prediction_coefficients(
     generator: VideoGenerator, steps: int, flow_shift: float | None = None
 ) -> Float[Tensor, " steps"]:
-    """dz0/dv_k for every step k, float64; ValueError for a scheduler that is not linear in the model output.
-
-    All rows share the noise of stochastic schedulers. The row before the last has no predictions: it gives the constant. The
-    last one mixes all predictions: a linear scheduler makes the same mixture of its results.
-    """
-    sampler = generator.sampler(steps, flow_shift=flow_shift)
-    mixture = torch.arange(steps, dtype=torch.float64).cos() * 3
-    rows = torch.cat([torch.eye(steps, dtype=torch.float64), torch.zeros(1, steps).double(), mixture[None]])
-    z = torch.zeros(steps + 2, 1, 1, 1, 1, dtype=torch.float64)
-    generators = [torch.Generator().manual_seed(0) for _ in rows]
-    for k in range(steps):
-        sampler.model_input(z, k)  # some schedulers insist on being asked
-        z = sampler.step(rows[:, k].view(-1, 1, 1, 1, 1), k, z, generators).double()
-    *results, constant, mixed = z.flatten()
-    coefficients = torch.stack(results) - constant
-    if not torch.allclose(mixed - constant, mixture @ coefficients, rtol=1e-4, atol=1e-4):
-        raise ValueError(
-            f"{type(sampler.scheduler).__name__}: its result is not linear in the predictions as it is configured, so the reward "
-            "gradient would be wrong; allowed: schedulers without thresholding or clipping"
-        )
-    return coefficients
+    """dz0/dv_k for every step k, float64; ValueError for a sampler that is not linear in the predictions."""
+    return generator.linear_table(steps, flow_shift).weights[-1, 1:]
 
 
 @torch.no_grad()
@@ -91,13 +72,24 @@ def rollout(
 
     ``generators``: one per sample (see :func:`step_generators`), for stochastic samplers.
     """
-    sampler = generator.sampler(steps, noise.device, flow_shift)
+    sampler, table = generator.sampler(steps, noise.device, flow_shift), generator.linear_table(steps, flow_shift)
+    timesteps = sampler.timesteps.float()
+    # Weights of all steps on the device at once: a transfer in every step would wait for it.
+    weights = table.weights.to(noise.device, noise.dtype).view(steps, steps + 1, *[1] * noise.ndim)
+    history = noise.new_empty(steps + 1, *noise.shape) if table.deterministic else noise.new_empty(0)
     z, inputs = sampler.start(noise), {}
-    for k in range(steps):
-        seen = sampler.model_input(z, k)
-        if k in keep:
-            inputs[k] = seen
-        prediction = generator.guided(seen, sampler.timesteps[k].float(), condition, negative, guidance)
-        z = sampler.step(prediction, k, z, generators).to(noise.dtype)
-    coefficients = prediction_coefficients(generator, steps, flow_shift) if keep else torch.zeros(steps)
-    return Rollout(z, inputs, sampler.timesteps.float(), coefficients)
+    if table.deterministic:
+        history[0] = noise
+    with generator.denoising(condition, negative, guidance, len(noise)) as predict:
+        for k in range(steps):
+            seen = z * float(table.scales[k])
+            if k in keep:
+                inputs[k] = seen
+            prediction = predict(seen, timesteps[k])
+            if table.deterministic:
+                history[k + 1] = prediction
+                z = (weights[k, : k + 2] * history[: k + 2]).sum(0)
+            else:
+                sampler.model_input(z, k)  # schedulers that scale insist on being asked
+                z = sampler.step(prediction, k, z, generators).to(noise.dtype)
+    return Rollout(z, inputs, timesteps, table.weights[-1, 1:])

@@ -174,6 +174,25 @@ def test_coefficients_are_the_derivatives_of_the_result(kind: str) -> None:
         assert abs(result(k) - base - float(coefficients[k])) <= 2e-4 * scale
 
 
+@pytest.mark.parametrize("kind", ["wan", "cogvideox", "hunyuan_video", "svd"])
+def test_the_table_is_the_sampler(kind: str) -> None:
+    """A state from the table against the scheduler stepped through the same predictions, and the scaled inputs."""
+    generator, steps = tiny(kind), 6
+    noise = noise_of(generator).double()
+    predictions = [torch.randn(noise.shape, generator=torch.Generator().manual_seed(k)).double() for k in range(steps)]
+    table, sampler = generator.linear_table(steps), generator.sampler(steps)
+    assert table.deterministic
+    z = sampler.start(noise)
+    for k in range(steps):
+        torch.testing.assert_close(sampler.model_input(z, k), z * table.scales[k], rtol=1e-5, atol=1e-6)
+        z = sampler.step(predictions[k], k, z).double()
+        terms = [noise, *predictions[: k + 1]]
+        expected = sum(w * term for w, term in zip(table.weights[k], terms, strict=False))
+        assert float((z - expected).abs().max()) <= 1e-5 * float(noise.abs().max() * table.weights[k, 0].abs() + 1)
+    assert generator.linear_table(steps) is table
+    assert generator.linear_table(steps + 1) is not table
+
+
 def test_a_sampler_that_is_not_linear_is_refused() -> None:
     generator = tiny("wan")
     generator.scheduler = type(generator.scheduler).from_config(

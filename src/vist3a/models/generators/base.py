@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from vist3a.models.frame_size import ResizesFrames
 from vist3a.models.generators.hub_folder import HubFolder
+from vist3a.models.generators.linear_sampler import LinearTable, linear_table
 from vist3a.models.generators.sampler import Sampler
+from vist3a.models.memory_layout import channels_last
 from vist3a.models.word_tokenizer import UnknownWords, unknown_words
 from vist3a.records import Condition
 
@@ -60,6 +63,10 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
     """Whether conditions are made of texts (:meth:`embed`); else of images (:meth:`embed_images`)."""
     uses_negative: ClassVar[bool] = True
     """Whether guidance compares with the condition of a negative prompt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tables: dict[tuple[int, float | None, str], LinearTable] = {}
 
     @classmethod
     def from_pretrained(
@@ -191,20 +198,60 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
 
         Guidance 1 means the conditional prediction alone.
         """
-        batch = len(noisy)
+        compared = self._compared(condition, negative, guidance, len(noisy))
+        return self._combined(noisy, timestep, compared, guidance, self.prediction)
+
+    @contextmanager
+    def denoising(
+        self, condition: Condition, negative: Condition | None, guidance: float, batch: int
+    ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """Gives :meth:`guided` as a function of (noisy, timestep), for many steps at one condition and without a graph.
+
+        What depends on the condition alone is computed once.
+        """
+        compared = self._compared(condition, negative, guidance, batch)
+        yield lambda noisy, timestep: self._combined(noisy, timestep, compared, guidance, self.prediction)
+
+    def _compared(self, condition: Condition, negative: Condition | None, guidance: float, batch: int) -> Condition:
+        """All conditions that one guided prediction of ``batch`` samples needs, those with the prompt first."""
         if guidance == 1.0:
-            return self.prediction(noisy, timestep.expand(batch), condition)
+            return condition
         if negative is None:
             raise ValueError(
                 f"guidance {guidance} needs the condition of a negative prompt; without one only 1 is allowed"
             )
-        both = Condition.cat([condition, negative.rows(batch)])
-        with_it, without = self.prediction(noisy.repeat(2, 1, 1, 1, 1), timestep.expand(2 * batch), both).chunk(2)
-        return without + guidance * (with_it - without)
+        return Condition.cat([condition, negative.rows(batch)])
+
+    def _combined(
+        self,
+        noisy: Tensor,
+        timestep: Tensor,
+        compared: Condition,
+        guidance: float,
+        predict: Callable[[Tensor, Tensor, Condition], Tensor],
+    ) -> Tensor:
+        """One forward pass over all ``compared`` conditions, and their combination."""
+        times = len(compared) // len(noisy)
+        answers = predict(noisy.repeat(times, 1, 1, 1, 1), timestep.expand(len(compared)), compared)
+        if times == 1:
+            return answers
+        with_it, without = answers.chunk(2)
+        return without + self._guidance_weight(guidance, noisy) * (with_it - without)
+
+    def _guidance_weight(self, guidance: float, noisy: Tensor) -> float | Tensor:
+        """Strength of guidance, possibly per frame."""
+        return guidance
 
     def sampler(self, steps: int, device: torch.device | str = "cpu", flow_shift: float | None = None) -> Sampler:
         """A fresh sampler of ``steps`` steps; ``flow_shift`` replaces the shift that the generator came with."""
         return Sampler(self._part("scheduler"), steps, device, flow_shift)
+
+    def linear_table(self, steps: int, flow_shift: float | None = None) -> LinearTable:
+        """What :meth:`sampler` does, as weights (see :class:`LinearTable`); computed once per setting."""
+        key = (steps, flow_shift, str(sorted(self._part("scheduler").config.items(), key=str)))
+        if key not in self._tables:
+            self._tables[key] = linear_table(lambda: self.sampler(steps, flow_shift=flow_shift))
+        return self._tables[key]
 
     @abstractmethod
     def training_pair(
@@ -233,9 +280,16 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
             use_stream=device.type == "cuda",
         )
 
-    def compile_denoiser(self) -> None:
-        """Compile the repeated blocks of the denoiser: one block is compiled, all of them run it."""
-        self.denoiser.compile_repeated_blocks(fullgraph=True)
+    def accelerate(self, mode: str | None = None) -> None:
+        """Trade a wait at the first call for speed: for inference only, and adapters must have been merged before.
+
+        The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``), and the
+        autoencoder's weights laid out for tensor cores. Results change by rounding only.
+        """
+        if self._has("denoiser"):
+            self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
+        if self._has("vae"):
+            channels_last(self._part("vae"))
 
     def release(self, *parts: str) -> None:
         """Forget these parts, so that their memory can be used by others."""
@@ -248,6 +302,9 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         for name in self.ATTRIBUTES[part]:
             if isinstance(module := getattr(self, name), nn.Module):
                 module.to(device)
+
+    def _has(self, part: str) -> bool:
+        return getattr(self, self.ATTRIBUTES[part][0]) is not None
 
     def _part(self, name: str) -> Any:
         part = getattr(self, name)

@@ -110,25 +110,33 @@ class HunyuanVideoGenerator(VideoGenerator):
         pooled = encoder_2(short["input_ids"].to(encoder_2.device)).pooler_output
         return Condition({"text": states[:, start:], "mask": mask[:, start:], "pooled": pooled})
 
+    def _compared(self, condition: Condition, negative: Condition | None, guidance: float, batch: int) -> Condition:
+        """The denoiser is told the guidance; ``negative`` is not used."""
+        strength = condition["pooled"].new_full((len(condition),), guidance)
+        return Condition({**condition.tensors, "guidance": strength})
+
     def prediction(
         self,
         noisy: Float[Tensor, "batch channels times rows columns"],
         timesteps: Float[Tensor, " batch"],
         condition: Condition,
     ) -> Float[Tensor, "batch channels times rows columns"]:
-        """See :meth:`VideoGenerator.prediction`: noise minus clean latents; timestep = 1000 sigma. Guidance 1."""
-        return self._answer(noisy, timesteps, condition, 1.0)
+        """See :meth:`VideoGenerator.prediction`: noise minus clean latents; timestep = 1000 sigma.
 
-    def guided(
-        self,
-        noisy: Float[Tensor, "batch channels times rows columns"],
-        timestep: Float[Tensor, ""],
-        condition: Condition,
-        negative: Condition | None,
-        guidance: float,
-    ) -> Float[Tensor, "batch channels times rows columns"]:
-        """See :meth:`VideoGenerator.guided`: the denoiser is told the guidance; ``negative`` is not used."""
-        return self._answer(noisy, timestep.expand(len(noisy)), condition, guidance)
+        Guidance is that of the condition's tensor ``guidance``, 1 where it has none.
+        """
+        dtype = self.denoiser.dtype
+        strength = condition.tensors.get("guidance", torch.ones(len(noisy), device=noisy.device))
+        answer = self.denoiser(
+            noisy.to(dtype),
+            timesteps,
+            condition["text"].to(dtype),
+            condition["mask"].to(dtype),
+            condition["pooled"].to(dtype),
+            guidance=strength.to(dtype) * 1000.0,
+            return_dict=False,
+        )[0]
+        return answer.to(noisy.dtype)
 
     def sampler(self, steps: int, device: torch.device | str = "cpu", flow_shift: float | None = None) -> Sampler:
         """See :meth:`VideoGenerator.sampler`; noise levels before the shift are equidistant from 1, without 0."""
@@ -143,17 +151,3 @@ class HunyuanVideoGenerator(VideoGenerator):
     ) -> TrainingPair:
         """See :meth:`VideoGenerator.training_pair`."""
         return flow_matching_pair(clean, noise, level)
-
-    def _answer(self, noisy: Tensor, timesteps: Tensor, condition: Condition, guidance: float) -> Tensor:
-        dtype = self.denoiser.dtype
-        strength = torch.full((len(noisy),), guidance, dtype=dtype, device=noisy.device) * 1000.0
-        answer = self.denoiser(
-            noisy.to(dtype),
-            timesteps,
-            condition["text"].to(dtype),
-            condition["mask"].to(dtype),
-            condition["pooled"].to(dtype),
-            guidance=strength,
-            return_dict=False,
-        )[0]
-        return answer.to(noisy.dtype)

@@ -130,23 +130,16 @@ class SVDGenerator(VideoGenerator):
         )[0]
         return answer.transpose(1, 2).to(noisy.dtype)
 
-    def guided(
-        self,
-        noisy: Float[Tensor, "batch channels times rows columns"],
-        timestep: Float[Tensor, ""],
-        condition: Condition,
-        negative: Condition | None,
-        guidance: float,
-    ) -> Float[Tensor, "batch channels times rows columns"]:
-        """See :meth:`VideoGenerator.guided`; the comparison has zeros for the picture and its latents."""
-        batch, times = len(noisy), noisy.shape[2]
+    def _compared(self, condition: Condition, negative: Condition | None, guidance: float, batch: int) -> Condition:
+        """The comparison has zeros for the picture and its latents; ``negative`` is not used."""
         if guidance == 1.0:
-            return self.prediction(noisy, timestep.expand(batch), condition)
+            return condition
         blank = {name: torch.zeros_like(condition[name]) for name in ("image", "first")}
-        both = Condition.cat([condition, Condition({**condition.tensors, **blank})])
-        with_it, without = self.prediction(noisy.repeat(2, 1, 1, 1, 1), timestep.expand(2 * batch), both).chunk(2)
-        weight = torch.linspace(1.0, guidance, times, device=noisy.device, dtype=noisy.dtype).view(1, 1, -1, 1, 1)
-        return without + weight * (with_it - without)
+        return Condition.cat([condition, Condition({**condition.tensors, **blank})])
+
+    def _guidance_weight(self, guidance: float, noisy: Tensor) -> Tensor:
+        weight = torch.linspace(1.0, guidance, noisy.shape[2], device=noisy.device, dtype=noisy.dtype)
+        return weight.view(1, 1, -1, 1, 1)
 
     def training_pair(
         self,

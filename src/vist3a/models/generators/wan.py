@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vist3a.models.generators.base import TrainingPair, VideoGenerator, flow_matching_pair
 from vist3a.models.generators.hub_folder import HubFolder
+from vist3a.models.generators.wan_constant_text import constant_text, fits, fuse_projections
 from vist3a.records import Condition
 
 SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
@@ -115,6 +117,28 @@ class WanGenerator(VideoGenerator):
         dtype = self.denoiser.dtype
         answer = self.denoiser(noisy.to(dtype), timesteps, condition["text"].to(dtype), return_dict=False)[0]
         return answer.to(noisy.dtype)
+
+    @contextmanager
+    def denoising(
+        self, condition: Condition, negative: Condition | None, guidance: float, batch: int
+    ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """See :meth:`VideoGenerator.denoising`: the text's keys and values are computed once."""
+        compared = self._compared(condition, negative, guidance, batch)
+        text = compared["text"].to(self.denoiser.dtype)
+        if not fits(self.denoiser, text):
+            with super().denoising(condition, negative, guidance, batch) as predict:
+                yield predict
+            return
+        # Only the number of rows is still read.
+        rows = Condition({"text": text[:, :1]})
+        with constant_text(self.denoiser, text):
+            yield lambda noisy, timestep: self._combined(noisy, timestep, rows, guidance, self.prediction)
+
+    def accelerate(self, mode: str | None = None) -> None:
+        """See :meth:`VideoGenerator.accelerate`; projections of one input are fused, too."""
+        if self.transformer is not None:
+            fuse_projections(self.transformer)
+        super().accelerate(mode)
 
     def training_pair(
         self,

@@ -94,5 +94,9 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
         """
 
     @abstractmethod
+    def accelerate(self) -> None:
+        """Trade a wait at the first call for speed, for inference: compiled blocks, convolutions laid out for tensor cores."""
+
+    @abstractmethod
     def drop_before(self, point: str) -> None:
         """Delete the parameters that nothing behind ``point`` uses (the network can then only be entered there or later)."""

@@ -47,6 +47,9 @@ def generate_scenes(
         decoder: Decoder = load_decoder(networks, distill, stitched_decoder)
     else:
         decoder = load_published_decoder(networks, Path(params.released_decoder), generator, size)
+    if params.accelerate:
+        generator.accelerate()
+        decoder.network.accelerate()
     scenes, rows = {}, []
     for prompt in progress(names, "decode", len(names)):
         made = decode_scene(generator, decoder, prompt, latents[prompt].to(device))
@@ -86,8 +89,8 @@ def _sample(
         generator.place("vae", "cpu")
     if params.offload == "layers":
         generator.stream_denoiser(device)
-    if params.compile:
-        generator.compile_denoiser()
+    if params.accelerate:
+        generator.accelerate()
     config = SamplingConfig(
         params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
     )

@@ -17,7 +17,8 @@ class GenerateParams(Strict):
     that VIST3A publishes to use instead of the stitched decoder; null: none.
 
     For small GPUs: ``offload`` keeps in host memory what is not at work (``parts``), or the denoiser's blocks too
-    (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``compile`` makes the denoiser faster after a wait.
+    (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``accelerate`` compiles what
+    is repeated: a wait at the first prompt, then faster.
     """
 
     prompt: str | None
@@ -35,6 +36,6 @@ class GenerateParams(Strict):
     released_decoder: str | None = None
     offload: Literal["none", "parts", "layers"] = "none"
     tiling: bool = False
-    compile: bool = False
+    accelerate: bool = False
     turntable_frames: int = Field(gt=1)
     turntable_size: int = Field(gt=15)

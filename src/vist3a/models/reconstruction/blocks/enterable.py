@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vist3a.models.memory_layout import channels_last
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
+from vist3a.models.reconstruction.blocks.transformer import Block
 from vist3a.models.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
 from vist3a.records import TokenState
 
@@ -52,6 +54,13 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         """Cast everything but the heads, which compute in the dtype of their own weights."""
         for name in self.trunk_modules:
             getattr(self, name).to(dtype)
+
+    def accelerate(self) -> None:
+        """See :meth:`ReconstructionModel.accelerate`."""
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.compile(dynamic=False)
+        channels_last(self)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
