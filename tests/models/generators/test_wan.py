@@ -33,6 +33,10 @@ def test_whole_clip_equals_chunks(frames: int) -> None:
     latents = torch.randn(2, 4, (frames - 1) // 4 + 1, 2, 2, dtype=torch.float64)
     chunked = vae.decode(latents, return_dict=False)[0]
     torch.testing.assert_close(decode_video(vae, latents).clamp(-1, 1), chunked, rtol=1e-9, atol=1e-9)
+    generator = tiny_generator(3)
+    parts = generator.decode(latents)
+    generator.whole_clip = True
+    torch.testing.assert_close(generator.decode(latents), parts, rtol=1e-9, atol=1e-9)
 
 
 def test_decode_gradient_is_exact() -> None:
