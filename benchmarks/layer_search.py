@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vist3a.models.frame_size import resize_frames
 from vist3a.models.generators.wan import WanGenerator
 from vist3a.models.reconstruction import ANYSPLAT, AnySplat
 from vist3a.models.reconstruction.anysplat import AnySplatConfig
@@ -47,7 +48,7 @@ from vist3a.stitching.heldout import measure
 from vist3a.stitching.moments import moments_of
 from vist3a.stitching.search import choose, score_points, solve_points
 from vist3a.stitching.store import load_moments, save_moments
-from vist3a.stitching.tap import Tap, resized
+from vist3a.stitching.tap import Tap
 
 GIB = 1 << 30
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -161,8 +162,9 @@ def block_tap(
 ) -> Tap:
     """Taps the (first) blocks of the given kinds; blocks only, not the encoder's last norm."""
     chosen = [p for p in network.stitch_points if p.kind in kinds and p.special_tokens][:points]
-    sizes = [(side, side) for side in (setting.generator_size, setting.network_size)]
-    return Tap(generator, network, tap_settings(generator, network, chosen, sizes[0], sizes[1]))
+    # Each resizes the frames of the clips to its own size.
+    network.input_size = (setting.network_size, setting.network_size)
+    return Tap(generator, network, tap_settings(generator, network, chosen, (setting.generator_size,) * 2))
 
 
 def names_of(setting: Setting, scenes: int) -> dict[str, list[str]]:
@@ -210,12 +212,12 @@ def forward_alone(tap: Tap, clips: Tensor, setting: Setting) -> float:
     """Seconds per clip of the video encoder and the blocks, on frames that are on the device already."""
     settings, device = tap.settings, tap.device
     frames = ClipBatch(("0",) * setting.batch, clips[: setting.batch]).on(device)
-    inputs = [resized(frames, size) for size in (settings.generator_size, settings.network_size)]
+    resized = tap.network.fit(frames)
     rounds = max(1, setting.forward_scenes // setting.batch)
     with torch.no_grad(), timed(device) as clock:
         for _ in range(rounds):
-            tap.generator.encode(inputs[0])
-            tap.network.tokens_at(settings.names, inputs[1])
+            tap.generator.encode(frames)
+            tap.network.tokens_at(settings.names, resized)
     return clock() / (rounds * setting.batch)
 
 
@@ -231,7 +233,7 @@ def public_features(
         with torch.no_grad(), timed(device) as clock:
             first = max(start, 0)
             frames = clips[first : first + setting.batch].to(device).float() / 255
-            seen = resized(frames, side)
+            seen = resize_frames(frames, side)
             with torch.autocast(device.type, torch.bfloat16):
                 taps, states = network.trunk(seen, names)
                 network.heads(taps, side, seen)

@@ -18,6 +18,7 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     # An overlay changes the keys it names and keeps their siblings.
     "merge_strategy": {"parameters": "soft", "globals": "soft", "weights": "soft"},
     "config_patterns": {
+        "globals": ["globals*"],
         "catalog": ["catalog*/**"],
         "parameters": ["parameters*/**"],
         "tracking": ["tracking*"],

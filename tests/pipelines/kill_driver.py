@@ -33,8 +33,6 @@ PARAMS = ExtractParams(
     interpolation="corners",
     latents="sample",
     latent_space="normalised",
-    generator_size=None,
-    network_size=None,
     batch=2,
     shard=3,
 )

@@ -48,7 +48,7 @@ def test_every_network_is_written_and_loads(project: Path) -> None:
     with torch.no_grad():
         latents = generator.encode(torch.rand(1, 5, 3, 64, 64))
         assert latents.shape == (1, 16, 2, 8, 8)
-        assert generator.embed(["a red ball"]).shape == (1, 40, 128)
+        assert generator.embed(["a red ball"])["text"].shape == (1, 40, 128)
         assert network.reconstruct(torch.rand(1, 2, 3, 64, 64)).depth.shape == (1, 2, 64, 64)
     for name in ("reward_scorer", "judge"):
         scorer = DualEncoder.from_pretrained(embedded / name)

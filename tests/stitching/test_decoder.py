@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_networks import tiny_generator, tiny_network
 
+from vist3a.models.frame_size import resize_frames
 from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.stitching.decoder import StitchedDecoder
@@ -17,7 +18,7 @@ from vist3a.stitching.functional_error import output_distance, stitched
 from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.search import solve_points
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
-from vist3a.stitching.tap import Tap, resized
+from vist3a.stitching.tap import Tap
 from vist3a.stitching.tuning import load_trained, prepare, save_trained
 
 SIZE = (16, 16)
@@ -135,7 +136,8 @@ def test_functional_error() -> None:
     assert max(itself.values()) < 1e-5
     # Larger clips: each network is given its own size.
     large = [replace(clip, frames=torch.rand(5, 3, 32, 24, dtype=torch.float64)) for clip in seen]
-    small = [replace(clip, frames=resized(clip.frames[None], SIZE)[0]) for clip in large]
+    small = [replace(clip, frames=resize_frames(clip.frames[None], SIZE)[0]) for clip in large]
     expected = output_distance(stitched(decoder, generator), network, small, device)
-    found = output_distance(stitched(decoder, generator, SIZE, SIZE), network, large, device, network_size=SIZE)
+    generator.input_size = network.input_size = SIZE
+    found = output_distance(stitched(decoder, generator), network, large, device)
     assert found == pytest.approx(expected, rel=1e-5)

@@ -18,7 +18,7 @@ from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.heldout import measure
 from vist3a.stitching.layer import StitchLayer
 from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
-from vist3a.stitching.tap import Tap, resized
+from vist3a.stitching.tap import Tap
 
 SIZE = (16, 16)
 
@@ -34,8 +34,8 @@ def frames(count: int, seed: int = 0, views: int = 5, size: tuple[int, int] = SI
 def tiny_tap(points: tuple[str, ...] = ("encoder.00", "encoder.01", "aggregator.frame.00"), **options) -> Tap:
     generator, network = tiny_generator(), tiny_network()
     chosen = [point for point in network.stitch_points if point.name in points]
-    sizes = {"generator_size": SIZE, "network_size": SIZE} | {k: options.pop(k) for k in tuple(options) if "size" in k}
-    return Tap(generator, network, tap_settings(generator, network, chosen, **sizes, **options))
+    generator.input_size = options.pop("generator_size", None)
+    return Tap(generator, network, tap_settings(generator, network, chosen, SIZE, **options))
 
 
 def same(a, b, tolerance: float = 1e-10) -> None:
@@ -98,9 +98,9 @@ def test_layers_and_scores_equal_least_squares(bias: str, options: dict) -> None
         assert (score.r2_border, score.r2_centre) == (pytest.approx(score.r2_heldout), None)  # 2 x 2 tokens: all rim
         assert score.cka == pytest.approx(cka_by_rows(unseen_x, target), rel=1e-8)
         if tap.settings.sample_seed is None:  # the layer on raw latents does what was predicted
-            seen_frames = resized(batch_of(heldout).on(tap.device), tap.settings.generator_size)
             with torch.no_grad():
-                output = StitchLayer(tap.settings.spec, solved[name].layer)(tap.generator.encode(seen_frames).float())
+                latents = tap.generator.encode(batch_of(heldout).on(tap.device))
+                output = StitchLayer(tap.settings.spec, solved[name].layer)(latents.float())
             assert float((output - target).square().mean()) == pytest.approx(score.mse_heldout, rel=1e-5)
 
 

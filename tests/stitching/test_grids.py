@@ -13,6 +13,20 @@ def test_published_layers_follow_from_the_grids() -> None:
     spec = derive_spec((64, 64), (32, 32), 4)
     assert (spec.kernel, spec.stride, spec.padding) == ((5, 3, 3), (1, 2, 2), (2, 1, 1))
     assert spec.views(4) == 13
+    spec = derive_spec((48, 48), (14, 14), 4, (5, 7, 7))
+    assert (spec.kernel, spec.stride, spec.padding) == ((5, 7, 7), (1, 3, 3), (2, 0, 0))
+    assert (spec.resampled_rows, spec.resampled_columns) == (48, 48)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("have", [4, 7, 8, 15, 16, 24, 33, 48, 64])
+@pytest.mark.parametrize("want", [4, 7, 14, 16, 32])
+def test_every_pair_of_grids_meets(have: int, want: int, kernel: int) -> None:
+    spec = derive_spec((have, have), (want, want), 4, (3, kernel, kernel))
+    x = patches(torch.zeros(1, 1, 2, have, have), spec)
+    assert tuple(x.shape[1:4]) == (5, want, want)
+    if have == want:
+        assert (spec.resampled_rows, spec.padding[1]) == (have, kernel // 2)
 
 
 def test_unequal_grids_are_resampled_first() -> None:

@@ -8,7 +8,7 @@ from tiny_networks import tiny_generator
 
 from vist3a.models.lora import add_lora
 from vist3a.training.reward_gradient import backpropagate
-from vist3a.training.rollout import guided_velocity, prompt_noise, rollout, velocity_coefficients
+from vist3a.training.rollout import prediction_coefficients, prompt_noise, rollout
 
 STEPS = 5
 PROMPTS = ["a red ball", "the green cube on the floor"]
@@ -22,13 +22,12 @@ def reward(latents: torch.Tensor) -> torch.Tensor:
 
 def naive_gradients(generator, noise, text, empty, guidance, keep):
     """Backpropagate through the sampler itself; inputs of the denoiser detached, only kept steps carry a graph."""
-    scheduler = generator.new_scheduler()
-    scheduler.set_timesteps(STEPS)
+    sampler = generator.sampler(STEPS)
     z = noise
-    for k, timestep in enumerate(scheduler.timesteps):
+    for k, timestep in enumerate(sampler.timesteps):
         with torch.set_grad_enabled(k in keep):
-            v = guided_velocity(generator, z.detach(), timestep.float(), text, empty, guidance)
-        z = scheduler.step(v, timestep, z, return_dict=False)[0]
+            v = generator.guided(z.detach(), timestep.float(), text, empty, guidance)
+        z = sampler.step(v, k, z)
     (-reward(z.to(noise.dtype))).backward()
     return z.detach(), {n: p.grad.clone() for n, p in generator.transformer.named_parameters() if p.grad is not None}
 
@@ -50,7 +49,8 @@ def test_equals_the_naive_graph(scheduler: str, guidance: float, keep: tuple[int
     z_naive, expected = naive_gradients(generator, noise, text, empty, guidance, keep)
     generator.zero_grad()
     path = rollout(generator, noise, text, empty, steps=STEPS, guidance=guidance, keep=keep)
-    torch.testing.assert_close(path.latents, z_naive, rtol=1e-12, atol=1e-12)
+    # The Euler scheduler keeps its state in float32, the rollout does not.
+    torch.testing.assert_close(path.latents, z_naive, rtol=1e-5, atol=1e-6)
     latents = path.latents.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(-reward(latents), latents)
     backpropagate(generator, path, gradient, text, empty, guidance)
@@ -65,9 +65,8 @@ def test_equals_the_naive_graph(scheduler: str, guidance: float, keep: tuple[int
 
 def test_euler_coefficients_are_the_steps_in_sigma() -> None:
     generator = tiny_generator(0)
-    scheduler = generator.new_scheduler()
-    scheduler.set_timesteps(7)
-    torch.testing.assert_close(velocity_coefficients(generator, 7), scheduler.sigmas.diff().double())
+    sigmas = generator.sampler(7).scheduler.sigmas
+    torch.testing.assert_close(prediction_coefficients(generator, 7), sigmas.diff().double())
 
 
 def test_noise_depends_on_prompt_and_seed_only() -> None:

@@ -57,7 +57,7 @@ def save_scene(
     save_depth_npz(paths["depth"], scene.depth[0], scene.depth_confidence[0])
     save_depth_png(paths["depth picture"], scene.depth[0, 0])
     save_cameras(paths["cameras"], cameras, size)
-    save_video(paths["video"], frames[0], fps=8)
+    save_video(paths["video"], frames[0], fps=8.0)
     rows = [frames[0]]
     if scene.gaussians is not None:
         paths |= {"gaussians": folder / "gaussians.ply", "turntable": folder / "turntable.mp4"}
@@ -67,7 +67,7 @@ def save_scene(
         large = (round(size[0] * scale), round(size[1] * scale))
         zoom = torch.diag(torch.tensor([scale, scale, 1.0], device=path.intrinsics.device))
         path = type(path)(path.world_to_camera, zoom @ path.intrinsics)
-        save_video(paths["turntable"], render_path(scene.gaussians, path, large, render), fps=16)
+        save_video(paths["turntable"], render_path(scene.gaussians, path, large, render), fps=16.0)
         rows.append(render_path(scene.gaussians, cameras, size, render))
     chosen = torch.linspace(0, frames.shape[1] - 1, min(6, frames.shape[1])).round().long()
     paths["picture"] = folder / "scene.png"

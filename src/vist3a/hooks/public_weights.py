@@ -7,7 +7,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from vist3a.hooks.tracking_settings import configured
-from vist3a.models.weights import parse, register
+from vist3a.models.weights import parse, parse_generators, register
 
 
 class KnownWeights:
@@ -16,4 +16,5 @@ class KnownWeights:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Read, check and register the entries."""
-        register(parse(configured(context.config_loader, "weights").get("weights", {})))
+        files = configured(context.config_loader, "weights")
+        register(parse(files.get("weights", {})), parse_generators(files.get("generators", {})))

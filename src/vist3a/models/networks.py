@@ -14,9 +14,9 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
 from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
 from vist3a.models.weight_files import CONFIG
-from vist3a.models.weights import PublicWeights, locate, use_licence
+from vist3a.models.weights import PublicGenerator, PublicWeights, locate, use_licence
 
-GENERATORS = ("wan",)
+GENERATORS = ("wan", "cogvideox", "hunyuan_video", "svd")
 RECONSTRUCTION_NETWORKS = ("vggt", "anysplat", "depth_anything3", "mvdust3r")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,22 +28,59 @@ def load_generator(
     revision: str | None,
     parts: Sequence[str],
     dtype: str,
-    max_text_tokens: int,
     device: torch.device,
+    max_text_tokens: int | None = None,
+    variant: str | None = None,
+    size: tuple[int, int] | None = None,
+    public: Mapping[str, PublicGenerator] = MappingProxyType({}),
 ) -> VideoGenerator:
-    """Frozen generator with the named parts (``vae``, ``text``, ``denoiser``) from a folder or hub id."""
-    if family == "wan":
-        from vist3a.models.generators.wan import WanGenerator
+    """Frozen generator with the named parts (``vae``, ``tokenizer``, ``text``, ``denoiser``).
 
-        return WanGenerator.from_pretrained(
-            source,
-            revision=revision,
-            parts=parts,
-            dtype=DTYPES[dtype],
-            device=device,
-            max_text_tokens=max_text_tokens,
-        )
-    raise ValueError(f"networks.generator.family: {family!r}; allowed: {', '.join(GENERATORS)}")
+    ``source`` is a folder in diffusers' layout, or a name of ``public`` generators, or a hub id; the licence of what is not a
+    folder is told before anything is downloaded. ``revision`` and ``variant`` replace those of a named one.
+    ``max_text_tokens`` is the padded prompt length (None: as published); ``size`` (height, width) is what frames are
+    resized to before they are encoded.
+    """
+    generator_class = _generator_class(family)
+    place, own_revision, own_variant = generator_place(source, public)
+    generator = generator_class.from_pretrained(
+        place,
+        revision=revision or own_revision,
+        variant=variant or own_variant,
+        parts=parts,
+        dtype=DTYPES[dtype],
+        device=device,
+        max_text_tokens=max_text_tokens,
+    )
+    generator.input_size = size
+    return generator
+
+
+def generator_place(
+    source: str, public: Mapping[str, PublicGenerator] = MappingProxyType({})
+) -> tuple[str, str | None, str | None]:
+    """The folder or hub id that ``source`` means, its revision and variant; the licence of public weights is told."""
+    if Path(source).expanduser().is_dir():
+        return str(Path(source).expanduser()), None, None
+    if source not in public:
+        if source.count("/") != 1:
+            raise FileNotFoundError(
+                f"networks.generator.source: {source} is no folder (for the embedded networks: `dvc pull`, or `kedro run "
+                f"--pipeline=pretrain`), no hub id (owner/name), and no entry under generators of weights.yml; entries: "
+                f"{', '.join(public) or 'none'}"
+            )
+        use_licence(source, f"not known (see https://huggingface.co/{source})", commercial=None)
+        return source, None, None
+    named = public[source]
+    use_licence(source, named.licence, named.commercial)
+    if named.path is not None:
+        return str(Path(named.path).expanduser()), None, named.variant
+    return named.repo, named.revision, named.variant
+
+
+def takes_text(family: str) -> bool:
+    """Whether generators of a family are told a text (else: a first frame)."""
+    return _generator_class(family).takes_text
 
 
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
@@ -72,13 +109,15 @@ def load_reconstruction(
     device: torch.device,
     config: str | None = None,
     compile: bool = False,
+    size: tuple[int, int] | None = None,
     public: Mapping[str, PublicWeights] = MappingProxyType({}),
 ) -> ReconstructionModel:
     """Frozen reconstruction network, its blocks compiled at first use if ``compile``.
 
     ``dtype`` other than float32 is that of the trunk's matrix products; all else is float32 (``mixed_precision``).
     ``source`` is a folder in our layout (config.json, model.safetensors), or a name of ``public`` weights, or a published
-    checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`).
+    checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`). ``size``
+    (height, width) is what frames are resized to before the network sees them.
     """
     if family not in RECONSTRUCTION_NETWORKS:
         allowed = ", ".join(RECONSTRUCTION_NETWORKS)
@@ -106,9 +145,30 @@ def load_reconstruction(
             "`kedro run --pipeline=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
             f"{', '.join(public) or 'none'}"
         )
+    network.input_size = size
     if compile:
         network.compile_blocks()
     return network.mixed_precision(DTYPES[dtype]).requires_grad_(False).eval().to(device)
+
+
+def _generator_class(family: str) -> type[VideoGenerator]:
+    if family == "wan":
+        from vist3a.models.generators.wan import WanGenerator
+
+        return WanGenerator
+    if family == "cogvideox":
+        from vist3a.models.generators.cogvideox import CogVideoXGenerator
+
+        return CogVideoXGenerator
+    if family == "hunyuan_video":
+        from vist3a.models.generators.hunyuan_video import HunyuanVideoGenerator
+
+        return HunyuanVideoGenerator
+    if family == "svd":
+        from vist3a.models.generators.svd import SVDGenerator
+
+        return SVDGenerator
+    raise ValueError(f"networks.generator.family: {family!r}; allowed: {', '.join(GENERATORS)}")
 
 
 def _reconstruction_class(family: str) -> type[EnterableNetwork[Any]]:

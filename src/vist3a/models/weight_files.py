@@ -94,7 +94,10 @@ def load_strictly(
     module.load_state_dict(dict(state), strict=True, assign=assign)
 
 
-def _unpickled(path: Path) -> dict[str, Tensor]:
+def read_pickled(path: Path) -> Any:
+    """Tensors and plain values of a file by ``torch.save``, on the CPU; ValueError for one that names code, which never runs."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: no file with weights is there")
     # Published training states hold the command line next to the tensors: an inert record.
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
@@ -110,6 +113,11 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             f"{path} names code in its pickle: {', '.join(sorted(code)[:SHOWN_KEYS])} (nothing was executed); allowed: "
             "tensors and plain values"
         )
+    return content
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    content = read_pickled(path)
     for state in (content, content.get("model") if isinstance(content, dict) else None):
         if isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values()):
             return {str(key): value for key, value in state.items()}

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,35 @@ class PublicWeights:
         return f"{self.repo}/{self.file}@{self.revision}"
 
 
+@dataclass(frozen=True)
+class PublicGenerator:
+    """One published video generator, an entry under ``generators`` of ``conf/*/weights.yml``: a repository in diffusers' layout.
+
+    ``variant`` chooses between files of one network (``fp16``); ``stored`` is the numeric type of the files; ``path`` is a copy
+    of the repository on this machine, which then is the one that is read.
+    """
+
+    repo: str
+    licence: str
+    commercial: bool
+    stored: str
+    revision: str = "main"
+    variant: str | None = None
+    path: str | None = None
+
+
+EntryT = TypeVar("EntryT", PublicWeights, PublicGenerator)
+
+
 def parse(entries: Mapping[str, Any]) -> dict[str, PublicWeights]:
     """Entries of ``weights.yml`` by name; ValueError naming the entry and key that is wrong."""
-    return {str(name): _parse_entry(f"weights.yml: {name}", values) for name, values in entries.items()}
+    return {str(name): _parse_entry(PublicWeights, f"weights.yml: {name}", v) for name, v in entries.items()}
+
+
+def parse_generators(entries: Mapping[str, Any]) -> dict[str, PublicGenerator]:
+    """Entries under ``generators`` of ``weights.yml`` by name, as :func:`parse`."""
+    where = "weights.yml: generators"
+    return {str(name): _parse_entry(PublicGenerator, f"{where}: {name}", v) for name, v in entries.items()}
 
 
 def locate(weights: PublicWeights) -> Path:
@@ -70,19 +97,28 @@ def locate(weights: PublicWeights) -> Path:
 
 
 _registered: dict[str, PublicWeights] = {}
+_generators: dict[str, PublicGenerator] = {}
 _used: dict[str, str] = {}
 
 
-def register(entries: Mapping[str, PublicWeights]) -> None:
+def register(
+    entries: Mapping[str, PublicWeights], generators: Mapping[str, PublicGenerator] = MappingProxyType({})
+) -> None:
     """What ``weights.yml`` of this run says; no licence has been used yet."""
-    _registered.clear()
-    _registered.update(entries)
+    for known, new in ((_registered, entries), (_generators, generators)):
+        known.clear()
+        known.update(new)  # type: ignore[arg-type]
     _used.clear()
 
 
 def registered() -> dict[str, PublicWeights]:
     """The entries of this run by name."""
     return dict(_registered)
+
+
+def registered_generators() -> dict[str, PublicGenerator]:
+    """The generators of this run by name."""
+    return dict(_generators)
 
 
 def use_licence(name: str, licence: str, commercial: bool | None) -> None:
@@ -98,8 +134,8 @@ def licences_used() -> dict[str, str]:
     return dict(_used)
 
 
-def _parse_entry(where: str, values: Any) -> PublicWeights:
-    known = {field.name: field for field in fields(PublicWeights)}
+def _parse_entry(kind: type[EntryT], where: str, values: Any) -> EntryT:
+    known = {field.name: field for field in fields(kind)}
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} is {values!r}; allowed: the keys {', '.join(known)}")
     needed = {name for name, field in known.items() if field.default is MISSING}
@@ -108,14 +144,14 @@ def _parse_entry(where: str, values: Any) -> PublicWeights:
     if missing := sorted(needed - set(values)):
         raise ValueError(f"{where}: missing keys {', '.join(missing)}; allowed: {', '.join(known)}")
     for key, value in values.items():
-        optional = key in ("sha256", "path") and value is None
+        optional = key in ("sha256", "path", "variant") and value is None
         if not optional and not isinstance(value, bool if key == "commercial" else str):
-            kind = "true or false" if key == "commercial" else "a text"
-            raise ValueError(f"{where}: {key} is {value!r}; allowed: {kind}")
+            wanted = "true or false" if key == "commercial" else "a text"
+            raise ValueError(f"{where}: {key} is {value!r}; allowed: {wanted}")
     sha256 = values.get("sha256")
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{where}: sha256 is {sha256!r}; allowed: 64 small hexadecimal digits, or null when unknown")
-    return PublicWeights(**values)
+    return kind(**values)
 
 
 def _cached(weights: PublicWeights) -> Path | None:

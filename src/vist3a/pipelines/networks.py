@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vist3a.engine.device import resolve_device
+from vist3a.models.condition_store import ConditionStore, encoder_identity
 from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.networks import load_generator, load_reconstruction
+from vist3a.models.networks import generator_place, load_generator, load_reconstruction
 from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.models.weights import registered
+from vist3a.models.weights import registered, registered_generators
 from vist3a.pipelines.strict import Strict
+from vist3a.records import Condition
+from vist3a.scenes.prompt_list import check_prompts
+from vist3a.training.sampling import Embed
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+Size = tuple[int, int]
+PLACE = "{prompt}"
 
 
 class GeneratorSource(Strict):
-    """A video generator: family, folder or hub id, revision, numeric type, padded prompt length."""
+    """A video generator: family, folder or hub id or name in ``weights.yml``, revision and variant of the files, numeric type.
+
+    ``max_text_tokens`` is the padded prompt length (null: as published); ``size`` (height, width) what frames are resized
+    to before they are encoded (null: as the clips are). Prompts and captions take the place of ``{prompt}`` in the
+    template.
+    """
 
     family: str
     source: str
     revision: str | None = None
+    variant: str | None = None
     dtype: Dtype = "float32"
-    max_text_tokens: int = Field(512, gt=0)
+    max_text_tokens: int | None = Field(None, gt=0)
+    size: Size | None = None
+    prompt_template: str = PLACE
+    negative_prompt: str = ""
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _has_a_place(cls, value: str) -> str:
+        if value.count(PLACE) != 1:
+            raise ValueError(f"networks.generator.prompt_template: {value!r} must contain {PLACE} once")
+        return value
 
 
 class ReconstructionSource(Strict):
     """A reconstruction network: family, folder or name in ``weights.yml`` or checkpoint file (with its config).
 
-    ``dtype`` is that of the trunk's matrix products; ``compile``: its blocks are compiled at their first use.
+    ``dtype`` is that of the trunk's matrix products; ``compile``: its blocks are compiled at their first use; ``size`` (height,
+    width) is what frames are resized to before the network sees them (null: as the clips are).
     """
 
     family: str
@@ -39,6 +62,7 @@ class ReconstructionSource(Strict):
     config: str | None = None
     dtype: Dtype = "float32"
     compile: bool = False
+    size: Size | None = None
 
 
 class Networks(Strict):
@@ -51,7 +75,10 @@ class Networks(Strict):
     def load_generator(self, *parts: str) -> VideoGenerator:
         """The generator with the named parts, frozen."""
         chosen: Sequence[str] = parts
-        return load_generator(parts=chosen, device=resolve_device(self.device), **self.generator.model_dump())
+        settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt"})
+        return load_generator(
+            parts=chosen, device=resolve_device(self.device), public=registered_generators(), **settings
+        )
 
     def load_reconstruction(self) -> ReconstructionModel:
         """The reconstruction network, frozen."""
@@ -62,3 +89,22 @@ class Networks(Strict):
         """The video autoencoder and the reconstruction network as files or folders, as far as they are given by paths."""
         given = (Path(self.generator.source) / "vae", Path(self.reconstruction.source))
         return [path for path in given if path.exists()]
+
+    def embed(self, prompts: Iterable[str], store: Path) -> tuple[Embed, Condition]:
+        """Conditions of ``prompts`` (in the template), by prompt, and of the negative prompt.
+
+        What ``store`` lacks is embedded now; the text encoder is gone afterwards. One warning names words that the
+        generator does not know.
+        """
+        chosen, settings = list(prompts), self.generator
+        check_prompts(chosen, self.load_generator("tokenizer"))
+        place, revision, _ = generator_place(settings.source, registered_generators())
+        identity = encoder_identity(
+            place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
+        )
+        files = ConditionStore(store, identity, resolve_device(self.device))
+        files.fill([*map(self._asked, chosen), settings.negative_prompt], lambda: self.load_generator("text"))
+        return lambda texts: files([self._asked(text) for text in texts]), files([settings.negative_prompt])
+
+    def _asked(self, prompt: str) -> str:
+        return self.generator.prompt_template.replace(PLACE, prompt)

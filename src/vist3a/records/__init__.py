@@ -2,6 +2,7 @@
 
 from vist3a.records.cameras import Cameras
 from vist3a.records.clip import Clip
+from vist3a.records.condition import Condition
 from vist3a.records.gaussians import Gaussians
 from vist3a.records.reconstruction import Reconstruction
 from vist3a.records.rendering import Rendering
@@ -12,6 +13,7 @@ from vist3a.records.tracks import Tracks
 __all__ = [
     "Cameras",
     "Clip",
+    "Condition",
     "Gaussians",
     "LayerScore",
     "Reconstruction",

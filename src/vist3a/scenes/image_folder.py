@@ -36,7 +36,7 @@ class ImageFolder:
         """
         first: tuple[int, ...] | None = None
         for path in image_paths(self.path):
-            image = _read(path)
+            image = read_image(path)
             first = first or tuple(image.shape)
             if tuple(image.shape) != first:
                 found, wanted = (f"{shape[2]}x{shape[1]}" for shape in (tuple(image.shape), first))
@@ -48,7 +48,8 @@ class ImageFolder:
         return 1.0
 
 
-def _read(path: Path) -> Tensor:
+def read_image(path: Path) -> UInt8[Tensor, "3 rows columns"]:
+    """An image, turned upright by its EXIF orientation; transparency becomes black. RejectedError when it cannot be read."""
     import numpy as np
     from PIL import Image, ImageOps
 

@@ -33,8 +33,7 @@ def tap_settings(
     generator: VideoGenerator,
     network: ReconstructionModel,
     points: Sequence[StitchPoint],
-    generator_size: Size,
-    network_size: Size,
+    size: Size,
     *,
     kernel: Triple = (5, 3, 3),
     stride: Triple | None = None,
@@ -44,11 +43,14 @@ def tap_settings(
     sample_seed: int | None = None,
     normalised: bool = False,
 ) -> TapSettings:
-    """Settings for frames of the given sizes; stride and padding follow from the two grids when they are None."""
+    """Settings for clips of ``size`` (height, width), of which each network sees its own ``frame_size``.
+
+    Stride and padding follow from the two grids when they are None.
+    """
     if not points:
         raise ValueError("no stitch point is left to tap (see extract.kinds)")
-    _, _, rows, columns = generator.latent_grid(1, *generator_size)
-    tokens = network.token_grid(*network_size)
+    _, _, rows, columns = generator.latent_grid(1, *generator.frame_size(*size))
+    tokens = network.token_grid(*network.frame_size(*size))
     spec = derive_spec(
         (rows, columns),
         tokens,
@@ -59,7 +61,7 @@ def tap_settings(
         padding=padding,
         interpolation=interpolation,
     )
-    return TapSettings(tuple(points), tokens, spec, generator_size, network_size, sample_seed, normalised)
+    return TapSettings(tuple(points), tokens, spec, sample_seed, normalised)
 
 
 @torch.no_grad()

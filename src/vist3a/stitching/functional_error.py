@@ -13,7 +13,6 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
 from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.tap import Size, resized
 
 
 @torch.no_grad()
@@ -23,11 +22,8 @@ def output_distance(
     clips: Sequence[Clip],
     device: torch.device,
     render: Renderer | None = None,
-    network_size: Size | None = None,
 ) -> dict[str, float]:
     """Mean distance of ``reconstruct(frames)`` to the original network's outputs over ``clips``.
-
-    The original sees the frames at ``network_size`` (None: as they are).
 
     ``depth_absrel``: relative depth error (no scale alignment); ``rotation_deg``: mean error of relative rotations;
     ``translation``: mean distance of camera centres; ``points``: mean distance of world points, both in scene units.
@@ -37,8 +33,7 @@ def output_distance(
     sums: dict[str, float] = {}
     for clip in clips:
         frames = clip.frames[None].to(device)
-        size = network_size or (frames.shape[-2], frames.shape[-1])
-        output, target = reconstruct(frames), original.reconstruct(resized(frames, size))
+        output, target = reconstruct(frames), original.reconstruct(frames)
         errors = {
             "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel.mean(),
             "rotation_deg": pair_errors(output.cameras, target.cameras).rotation.mean(),
@@ -54,21 +49,12 @@ def output_distance(
     return sums
 
 
-def stitched(
-    decoder: StitchedDecoder,
-    generator: VideoGenerator,
-    generator_size: Size | None = None,
-    network_size: Size | None = None,
-) -> Callable[[torch.Tensor], Reconstruction]:
-    """Frames -> latents -> stitched decoder, with the true frames for heads that read the image.
-
-    Frames are resized to what either network sees (None: as they are).
-    """
+def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
+    """Frames -> latents -> stitched decoder, with the true frames for heads that read the image."""
 
     def reconstruct(frames: torch.Tensor) -> Reconstruction:
-        own = (frames.shape[-2], frames.shape[-1])
-        size = network_size or own
-        return decoder(generator.encode(resized(frames, generator_size or own)), size, rgb=resized(frames, size))
+        size = decoder.network.frame_size(frames.shape[-2], frames.shape[-1])
+        return decoder(generator.encode(frames), size, rgb=frames)
 
     return reconstruct
 

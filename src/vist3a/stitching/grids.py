@@ -54,24 +54,29 @@ def derive_spec(
 ) -> StitchSpec:
     """Stitch layer from (rows, columns) of latents to (rows, columns) of tokens; what is None follows from the two grids.
 
-    The stride is the rounded ratio of the grids (1 in time), the padding what keeps the grid at stride 1 (odd kernels), or gives
-    latents / stride tokens (even kernels). Latents are resampled only when the convolution would not give the token grid:
-    to stride * tokens cells if that does, else to the fewest cells that do. VIST3A's own layers (appendix B.1) follow.
+    The stride is the rounded ratio of the grids (1 in time). The padding is what keeps the grid at stride 1 (odd kernels), or
+    gives latents / stride tokens (even kernels); or the largest below it with which the latents as they are give exactly the
+    token grid. Where none does, latents are resampled: to stride * tokens cells if that gives the grid, else to the fewest cells
+    that do. VIST3A's own layers (appendix B.1) follow: 64 latents to 32 tokens with kernel 3, 48 to 14 with kernel 7 and no
+    padding.
     """
     ratios = [max(1, round(have / want)) for have, want in zip(latent, tokens, strict=True)]
     strides = stride or (1, ratios[0], ratios[1])
-    pads = padding or _triple([_default_padding(k, s) for k, s in zip(kernel, strides, strict=True)])
-    sizes = []
+    wanted = padding or _triple([_default_padding(k, s) for k, s in zip(kernel, strides, strict=True)])
+    pads, sizes = [wanted[0]], []
     for axis, (have, want) in enumerate(zip(latent, tokens, strict=True), start=1):
-        k, s, p = kernel[axis], strides[axis], pads[axis]
-        fitting = [size for size in (have, s * want) if (size + 2 * p - k) // s + 1 == want]
-        sizes.append(fitting[0] if fitting else _input_side(want, k, s, p))
+        k, s, p = kernel[axis], strides[axis], wanted[axis]
+        allowed = [p] if padding else range(p, -1, -1)
+        fitting = [(have, q) for q in allowed if (have + 2 * q - k) // s + 1 == want]
+        fitting += [(s * want, p)] if (s * want + 2 * p - k) // s + 1 == want else [(_input_side(want, k, s, p), p)]
+        sizes.append(fitting[0][0])
+        pads.append(fitting[0][1])
     if min(*sizes, _input_side(1, kernel[0], strides[0], pads[0])) < 1:
         raise ValueError(
-            f"stitch layer with kernel {kernel}, stride {strides}, padding {pads}: nothing but padding is left under the kernel "
-            "for some token; allowed are paddings below (kernel + 1) / 2"
+            f"stitch layer with kernel {kernel}, stride {strides}, padding {_triple(pads)}: nothing but padding is left under "
+            "the kernel for some token; allowed are paddings below (kernel + 1) / 2"
         )
-    return StitchSpec(kernel, strides, pads, padding_mode, sizes[0], sizes[1], temporal_stride, interpolation)
+    return StitchSpec(kernel, strides, _triple(pads), padding_mode, sizes[0], sizes[1], temporal_stride, interpolation)
 
 
 def resample_and_pad(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
@@ -24,15 +23,13 @@ Size = tuple[int, int]
 class TapSettings:
     """What is tapped and how latents meet tokens; with the two networks it determines every row.
 
-    Frames are resized to ``generator_size`` and ``network_size`` (height, width). Latents are the posterior's mode, or with
-    ``sample_seed`` samples that depend on (seed, name of the clip) only; raw, or ``normalised`` as the denoiser sees them.
+    Latents are the posterior's mode, or with ``sample_seed`` samples that depend on (seed, name of the clip) only; raw, or
+    ``normalised`` as the denoiser sees them.
     """
 
     points: tuple[StitchPoint, ...]
     token_grid: Size
     spec: StitchSpec
-    generator_size: Size
-    network_size: Size
     sample_seed: int | None = None
     normalised: bool = False
 
@@ -56,8 +53,8 @@ class Tap:
     ) -> tuple[Float[Tensor, "batch views rows columns features"], dict[str, TokenState]]:
         """Latent patches and states, on the device of the networks."""
         frames = batch.on(self.device)
-        latents = self._latents(resized(frames, self.settings.generator_size), batch.names)
-        states = self.network.tokens_at(self.settings.names, resized(frames, self.settings.network_size))
+        latents = self._latents(frames, batch.names)
+        states = self.network.tokens_at(self.settings.names, frames)
         # Never below float32, whatever the autoencoder computes in: the stitch layer will see them like this.
         latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
         return patches(standardise(latents, self.latent_statistics), self.settings.spec), states
@@ -71,14 +68,6 @@ class Tap:
             for clip, name in zip(frames, names, strict=True)
         ]
         return torch.cat(samples)
-
-
-def resized(frames: Float[Tensor, "batch views 3 height width"], size: Size) -> Tensor:
-    """Frames at ``size`` (height, width), bilinear with antialiasing where it is not theirs already."""
-    if tuple(frames.shape[-2:]) == size:
-        return frames
-    flat = functional.interpolate(frames.flatten(0, 1), size, mode="bilinear", align_corners=False, antialias=True)
-    return flat.unflatten(0, frames.shape[:2])
 
 
 def latent_statistics(generator: VideoGenerator) -> Float[Tensor, "2 channels"]:

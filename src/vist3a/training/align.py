@@ -16,14 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.models.generators.base import VideoGenerator
-from vist3a.records import Clip, Reconstruction
+from vist3a.records import Clip, Condition, Reconstruction
 from vist3a.rendering.base import Renderer
 from vist3a.rewards.base import Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.reward_gradient import backpropagate
-from vist3a.training.rollout import prompt_noise, rollout
+from vist3a.training.rollout import prompt_noise, rollout, step_generators
+from vist3a.training.sampling import Embed
 from vist3a.training.step_log import Log
 
 
@@ -41,6 +42,7 @@ class AlignSampling:
     frames: int
     height: int
     width: int
+    flow_shift: float | None = None
 
 
 def decode_views(
@@ -53,7 +55,7 @@ def decode_views(
 ) -> tuple[Views, Reconstruction]:
     """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents."""
     raw = generator.denormalise(normalised)
-    frames = generator.decode(raw)
+    frames = decoder.network.fit(generator.decode(raw))
     size = (frames.shape[-2], frames.shape[-1])
     scene = decoder(raw, size, rgb=frames)
     if scene.gaussians is None:
@@ -64,6 +66,7 @@ def decode_views(
 
 def align(
     generator: VideoGenerator,
+    embed: Embed,
     decoder: StitchedDecoder,
     render: Renderer,
     rewards: WeightedSum,
@@ -73,17 +76,23 @@ def align(
     sampling: AlignSampling,
     *,
     seed: int,
+    negative: Condition | None = None,
     checkpoint: Path | None = None,
     log: Log | None = None,
 ) -> None:
-    """Train the generator's parameters that require gradients (its LoRA), in place."""
+    """Train the generator's parameters that require gradients (its LoRA), in place.
+
+    ``embed`` gives the conditions of prompts and of the captions of clips; ``negative`` is what guidance compares with (None:
+    the empty text, where the generator compares at all).
+    """
     if not prompts:
         raise ValueError("alignment needs at least one prompt")
-    transformer = generator.get_submodule("transformer")
-    device = next(transformer.parameters()).device
+    denoiser = generator.denoiser
+    device = next(denoiser.parameters()).device
     shape = generator.latent_grid(sampling.frames, sampling.height, sampling.width)
-    with torch.no_grad():
-        empty = generator.embed([""])
+    if negative is None and generator.uses_negative:
+        with torch.no_grad():
+            negative = embed([""])
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         random = step_generator(seed, step)
@@ -92,17 +101,25 @@ def align(
         keep = torch.randperm(sampling.denoising_steps, generator=random)[: sampling.gradient_steps].tolist()
         views = torch.randperm(sampling.frames, generator=random)[: sampling.scored_views].sort().values
         with torch.no_grad():
-            text = generator.embed(chosen)
+            condition = embed(chosen)
         noise = torch.cat([prompt_noise(p, seed + step, shape, device) for p in chosen])
         path = rollout(
-            generator, noise, text, empty, steps=sampling.denoising_steps, guidance=sampling.guidance, keep=keep
+            generator,
+            noise,
+            condition,
+            negative,
+            steps=sampling.denoising_steps,
+            guidance=sampling.guidance,
+            keep=keep,
+            flow_shift=sampling.flow_shift,
+            generators=step_generators(chosen, seed + step),
         )
         latents = path.latents.detach().requires_grad_(True)
         scored, _ = decode_views(generator, decoder, render, latents, chosen, views)
         total, parts = rewards(scored)
         (gradient,) = torch.autograd.grad(-total.mean(), latents)
-        backpropagate(generator, path, gradient, text, empty, sampling.guidance)
-        generative = _generative_loss(generator, clips, sampling, random, device)
+        backpropagate(generator, path, gradient, condition, negative, sampling.guidance)
+        generative = _generative_loss(generator, embed, clips, sampling, random, device)
         logged = {f"reward/{name}": value.detach().mean() for name, value in parts.items()}
         logged |= {
             "reward/total": total.detach().mean(),
@@ -111,25 +128,25 @@ def align(
         }
         return sampling.generative_weight * generative, logged
 
-    TrainingLoop({"transformer": transformer}, loop, checkpoint).run(step_loss, log)
+    TrainingLoop({"transformer": denoiser}, loop, checkpoint).run(step_loss, log)
 
 
 def _generative_loss(
     generator: VideoGenerator,
+    embed: Embed,
     clips: Sequence[Clip],
     sampling: AlignSampling,
     random: torch.Generator,
     device: torch.device,
 ) -> Float[Tensor, ""]:
-    """Flow matching on curated clips: sigma uniform in (0, 1), target noise minus clean."""
+    """The generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
     chosen = torch.randint(len(clips), (sampling.clips_per_step,), generator=random).tolist()
     shortest = min(len(clips[i].frames) for i in chosen)
     with torch.no_grad():
         frames = torch.stack([clips[i].frames[:shortest] for i in chosen]).to(device)
         clean = generator.normalise(generator.encode(frames))
-        text = generator.embed([clips[i].caption for i in chosen])
+        condition = embed([clips[i].caption for i in chosen])
     noise = torch.randn(clean.shape, generator=random).to(device)
-    sigma = torch.rand(len(clean), generator=random).to(device)
-    level = sigma.view(-1, 1, 1, 1, 1)
-    predicted = generator.velocity((1 - level) * clean + level * noise, 1000 * sigma, text)
-    return (predicted - (noise - clean)).square().mean()
+    level = torch.rand(len(clean), generator=random).to(device)
+    pair = generator.training_pair(clean, noise, level)
+    return (generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target).square().mean()

@@ -46,9 +46,11 @@ def distill(
     checkpoint: Path | None = None,
     log: Log | None = None,
 ) -> None:
-    """Train the parameters of ``student`` that require gradients, in place."""
+    """Train the parameters of ``student`` that require gradients, in place; both networks stop fusing Gaussians."""
     if not clips:
         raise ValueError("distillation needs at least one clip in the fit split")
+    for network in (student.network, teacher):
+        network.one_gaussian_per_pixel()
     device = next(student.parameters()).device
     names = [point.name for point in student.network.stitch_points]
     # States before the entry do not exist in the student.
@@ -56,7 +58,7 @@ def distill(
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         frames = _batch(clips, sampling, step_generator(seed, step)).to(device)
-        size = (frames.shape[-2], frames.shape[-1])
+        size = teacher.frame_size(frames.shape[-2], frames.shape[-1])
         with torch.no_grad():
             latents = generator.encode(frames)
             target_taps, target_states = teacher.trunk(frames, keep=points)

@@ -92,7 +92,7 @@ def search(
 ) -> Found:
     """The layer search on one set of clips; ``options`` are those of ``tap_settings``, ``seed`` draws the bootstrap."""
     height, width = next(iter(clips.frames.values())).shape[-2:]
-    settings = tap_settings(generator, network, points, (height, width), (height, width), **options)
+    settings = tap_settings(generator, network, points, (height, width), **options)
     tap, load = Tap(generator, network, settings), clips.frames.__getitem__
     fit, selection = (accumulate(tap, clips.splits[split], load, batch=batch) for split in ("fit", "selection"))
     solved = solve_points(fit, selection, settings, ridges, bias, tap.latent_statistics)

@@ -102,7 +102,7 @@ def match_tokens(
     if config.views is not None and student.network.stitch_point(config.point).kind != "encoder":
         raise ValueError(f"distill.match.views: {config.views}, but views meet before {config.point}; allowed: null")
     device = next(student.parameters()).device
-    size = (clips[0].frames.shape[-2], clips[0].frames.shape[-1])
+    size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])
     targets = token_targets(teacher, generator, clips, config, device)
     scale = targets.tokens.std()
 

@@ -10,18 +10,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.models.generators.base import VideoGenerator
-from vist3a.training.rollout import Rollout, guided_velocity
+from vist3a.records import Condition
+from vist3a.training.rollout import Rollout
 
 
 def backpropagate(
     generator: VideoGenerator,
     path: Rollout,
     gradient: Float[Tensor, "batch channels times rows columns"],
-    text: Float[Tensor, "batch tokens width"],
-    empty: Float[Tensor, "1 tokens width"],
+    condition: Condition,
+    negative: Condition | None,
     guidance: float,
 ) -> None:
     """Accumulate d(loss)/d(parameters) of the generator, given ``gradient`` = d(loss)/d(z0), over the kept steps of ``path``."""
     for k, noisy in path.inputs.items():
-        velocity = guided_velocity(generator, noisy, path.timesteps[k].to(noisy.device), text, empty, guidance)
-        velocity.backward(gradient * float(path.coefficients[k]))
+        prediction = generator.guided(noisy, path.timesteps[k].to(noisy.device), condition, negative, guidance)
+        prediction.backward(gradient * float(path.coefficients[k]))

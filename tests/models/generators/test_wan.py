@@ -33,6 +33,10 @@ def test_whole_clip_equals_chunks(frames: int) -> None:
     latents = torch.randn(2, 4, (frames - 1) // 4 + 1, 2, 2, dtype=torch.float64)
     chunked = vae.decode(latents, return_dict=False)[0]
     torch.testing.assert_close(decode_video(vae, latents).clamp(-1, 1), chunked, rtol=1e-9, atol=1e-9)
+    generator = tiny_generator(3)
+    parts = generator.decode(latents)
+    generator.whole_clip = True
+    torch.testing.assert_close(generator.decode(latents), parts, rtol=1e-9, atol=1e-9)
 
 
 def test_decode_gradient_is_exact() -> None:
@@ -57,11 +61,11 @@ def test_wrong_sizes_are_named(frames: int, size: int, words: str) -> None:
 
 def test_padding_of_prompts_is_zero() -> None:
     generator = tiny_generator()
-    embedded = generator.embed(["a red ball", ""])
+    embedded = generator.embed(["a red ball", ""])["text"]
     assert embedded.shape == (2, 8, 8)
     assert bool((embedded[0, 4:] == 0).all())  # three words and the end token
     assert bool((embedded[1, 1:] == 0).all())
-    torch.testing.assert_close(generator.embed(["a red ball"]), embedded[:1])
+    torch.testing.assert_close(generator.embed(["a red ball"])["text"], embedded[:1])
 
 
 def test_folder_round_trip_and_missing_parts(tmp_path: Path) -> None:
@@ -71,8 +75,8 @@ def test_folder_round_trip_and_missing_parts(tmp_path: Path) -> None:
     loaded = WanGenerator.from_pretrained(str(tmp_path), max_text_tokens=8)
     video = torch.rand(1, 5, 3, 16, 16)
     assert torch.equal(loaded.encode(video), generator.encode(video))
-    assert torch.equal(loaded.embed(["a ball"]), generator.embed(["a ball"]))
-    assert loaded.new_scheduler().config.shift == 2.0
+    assert torch.equal(loaded.embed(["a ball"])["text"], generator.embed(["a ball"])["text"])
+    assert loaded.sampler(3).scheduler.config.shift == 2.0
     only_vae = WanGenerator.from_pretrained(str(tmp_path), parts=("vae",))
     with pytest.raises(RuntimeError, match="without its text_encoder"):
         only_vae.embed(["a ball"])

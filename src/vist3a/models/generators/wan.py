@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.word_tokenizer import UnknownWords, unknown_words
+from vist3a.models.generators.base import TrainingPair, VideoGenerator, flow_matching_pair
+from vist3a.models.generators.hub_folder import HubFolder
+from vist3a.models.generators.wan_constant_text import constant_text, fits, fuse_projections
+from vist3a.records import Condition
 
-PARTS = ("vae", "text", "denoiser")
+SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
 
 
 class WanGenerator(VideoGenerator):
-    """Wan 2.1: causal video autoencoder, UMT5 text encoder, flow-matching transformer.
+    """Wan 2.1: causal video autoencoder, UMT5 text encoder, flow-matching transformer (the prediction is a velocity)."""
 
-    Any part may be missing (``None``): the layer search needs the autoencoder only. Using a missing part is a
-    ``RuntimeError`` that names it.
-    """
-
+    TEXT_TOKENS = 512
     latents_mean: Tensor
     latents_std: Tensor
+    whole_clip = False
+    """Whether clips are decoded in one pass instead of four frames at a time: faster on a GPU, for more memory."""
 
     def __init__(
         self,
@@ -48,43 +50,24 @@ class WanGenerator(VideoGenerator):
             self.register_buffer("latents_std", torch.tensor(config.latents_std).view(shape), persistent=False)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        source: str,
-        *,
-        revision: str | None = None,
-        parts: Sequence[str] = PARTS,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        max_text_tokens: int = 512,
-    ) -> WanGenerator:
-        """Load the named parts of a folder (or hub id) with subfolders vae, text_encoder, tokenizer, transformer, scheduler.
-
-        Only safetensors files are read. ``max_text_tokens`` is the padded prompt length.
-        """
-        unknown = sorted(set(parts) - set(PARTS))
-        if unknown:
-            raise ValueError(f"unknown parts {unknown}; allowed: {', '.join(PARTS)}")
+    def _load(cls, folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> WanGenerator:
         vae = transformer = text_encoder = tokenizer = scheduler = None
-        where: dict[str, Any] = {"revision": revision, "use_safetensors": True}
         if "vae" in parts:
             from diffusers import AutoencoderKLWan
 
-            vae = AutoencoderKLWan.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **where)
+            vae = folder.network(AutoencoderKLWan, "vae")
+        if "text" in parts or "tokenizer" in parts:
+            tokenizer = folder.tokenizer("tokenizer")
         if "text" in parts:
-            from transformers import AutoTokenizer, UMT5EncoderModel
+            from transformers import UMT5EncoderModel
 
-            tokenizer = AutoTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision)
-            text_encoder = UMT5EncoderModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **where)
+            text_encoder = folder.encoder(UMT5EncoderModel, "text_encoder")
         if "denoiser" in parts:
             from diffusers import WanTransformer3DModel
 
-            transformer = WanTransformer3DModel.from_pretrained(
-                source, subfolder="transformer", torch_dtype=dtype, **where
-            )
-            scheduler = _load_scheduler(source, revision)
-        generator = cls(vae, transformer, text_encoder, tokenizer, scheduler, max_text_tokens)
-        return generator.requires_grad_(False).eval().to(device)
+            transformer = folder.network(WanTransformer3DModel, "transformer")
+            scheduler = folder.scheduler(SCHEDULERS)
+        return cls(vae, transformer, text_encoder, tokenizer, scheduler, max_text_tokens)
 
     @property
     def spatial_multiple(self) -> int:
@@ -92,23 +75,12 @@ class WanGenerator(VideoGenerator):
         patch = self.transformer.config.patch_size[-1] if self.transformer is not None else 1
         return self.spatial_stride * patch
 
-    def encode(
-        self, frames: Float[Tensor, "batch views 3 height width"], generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch channels times rows columns"]:
-        """See :meth:`VideoGenerator.encode`."""
-        vae = self._part("vae")
-        self.latent_grid(frames.shape[1], frames.shape[3], frames.shape[4])
-        video = (frames.transpose(1, 2) * 2 - 1).to(vae.dtype)
-        posterior = vae.encode(video, return_dict=False)[0]
-        return posterior.mode() if generator is None else posterior.sample(generator)
+    def _decode_video(self, latents: Tensor) -> Tensor:
+        if self.whole_clip:
+            from vist3a.models.generators.wan_whole_clip import decode_video
 
-    def decode(
-        self, latents: Float[Tensor, "batch channels times rows columns"]
-    ) -> Float[Tensor, "batch views 3 height width"]:
-        """See :meth:`VideoGenerator.decode`; the autoencoder clamps to the valid range."""
-        vae = self._part("vae")
-        video = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
-        return (video.transpose(1, 2) + 1) / 2
+            return decode_video(self._part("vae"), latents).clamp(-1, 1)
+        return super()._decode_video(latents)
 
     def normalise(
         self, latents: Float[Tensor, "batch channels times rows columns"]
@@ -122,18 +94,14 @@ class WanGenerator(VideoGenerator):
         """See :meth:`VideoGenerator.denormalise`."""
         return latents * self.latents_std + self.latents_mean
 
-    def embed(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens text_width"]:
-        """See :meth:`VideoGenerator.embed`."""
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """See :meth:`VideoGenerator.embed`: ``text`` [batch, tokens, width]; the empty prompt is the unconditional one."""
         encoder = self._part("text_encoder")
         tokens = self.tokenize(prompts)
         ids, mask = tokens["input_ids"].to(encoder.device), tokens["attention_mask"].to(encoder.device)
         states = encoder(ids, mask).last_hidden_state
         # Wan feeds exact zeros behind the end of the prompt, not the encoder's outputs at padding.
-        return states * mask[..., None].to(states.dtype)
-
-    def unknown_words(self, prompts: Sequence[str]) -> list[UnknownWords]:
-        """See :meth:`VideoGenerator.unknown_words`; the tokenizer of the folder decides."""
-        return unknown_words(self._part("tokenizer"), prompts)
+        return Condition({"text": states * mask[..., None].to(states.dtype)})
 
     def tokenize(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids and mask [batch, max_text_tokens]; longer prompts are cut."""
@@ -148,34 +116,44 @@ class WanGenerator(VideoGenerator):
             )
         )
 
-    def velocity(
+    def prediction(
         self,
         noisy: Float[Tensor, "batch channels times rows columns"],
         timesteps: Float[Tensor, " batch"],
-        text: Float[Tensor, "batch tokens text_width"],
+        condition: Condition,
     ) -> Float[Tensor, "batch channels times rows columns"]:
-        """See :meth:`VideoGenerator.velocity`."""
-        return self._part("transformer")(noisy, timesteps, text, return_dict=False)[0]
+        """See :meth:`VideoGenerator.prediction`: noise minus clean latents; timestep = 1000 sigma."""
+        dtype = self.denoiser.dtype
+        answer = self.denoiser(noisy.to(dtype), timesteps, condition["text"].to(dtype), return_dict=False)[0]
+        return answer.to(noisy.dtype)
 
-    def new_scheduler(self) -> Any:
-        """See :meth:`VideoGenerator.new_scheduler`."""
-        scheduler = self._part("scheduler")
-        return type(scheduler).from_config(scheduler.config)
+    @contextmanager
+    def denoising(
+        self, condition: Condition, negative: Condition | None, guidance: float, batch: int
+    ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """See :meth:`VideoGenerator.denoising`: the text's keys and values are computed once."""
+        compared = self._compared(condition, negative, guidance, batch)
+        text = compared["text"].to(self.denoiser.dtype)
+        if not fits(self.denoiser, text):
+            with super().denoising(condition, negative, guidance, batch) as predict:
+                yield predict
+            return
+        # Only the number of rows is still read.
+        rows = Condition({"text": text[:, :1]})
+        with constant_text(self.denoiser, text):
+            yield lambda noisy, timestep: self._combined(noisy, timestep, rows, guidance, self.prediction)
 
-    def _part(self, name: str) -> Any:
-        part = getattr(self, name)
-        if part is None:
-            raise RuntimeError(f"this generator was loaded without its {name}")
-        return part
+    def accelerate(self, mode: str | None = None) -> None:
+        """See :meth:`VideoGenerator.accelerate`; projections of one input are fused, too."""
+        if self.transformer is not None:
+            fuse_projections(self.transformer)
+        super().accelerate(mode)
 
-
-def _load_scheduler(source: str, revision: str | None) -> Any:
-    """The scheduler class that the folder itself names."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
-
-    known = {cls.__name__: cls for cls in (FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler)}
-    config = UniPCMultistepScheduler.load_config(source, subfolder="scheduler", revision=revision)
-    name = config["_class_name"]
-    if name not in known:
-        raise ValueError(f"{source}: scheduler {name} is not supported; allowed: {', '.join(known)}")
-    return known[name].from_config(config)
+    def training_pair(
+        self,
+        clean: Float[Tensor, "batch channels times rows columns"],
+        noise: Float[Tensor, "batch channels times rows columns"],
+        level: Float[Tensor, " batch"],
+    ) -> TrainingPair:
+        """See :meth:`VideoGenerator.training_pair`."""
+        return flow_matching_pair(clean, noise, level)

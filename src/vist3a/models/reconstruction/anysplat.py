@@ -77,6 +77,10 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
         initialise_linears(self)
         self.camera_head.start_at_identity()
 
+    def one_gaussian_per_pixel(self) -> None:
+        """See :meth:`ReconstructionModel.one_gaussian_per_pixel`: no voxels."""
+        self.voxel_size = None
+
     def heads(
         self,
         taps: Mapping[int, Tensor],
@@ -88,7 +92,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
 
         ``with_gaussians`` false skips the Gaussian head, which is the only one that reads ``rgb``.
         """
-        self._require_rgb(rgb, with_gaussians)
+        rgb = self._require_rgb(rgb, with_gaussians)
         config, grid = self.config, self.token_grid(*size)
         last = taps[config.aggregator_depth - 1]
         levels = [taps[depth] for depth in config.taps]

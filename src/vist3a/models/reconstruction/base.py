@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vist3a.models.frame_size import ResizesFrames
 from vist3a.records import Reconstruction, StitchPoint, TokenState
 
 
-class ReconstructionModel(nn.Module, ABC):
+class ReconstructionModel(ResizesFrames, nn.Module, ABC):
     """A feed-forward network from frames to cameras, depth, points and possibly Gaussians.
+
+    Methods that take frames resize them to ``input_size``; all outputs are at that size.
 
     Invariant, for every stitch point p: ``reconstruct_from(tokens_at([p], x)[p], size, rgb=x)`` equals ``reconstruct(x)``.
     """
@@ -39,6 +42,9 @@ class ReconstructionModel(nn.Module, ABC):
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"frames of {height}x{width} px: both sides must be multiples of {self.patch_size}")
         return height // self.patch_size, width // self.patch_size
+
+    def one_gaussian_per_pixel(self) -> None:
+        """From now on give one Gaussian per pixel, where a network can fuse them: those of two networks then correspond."""
 
     @abstractmethod
     def trunk(
@@ -86,6 +92,10 @@ class ReconstructionModel(nn.Module, ABC):
 
         ``rgb`` in [0, 1] is read only by heads that inject the image; ValueError when such a head misses it.
         """
+
+    @abstractmethod
+    def accelerate(self) -> None:
+        """Trade a wait at the first call for speed, for inference: compiled blocks, convolutions laid out for tensor cores."""
 
     @abstractmethod
     def drop_before(self, point: str) -> None:

@@ -151,7 +151,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         ``with_gaussians`` false skips the Gaussian head, which is the only one that reads ``rgb`` and whose Gaussians
         are the only output that ``cameras`` still changes here: they take the scale of the known cameras.
         """
-        self._require_rgb(rgb, with_gaussians)
+        rgb = self._require_rgb(rgb, with_gaussians)
         config, grid = self.config, self.token_grid(*size)
         levels = [taps[depth] for depth in config.taps]
         with torch.autocast(levels[-1].device.type, enabled=False):
@@ -199,7 +199,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
     ) -> Reconstruction:
         """The whole network on RGB frames in [0, 1]; ``with_gaussians`` false skips the Gaussian head."""
         taps, _ = self.trunk(frames, cameras=cameras)
-        return self.heads(taps, (frames.shape[-2], frames.shape[-1]), frames, with_gaussians, cameras)
+        return self.heads(taps, self.frame_size(*frames.shape[-2:]), frames, with_gaussians, cameras)
 
     def forward(
         self,
@@ -241,6 +241,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         self, frames: Tensor, keep: Sequence[str], last: int, cameras: Cameras | None
     ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
         self._stages(keep)
+        frames = self.fit(frames)
         size = (frames.shape[-2], frames.shape[-1])
         grid = self.token_grid(*size)
         self._require_entry(-1)

@@ -66,7 +66,7 @@ class MVDust3r(MVDust3rTrunk):
         """Reconstruction for frames of ``size`` (height, width); ``with_gaussians`` false skips the Gaussian heads."""
         if rgb is None:
             raise ValueError(f"the pointmap head of {type(self).__name__} reads the image: pass rgb")
-        config = self.config
+        rgb, config = self.fit(rgb), self.config
         tokens = taps[config.decoder_depth - 1][..., : config.decoder_dim].unflatten(2, self.token_grid(*size))
         with torch.autocast(tokens.device.type, enabled=False):
             raw, features = self.raw_maps(tokens, rgb, with_gaussians)

@@ -115,7 +115,7 @@ class VGGT(StitchableNetwork[VGGTConfig]):
         """Tracks of ``queries`` (pixels (x, y) of the first frame) through RGB frames in [0, 1]."""
         self._require_tracker()
         taps, _ = self.trunk(frames)
-        return self.tracks(taps, (frames.shape[-2], frames.shape[-1]), queries)
+        return self.tracks(taps, self.frame_size(*frames.shape[-2:]), queries)
 
     def tracks(
         self,

@@ -32,6 +32,7 @@ class AlignParams(Strict):
     denoising_steps: int = Field(gt=0)
     gradient_steps: int = Field(gt=0)
     guidance: float = Field(ge=1)
+    flow_shift: float | None = Field(None, gt=0)
     scored_views: int = Field(gt=0)
     generative_weight: float = Field(ge=0)
     frames: int = Field(gt=0)

@@ -21,6 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "clips",
                     "clip_index",
                     "chain_checkpoints",
+                    "text_embeddings",
                 ],
                 ["aligned_generator", "align_report", "align_history"],
                 name="align_generator",

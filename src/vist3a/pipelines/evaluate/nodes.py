@@ -24,7 +24,7 @@ from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import WorldConfig, sample_prompts
-from vist3a.scenes.prompt_list import check_prompts, read_prompts
+from vist3a.scenes.prompt_list import read_prompts
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, sequential, stitched
 from vist3a.stitching.store import load_fit
@@ -73,10 +73,10 @@ def measure_generation(
     stitched_decoder: Path,
     aligned_generator: Path,
     geometry: dict[str, Any],
+    text_embeddings: Path,
 ) -> tuple[dict[str, Any], Tensor]:
     """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
     device = resolve_device(networks.device)
-    generator = networks.load_generator("vae", "text", "denoiser")
     decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
     weights = align.rewards.model_dump()
     judge = DualEncoder.from_pretrained(Path(params.judge), device)
@@ -91,13 +91,16 @@ def measure_generation(
         prompts = [text for text in fresh if text not in trained_on][: params.prompts]
     else:
         prompts = read_prompts(Path(params.prompts_file))
-    check_prompts(prompts, generator)
-    config = SamplingConfig(params.steps, params.guidance, params.frames, params.height, params.width)
+    embed, negative = networks.embed(prompts, text_embeddings)
+    generator = networks.load_generator("vae", "denoiser")
+    config = SamplingConfig(
+        params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
+    )
     results, pictures = {}, {}
     for state in ("before", "after"):
         if state == "after":
-            load_lora(generator.get_submodule("transformer"), aligned_generator)
-        latents = sample_latents(generator, prompts, config, params.seed, device)
+            load_lora(generator.denoiser, aligned_generator)
+        latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative)
         results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
     comparison = {
         name: paired_difference(results["before"][name], results["after"][name], params.seed)

@@ -30,6 +30,7 @@ class EvaluateParams(Strict):
     clips: int = Field(gt=0)
     steps: int = Field(gt=0)
     guidance: float = Field(ge=1)
+    flow_shift: float | None = Field(None, gt=0)
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width: int = Field(gt=0)

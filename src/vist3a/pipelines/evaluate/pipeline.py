@@ -35,6 +35,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "stitched_decoder",
                     "aligned_generator",
                     "geometry_metrics",
+                    "text_embeddings",
                 ],
                 ["evaluate_report", "evaluate_sheet"],
                 name="measure_generation",

@@ -18,8 +18,7 @@ class ExtractParams(Strict):
     ``kinds`` are the groups of stitch points to try. ``kernel``, ``stride`` and ``padding`` of the stitch convolution are (time,
     rows, columns); a stride or padding of ``null`` follows from the two grids. ``interpolation`` is how latents are resampled
     where their grid is not the convolution's. ``latents`` is the posterior's mode or a sample; ``latent_space`` raw, or
-    normalised as the denoiser sees them. ``generator_size`` and ``network_size`` (height, width) are what frames are resized to
-    for each network (``null``: as the clips are).
+    normalised as the denoiser sees them.
 
     ``batch`` clips go through the networks together, ``shard`` clips are accumulated between two files of the unfinished state.
     """
@@ -33,8 +32,6 @@ class ExtractParams(Strict):
     interpolation: Literal["corners", "centres", "nearest"]
     latents: Literal["mode", "sample"]
     latent_space: Literal["raw", "normalised"]
-    generator_size: tuple[Positive, Positive] | None
-    network_size: tuple[Positive, Positive] | None
     batch: int = Field(gt=0)
     shard: int = Field(gt=0)
 

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from vist3a.pipelines.strict import Strict
 
 
 class GenerateParams(Strict):
-    """``prompt`` (or every line of ``prompts_file``) becomes a scene. ``aligned`` uses the generator after alignment."""
+    """``prompt`` (or every line of ``prompts_file``) becomes a scene; of image-to-video generators ``image`` (or every image of
+    that folder). ``aligned`` uses the generator after alignment. ``flow_shift`` null is the generator's own.
+
+    ``adapter`` is a folder in PEFT's layout to use instead of the aligned generator's, ``released_decoder`` a file in the layout
+    that VIST3A publishes to use instead of the stitched decoder; null: none.
+
+    For small GPUs: ``offload`` keeps in host memory what is not at work (``parts``), or the denoiser's blocks too
+    (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``accelerate`` compiles what
+    is repeated: a wait at the first prompt, then faster.
+    """
 
     prompt: str | None
     prompts_file: str | None = None
+    image: str | None = None
     seed: int
     steps: int = Field(gt=0)
     guidance: float = Field(ge=1)
+    flow_shift: float | None = Field(None, gt=0)
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     aligned: bool
+    adapter: str | None = None
+    released_decoder: str | None = None
+    offload: Literal["none", "parts", "layers"] = "none"
+    tiling: bool = False
+    accelerate: bool = False
     turntable_frames: int = Field(gt=1)
     turntable_size: int = Field(gt=15)

@@ -20,6 +20,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "stitched_decoder",
                     "aligned_generator",
                     "generated_folder",
+                    "text_embeddings",
                 ],
                 ["generated_report", "generated_picture"],
                 name="generate_scenes",

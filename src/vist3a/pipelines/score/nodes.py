@@ -78,12 +78,9 @@ def compare_outputs(
         generator, original = networks.load_generator("vae"), networks.load_reconstruction()
         store, render = ClipStore(clips, clip_index), renderer_for(device)
         seen = [store.load(name) for name in store.names("heldout")[: params.functional_clips]]
-        sizes = (settings.generator_size, settings.network_size)
         for name in candidates:
             decoder = StitchedDecoder(original, settings.spec, fits[name]).to(device)
-            functional[name] = output_distance(
-                stitched(decoder, generator, *sizes), original, seen, device, render, settings.network_size
-            )
+            functional[name] = output_distance(stitched(decoder, generator), original, seen, device, render)
     chosen = fits[scores["chosen"]]
     report = {**scores, "functional_error": functional}
     curve = layer_curve(report)

@@ -49,7 +49,9 @@ def measure_text(
         found: list[tuple[str, bool, Tensor]] = []
         for start in progress(range(0, prompts, batch), f"judge {task}", -(-prompts // batch)):
             block = texts[start : start + batch]
-            latents = sample_latents(generator, [text.text for text in block], config, world.seed, device, batch=batch)
+            latents = sample_latents(
+                generator, generator.embed, [text.text for text in block], config, world.seed, device, batch=batch
+            )
             for text, raw in zip(block, latents, strict=True):
                 frames = generator.decode(raw)[0]
                 found.append((text.text, holds(read_clip(judge, frames), Wanted.of(text)), frames[0].cpu()))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vist3a.models.memory_layout import channels_last
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
 from vist3a.models.reconstruction.blocks.mvdust3r_decoder import DecoderBlock
@@ -69,6 +70,11 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         for part in self._trunk():
             if isinstance(part, Block | DecoderBlock):
                 part.compile(**options)
+
+    def accelerate(self) -> None:
+        """See :meth:`ReconstructionModel.accelerate`."""
+        self.compile_blocks(dynamic=False)
+        channels_last(self)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
@@ -135,9 +141,11 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
                 f"the blocks before {self.entry!r} were dropped: enter there or later (reconstruct_from)"
             )
 
-    def _require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> None:
+    def _require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> Tensor | None:
+        """The image as the heads see it; ValueError when a head misses it."""
         if self.needs_rgb and with_gaussians and rgb is None:
             raise ValueError(f"the Gaussian head of {type(self).__name__} reads the image: pass rgb")
+        return None if rgb is None else self.fit(rgb)
 
     def _check(
         self,

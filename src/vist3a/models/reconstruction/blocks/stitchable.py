@@ -90,7 +90,7 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
     ) -> Reconstruction:
         """The whole network on RGB frames in [0, 1]; ``with_gaussians`` false skips a Gaussian head."""
         taps, _ = self.trunk(frames)
-        return self.heads(taps, (frames.shape[-2], frames.shape[-1]), frames, with_gaussians)
+        return self.heads(taps, self.frame_size(*frames.shape[-2:]), frames, with_gaussians)
 
     def forward(
         self, frames: Float[Tensor, "batch views 3 height width"], with_gaussians: bool = True
@@ -130,6 +130,7 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
         self, frames: Tensor, keep: Sequence[str], last: int
     ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
         self._stages(keep)
+        frames = self.fit(frames)
         grid = self.token_grid(frames.shape[-2], frames.shape[-1])
         self._require_entry(-1)
         images = normalise_images(frames).to(self.aggregator.patch_embed.patch_embed.proj.weight.dtype)

@@ -1,0 +1,99 @@
+"""One way to drive all schedulers of the video generators: start, input, step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Keys by which schedulers call the time shift of flow matching.
+SHIFT_KEYS = ("shift", "flow_shift")
+
+
+class Sampler:
+    """One pass of a diffusers scheduler from noise to latents in ``steps`` steps.
+
+    ``flow_shift`` replaces the shift of the scheduler's own configuration; ``sigmas`` replaces its noise levels before
+    the shift (both None: as configured).
+    """
+
+    def __init__(
+        self,
+        scheduler: Any,
+        steps: int,
+        device: torch.device | str = "cpu",
+        flow_shift: float | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        changes = {}
+        if flow_shift is not None:
+            keys = [key for key in SHIFT_KEYS if key in scheduler.config]
+            if not keys:
+                raise ValueError(
+                    f"flow_shift: {flow_shift}, but {type(scheduler).__name__} has no shift; allowed: null"
+                )
+            changes = dict.fromkeys(keys, flow_shift)
+        self.scheduler = type(scheduler).from_config(scheduler.config, **changes)
+        if sigmas is None:
+            self.scheduler.set_timesteps(steps, device=device)
+        else:
+            self.scheduler.set_timesteps(sigmas=list(sigmas), device=device)
+        if hasattr(
+            self.scheduler, "set_begin_index"
+        ):  # else the first step looks itself up, which waits for the device
+            self.scheduler.set_begin_index(0)
+        self.timesteps: Float[Tensor, " steps"] = self.scheduler.timesteps
+        self._clean: Tensor | None = None
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether every step adds fresh noise."""
+        return type(self.scheduler).__name__ == "CogVideoXDPMScheduler"
+
+    def start(
+        self, noise: Float[Tensor, "batch channels times rows columns"]
+    ) -> Float[Tensor, "batch channels times rows columns"]:
+        """Unit noise as the scheduler wants it."""
+        return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
+
+    def model_input(
+        self, z: Float[Tensor, "batch channels times rows columns"], k: int
+    ) -> Float[Tensor, "batch channels times rows columns"]:
+        """What the denoiser sees of the state ``z`` before step ``k``."""
+        if not hasattr(self.scheduler, "scale_model_input"):
+            return z
+        scaled: Tensor = self.scheduler.scale_model_input(z, self.timesteps[k])
+        return scaled
+
+    def step(
+        self,
+        prediction: Float[Tensor, "batch channels times rows columns"],
+        k: int,
+        z: Float[Tensor, "batch channels times rows columns"],
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> Float[Tensor, "batch channels times rows columns"]:
+        """The state after step ``k``; steps must come in order.
+
+        ``generators``: one per sample, read by stochastic schedulers only, which refuse to go without.
+        """
+        timestep = self.timesteps[k]
+        if not self.stochastic:
+            after: Tensor = self.scheduler.step(prediction, timestep, z, return_dict=False)[0]
+            return after
+        if generators is None:
+            raise ValueError(f"{type(self.scheduler).__name__} adds noise in every step: pass one generator per sample")
+        before = self.timesteps[k - 1] if k else None
+        # The only stochastic sampler is CogVideoX's, whose public noise has time before the channels.
+        after, self._clean = self.scheduler.step(
+            prediction.transpose(1, 2),
+            self._clean,
+            timestep,
+            before,
+            z.transpose(1, 2),
+            generator=list(generators),
+            return_dict=False,
+        )
+        return after.transpose(1, 2)

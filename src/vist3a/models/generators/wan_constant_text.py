@@ -1,0 +1,79 @@
+"""Wan's cross-attention while the text stays the same: keys and values of the text are computed once, not in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+KEYS, VALUES = "constant_keys", "constant_values"
+
+
+class ConstantText:
+    """Attention processor of diffusers' protocol that reads keys and values which :func:`constant_text` left on the layer."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Float[Tensor, "batch tokens width"],
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Attention of the tokens to the text; ``encoder_hidden_states`` is not looked at."""
+        queries = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(queries, attn.constant_keys, attn.constant_values)
+        return attn.to_out[0](mixed.transpose(1, 2).flatten(2, 3).type_as(queries))
+
+
+def fits(transformer: Any, text: Tensor) -> bool:
+    """Whether the layers are where the text is (not streamed from host memory) and know no image beside it."""
+    layers = [block.attn2 for block in transformer.blocks]
+    return all(layer.to_q.weight.device == text.device and layer.add_k_proj is None for layer in layers)
+
+
+@contextmanager
+def constant_text(transformer: Any, text: Float[Tensor, "batch tokens width"]) -> Iterator[None]:
+    """Within, every cross-attention of ``transformer`` attends to ``text``, whatever text it is called with.
+
+    Without a graph: gradients do not reach the text's projections.
+    """
+    layers = [block.attn2 for block in transformer.blocks]
+    with torch.no_grad():
+        states = transformer.condition_embedder.text_embedder(text)
+        for layer in layers:
+            keys, values = _keys_and_values(layer, states)
+            setattr(layer, KEYS, layer.norm_k(keys).unflatten(2, (layer.heads, -1)).transpose(1, 2))
+            setattr(layer, VALUES, values.unflatten(2, (layer.heads, -1)).transpose(1, 2))
+    processors = [layer.processor for layer in layers]
+    try:
+        for layer in layers:
+            layer.set_processor(ConstantText())
+        yield
+    finally:
+        for layer, processor in zip(layers, processors, strict=True):
+            layer.set_processor(processor)
+            delattr(layer, KEYS)
+            delattr(layer, VALUES)
+
+
+def fuse_projections(transformer: Any) -> None:
+    """One product for queries, keys and values of the self-attention, one for keys and values of the text.
+
+    For inference: the separate projections are gone, so that no adapter can be added afterwards.
+    """
+    transformer.fuse_qkv_projections()
+    for block in transformer.blocks:
+        del block.attn1.to_q, block.attn1.to_k, block.attn1.to_v, block.attn2.to_k, block.attn2.to_v
+
+
+def _keys_and_values(layer: Any, states: Tensor) -> tuple[Tensor, Tensor]:
+    if layer.fused_projections:
+        keys, values = layer.to_kv(states).chunk(2, dim=-1)
+        return keys, values
+    return layer.to_k(states), layer.to_v(states)
