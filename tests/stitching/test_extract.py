@@ -139,9 +139,9 @@ def cka_by_rows(x: torch.Tensor, y: torch.Tensor) -> float:
 
 def test_a_planted_block_is_found_and_noise_explains_nothing() -> None:
     generator = tiny_generator()
-    settings_ = tap_settings(generator, tiny_network(), tiny_network().stitch_points[:1], SIZE, SIZE, kernel=(3, 3, 3))
+    settings_ = tap_settings(generator, tiny_network(), tiny_network().stitch_points[:1], SIZE, kernel=(3, 3, 3))
     network = PlantedNetwork(generator, settings_.spec)
-    tap = Tap(generator, network, tap_settings(generator, network, network.stitch_points, SIZE, SIZE, kernel=(3, 3, 3)))
+    tap = Tap(generator, network, tap_settings(generator, network, network.stitch_points, SIZE, kernel=(3, 3, 3)))
     splits = {
         name: frames(count, seed) for name, count, seed in (("fit", 40, 1), ("selection", 10, 2), ("heldout", 12, 3))
     }
@@ -209,4 +209,4 @@ def test_empty_splits_and_no_points_are_named() -> None:
     with pytest.raises(ValueError, match=r"split heldout is empty \(see curate\.splits\)"):
         measure(tap, {}, [], frames(1).__getitem__, batch=1)
     with pytest.raises(ValueError, match=r"see extract\.kinds"):
-        tap_settings(tap.generator, tap.network, [], SIZE, SIZE)
+        tap_settings(tap.generator, tap.network, [], SIZE)

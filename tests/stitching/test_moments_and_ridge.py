@@ -173,7 +173,7 @@ def test_the_layer_has_exactly_the_predicted_error(bias: str, mode: str, layer, 
 
 def tap_settings(spec: StitchSpec, tokens: tuple[int, int], names: tuple[str, ...] = (POINT,)) -> TapSettings:
     points = tuple(StitchPoint(name, "encoder", 6, 2, True) for name in names)
-    return TapSettings(points, tokens, spec, (32, 32), (32, 32))
+    return TapSettings(points, tokens, spec)
 
 
 def test_special_tokens_are_means_by_role() -> None:

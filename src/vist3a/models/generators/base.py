@@ -125,7 +125,8 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         self.latent_grid(frames.shape[1], frames.shape[3], frames.shape[4])
         vae = self._part("vae")
         video = (frames.transpose(1, 2) * 2 - 1).to(vae.dtype)
-        return self._encode_video(video, generator).to(frames.dtype)
+        latents = self._encode_video(video, generator)
+        return latents.to(torch.promote_types(latents.dtype, frames.dtype))
 
     def _encode_video(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
         """Raw latents of a video [batch, 3, views, height, width] in [-1, 1] and the autoencoder's numeric type."""

@@ -93,7 +93,6 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
         ``rgb`` in [0, 1] is read only by heads that inject the image; ValueError when such a head misses it.
         """
 
-    @abstractmethod
     def accelerate(self) -> None:
         """Trade a wait at the first call for speed, for inference: compiled blocks, convolutions laid out for tensor cores."""
 
