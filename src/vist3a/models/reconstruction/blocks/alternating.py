@@ -121,17 +121,18 @@ class Aggregator(nn.Module):
         rotations: tuple[Rotation, Rotation] | None = None
         if last > self.config.encoder_depth:
             rotations = self._rotations(grid, tokens)
-        x = tokens
         for stage in range(first, last + 1):
             if stage > first:
-                x = self._advance(stage, x, rotations)
+                tokens = self._advance(stage, tokens, rotations)
             if stage < 0:
                 continue
             if self.stages[stage] in keep:
-                states[self.stages[stage]] = self._state(stage, x, collected, grid)
+                states[self.stages[stage]] = self._state(stage, tokens, collected, grid)
             depth, is_global = self.split(stage)
             if depth in self.config.kept_depths:
-                collected[depth] = torch.cat([collected[depth].to(x.dtype), x], dim=-1) if is_global else x
+                collected[depth] = (
+                    torch.cat([collected[depth].to(tokens.dtype), tokens], dim=-1) if is_global else tokens
+                )
         return collected, states
 
     def _rotations(self, grid: tuple[int, int], tokens: Tensor) -> tuple[Rotation, Rotation]:

@@ -35,7 +35,6 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch tokens width"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch tokens width"]:
         """Attend over the token axis."""
-        x = x.to(self.qkv.weight.dtype)
         queries, keys, values = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         queries, keys = self.q_norm(queries), self.k_norm(keys)
         if rotation is not None:

@@ -48,7 +48,6 @@ class CrossAttention(nn.Module):
         rotation: Rotation,
     ) -> Float[Tensor, "batch targets tokens width"]:
         """Target t attends to the tokens of the members ``others[t]``, which are projected only once."""
-        x, members = (tokens.to(self.projq.weight.dtype) for tokens in (x, members))
         queries, keys, values = (
             projected.unflatten(-1, (self.heads, -1))
             for projected in (self.projq(x), self.projk(members), self.projv(members))
@@ -80,9 +79,11 @@ class DecoderBlock(nn.Module):
 
         A member without others skips the cross-attention, which would have nothing to attend to.
         """
+        # Matrices may be narrower than the stream and its norms (see ``mixed_precision``).
+        dtype = self.attn.qkv.weight.dtype
         x = members[:, targets]
-        x = x + self.attn(self.norm1(x).flatten(0, 1), rotation).unflatten(0, x.shape[:2])
+        x = x + self.attn(self.norm1(x).flatten(0, 1).to(dtype), rotation).unflatten(0, x.shape[:2])
         others = other_members(members.shape[1], members.device)[targets]
         if others.shape[1]:
-            x = x + self.cross_attn(self.norm2(x), self.norm_y(members), others, rotation)
-        return x + self.mlp(self.norm3(x))
+            x = x + self.cross_attn(self.norm2(x).to(dtype), self.norm_y(members).to(dtype), others, rotation)
+        return x + self.mlp(self.norm3(x).to(dtype))

@@ -133,8 +133,9 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
         frames = self.fit(frames)
         grid = self.token_grid(frames.shape[-2], frames.shape[-1])
         self._require_entry(-1)
-        images = normalise_images(frames).to(self.aggregator.patch_embed.patch_embed.proj.weight.dtype)
-        return self.aggregator.run(self.aggregator.embed(images), grid, -1, last, keep=keep)
+        # Nested, so that embedded images are not kept while the blocks run.
+        dtype = self.aggregator.patch_embed.patch_embed.proj.weight.dtype
+        return self.aggregator.run(self.aggregator.embed(normalise_images(frames).to(dtype)), grid, -1, last, keep=keep)
 
     def _entry_dtype(self, stage: int, fallback: torch.dtype) -> torch.dtype:
         # Behind the last block nothing of the trunk is left to say in which dtype it would have computed.

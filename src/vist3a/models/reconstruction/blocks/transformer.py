@@ -22,7 +22,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply to the last axis."""
-        return self.fc2(F.gelu(self.fc1(x.to(self.fc1.weight.dtype))))
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class GatedMlp(nn.Module):
@@ -37,7 +37,7 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply to the last axis."""
-        gate, value = self.w12(x.to(self.w12.weight.dtype)).chunk(2, dim=-1)
+        gate, value = self.w12(x).chunk(2, dim=-1)
         return self.w3(F.silu(gate) * value)
 
 
@@ -93,8 +93,10 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch tokens width"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch tokens width"]:
         """Attend over the token axis, with the 2D rotation if given."""
-        x = self.ls1(x, self.attn(self.norm1(x), rotation))
-        mixed: Tensor = self.ls2(x, self.mlp(self.norm2(x)))
+        # Matrices may be narrower than the stream and its norms (see ``mixed_precision``).
+        dtype = self.attn.qkv.weight.dtype
+        x = self.ls1(x, self.attn(self.norm1(x).to(dtype), rotation))
+        mixed: Tensor = self.ls2(x, self.mlp(self.norm2(x).to(dtype)))
         return mixed
 
 
