@@ -22,9 +22,8 @@ from typing import Any
 import torch
 import yaml
 
-from vist3a.models import networks
-from vist3a.models.generators import published_sizes
-from vist3a.models.generators.published_sizes import Part
+from vist3a.models import networks, published_sizes
+from vist3a.models.published_sizes import Part
 from vist3a.training.rehearsal import STAGES, Pairing, Shapes, as_table, rehearse, weights
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

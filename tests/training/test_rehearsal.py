@@ -11,9 +11,8 @@ import pytest
 import torch
 from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
 
-from vist3a.models import networks
-from vist3a.models.generators import published_sizes
-from vist3a.models.generators.published_sizes import PUBLISHED_SIZES, Part, build, parameter_counts
+from vist3a.models import networks, published_sizes
+from vist3a.models.published_sizes import PUBLISHED_SIZES, Part, build, parameter_counts
 from vist3a.models.reconstruction import AnySplatConfig
 from vist3a.training.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, rehearse, weights
 from vist3a.training.rehearsal.measuring import measure

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from vist3a.models.generators.published_sizes import PUBLISHED_SIZES, parameter_counts, write_random
 from vist3a.models.networks import build_reconstruction, published_configs
+from vist3a.models.published_sizes import PUBLISHED_SIZES, parameter_counts, write_random
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
