@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.models.generators.published_sizes import PUBLISHED_SIZES, Part, build
 from vist3a.models.generators.wan import WanGenerator
 from vist3a.models.lora import add_lora, merge_lora
+from vist3a.models.published_sizes import PUBLISHED_SIZES, Part, build
 from vist3a.models.reconstruction import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.records import Condition, StitchFit
 from vist3a.stitching.decoder import StitchedDecoder

@@ -127,6 +127,17 @@ def test_stitch(project: Path, generator: str, reconstruction: str) -> None:
     assert "judge/total" in report(project, "evaluate")["generation"]
 
 
+@pytest.mark.parametrize(("generator", "reconstruction"), [("cogvideox", "mvdust3r"), ("svd", "vggt")])
+def test_a_pairing_is_rehearsed(project: Path, generator: str, reconstruction: str) -> None:
+    run(project, "rehearse", chosen(project, generator, reconstruction) | {"rehearse": {"steps": 2}})
+    found = json.loads((project / "data/08_reporting/rehearsal.json").read_text())
+    assert found["fits"]
+    assert list(found["stages"]) == sorted(["embed", "extract", "score", "distill", "align", "generate"])
+    left_out = found["stages"]["align"]["note"].startswith("left out")
+    assert left_out == (generator == "svd")
+    assert not (project / "data/02_intermediate/rehearsal").exists()
+
+
 def test_published_files_make_a_scene(project: Path) -> None:
     """A PEFT adapter and a stitched decoder of the published layouts instead of what the chain made."""
     torch.save(published(build("anysplat"), first=2, rank=2, scale=0.01), project / "decoder.pth")

@@ -11,10 +11,11 @@ import torch
 from pydantic import ValidationError
 from reconstruction_cases import build
 from safetensors.torch import save_file
+from tiny_generators import public_pipeline, tiny
 
 from vist3a.models import networks
 from vist3a.models.reconstruction import VGGT
-from vist3a.models.weights import PublicWeights, parse, register
+from vist3a.models.weights import PublicWeights, licences_used, parse, parse_generators, register
 from vist3a.pipelines.networks import Networks
 
 WAN = {"family": "wan", "source": "nowhere"}
@@ -56,3 +57,83 @@ def test_an_unknown_source_lists_the_names() -> None:
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(ValidationError, match="revision"):
         chosen(source="net", revision="main")
+
+
+@pytest.fixture
+def wan(tmp_path: Path) -> Iterator[str]:
+    """A tiny Wan in a folder that is published as ``tiny-wan``."""
+    public_pipeline(tiny("wan")).save_pretrained(tmp_path / "wan")
+    entry = {"repo": "a/wan", "stored": "float32", "licence": "CC-BY-NC-4.0", "commercial": False}
+    register({}, parse_generators({"tiny-wan": entry | {"path": str(tmp_path / "wan")}, "other": entry}))
+    yield str(tmp_path / "wan")
+    register({})
+
+
+def with_generator(**generator: Any) -> Networks:
+    return Networks(
+        device="cpu",
+        generator={"family": "wan", "max_text_tokens": 8} | generator,  # type: ignore[arg-type]
+        reconstruction={"family": "vggt", "source": "nowhere"},  # type: ignore[arg-type]
+    )
+
+
+def test_a_generator_is_loaded_by_name_and_its_licence_is_told(wan: str, caplog: pytest.LogCaptureFixture) -> None:
+    named = with_generator(source="tiny-wan").load_generator("vae", "tokenizer")
+    given = with_generator(source=wan, size=[16, 24]).load_generator("vae")
+    assert licences_used() == {"tiny-wan": "CC-BY-NC-4.0 (no commercial use)"}
+    assert "weights tiny-wan: licence CC-BY-NC-4.0" in caplog.text
+    assert given.input_size == (16, 24)
+    frames = torch.rand(1, 5, 3, 16, 24)
+    assert torch.equal(named.encode(frames), given.encode(torch.nn.functional.pad(frames, (0, 0))))
+    with pytest.raises(RuntimeError, match="without its text_encoder"):
+        named.embed(["a ball"])
+
+
+def test_an_unknown_generator_lists_the_names(wan: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"source: wam is no folder .* no hub id .* entries: tiny-wan, other$"):
+        with_generator(source="wam").load_generator("vae")
+    with pytest.raises(
+        ValueError, match=r"networks\.generator\.family: 'sora'; allowed: wan, cogvideox, hunyuan_video, svd"
+    ):
+        with_generator(source=wan, family="sora").load_generator("vae")
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument is deprecated")  # diffusers still passes it
+def test_the_licence_comes_before_the_download(wan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match="a/wan"):
+        with_generator(source="other").load_generator("vae")
+    assert licences_used() == {"other": "CC-BY-NC-4.0 (no commercial use)"}
+
+
+def test_prompts_are_embedded_in_the_template(wan: str, tmp_path: Path) -> None:
+    networks = with_generator(source=wan, prompt_template="the {prompt} on the floor", negative_prompt="a green cube")
+    embed, negative = networks.embed(["red ball"], tmp_path / "texts")
+    generator = networks.load_generator("text")
+    with torch.no_grad():
+        torch.testing.assert_close(embed(["red ball"])["text"], generator.embed(["the red ball on the floor"])["text"])
+        torch.testing.assert_close(negative["text"], generator.embed(["a green cube"])["text"])
+    with pytest.raises(ValidationError, match=r"prompt_template: 'no place' must contain \{prompt\} once"):
+        with_generator(source=wan, prompt_template="no place")
+
+
+@pytest.mark.usefixtures("weights")
+def test_the_trunk_alone_is_cast() -> None:
+    network = chosen(source="net", trunk_dtype="bfloat16", size=[8, 8]).load_reconstruction()
+    assert network.input_size == (8, 8)
+    kinds = {name.split(".")[0]: p.dtype for name, p in network.named_parameters()}
+    assert kinds.pop("aggregator") == torch.bfloat16
+    assert set(kinds.values()) == {torch.float32}
+    result = network.reconstruct(torch.rand(1, 2, 3, 16, 16))
+    assert result.depth.shape == (1, 2, 8, 8)
+    assert result.depth.dtype == torch.float32
+
+
+def test_entries_of_generators_are_checked() -> None:
+    entry = {"repo": "a/b", "stored": "float32", "licence": "MIT", "commercial": True}
+    with pytest.raises(ValueError, match=r"weights\.yml: generators: net: unknown keys file"):
+        parse_generators({"net": entry | {"file": "x"}})
+    with pytest.raises(ValueError, match=r"weights\.yml: generators: net: missing keys licence"):
+        parse_generators({"net": {key: value for key, value in entry.items() if key != "licence"}})

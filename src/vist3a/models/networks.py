@@ -101,6 +101,12 @@ def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
     }
 
 
+def build_reconstruction(family: str, config: NetworkConfig, device: torch.device) -> EnterableNetwork[Any]:
+    """A reconstruction network with random weights, made on ``device``."""
+    with device:
+        return _reconstruction_class(family)(config).requires_grad_(False).eval()
+
+
 def load_reconstruction(
     family: str,
     source: str,

@@ -87,6 +87,8 @@ def align(
     """
     if not prompts:
         raise ValueError("alignment needs at least one prompt")
+    if not decoder.network.has_gaussians:
+        raise ValueError("alignment needs a reconstruction network with a Gaussian head")
     denoiser = generator.denoiser
     device = next(denoiser.parameters()).device
     shape = generator.latent_grid(sampling.frames, sampling.height, sampling.width)

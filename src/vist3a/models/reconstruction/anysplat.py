@@ -63,6 +63,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
     config_class: ClassVar[type[TrunkConfig]] = AnySplatConfig
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ("distill_",)
     needs_rgb = True
+    has_gaussians = True
 
     def __init__(self, config: AnySplatConfig) -> None:
         """Build with weights initialised for training from scratch."""

@@ -23,6 +23,8 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
     patch_size: int
     needs_rgb: bool
     """Whether a head reads the image itself, so that ``reconstruct_from`` must be given ``rgb``."""
+    has_gaussians: bool
+    """Whether reconstructions hold Gaussians."""
 
     @property
     @abstractmethod
@@ -92,6 +94,9 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
 
         ``rgb`` in [0, 1] is read only by heads that inject the image; ValueError when such a head misses it.
         """
+
+    gradient_checkpointing: bool = False
+    """Whether blocks of the trunk are recomputed in the backward pass instead of stored."""
 
     def accelerate(self) -> None:
         """Trade a wait at the first call for speed, for inference: compiled blocks, convolutions laid out for tensor cores."""

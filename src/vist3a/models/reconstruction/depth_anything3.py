@@ -75,7 +75,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         self.patch_size = config.patch_size
         self.head_chunk = config.head_chunk
         self.reference_strategy = config.reference_strategy
-        self.needs_rgb = config.sh_degree is not None
+        self.needs_rgb = self.has_gaussians = config.sh_degree is not None
         self.backbone = Backbone(config)
         self.head = DualDPTHead(width, config.dpt_channels, config.dpt_features)
         self.cam_dec = CameraDecoder(width)

@@ -46,6 +46,7 @@ class MVDust3r(MVDust3rTrunk):
 
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ("mask_token",)
     needs_rgb = True
+    has_gaussians = True
 
     def __init__(self, config: MVDust3rConfig) -> None:
         """Build with weights initialised for training from scratch."""

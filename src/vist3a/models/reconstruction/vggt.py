@@ -59,6 +59,7 @@ class VGGT(StitchableNetwork[VGGTConfig]):
 
     config_class: ClassVar[type[TrunkConfig]] = VGGTConfig
     needs_rgb = False
+    has_gaussians = False
 
     def __init__(self, config: VGGTConfig) -> None:
         """Build with weights initialised for training from scratch."""

@@ -49,6 +49,9 @@ def align_generator(
     generator = networks.load_generator("vae", "denoiser")
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
     decoder = load_decoder(networks, distill_params, stitched_decoder)
+    if params.gradient_checkpointing:
+        generator.denoiser.enable_gradient_checkpointing()
+        decoder.network.gradient_checkpointing = True
     scorer = DualEncoder.from_pretrained(Path(params.reward_scorer), device)
     state = run_folder(
         checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),

@@ -20,7 +20,10 @@ class RewardWeights(Strict):
 
 
 class AlignParams(Strict):
-    """``prompts_file`` (one prompt per line) replaces the procedural prompts; ``gradient_steps`` is K of DRTune."""
+    """``prompts_file`` (one prompt per line) replaces the procedural prompts; ``gradient_steps`` is K of DRTune.
+
+    ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
+    """
 
     seed: int
     prompts_file: str | None = None
@@ -38,6 +41,7 @@ class AlignParams(Strict):
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width: int = Field(gt=0)
+    gradient_checkpointing: bool = False
     lora_rank: int = Field(gt=0)
     lora_alpha: float = Field(gt=0)
     lora_targets: tuple[Literal["to_q", "to_k", "to_v", "to_out.0"], ...]

@@ -39,6 +39,7 @@ def distill_decoder(
     fit, spec = load_fit(stitch_layer)
     decoder = StitchedDecoder(networks.load_reconstruction(), spec, fit).to(device)
     prepare(decoder, params.tuning, params.lora_rank, params.lora_alpha)
+    decoder.network.gradient_checkpointing = params.gradient_checkpointing
     store = ClipStore(clips, clip_index)
     heldout = [store.load(name) for name in store.names("heldout")[: params.measured_clips]]
     state = run_folder(

@@ -39,6 +39,8 @@ class DistillParams(Strict):
 
     ``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1).
 
+    ``gradient_checkpointing`` recomputes blocks in the backward pass: less memory, more time.
+
     Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th;
     ``mirror`` also shows clips flipped and played backwards.
     """
@@ -55,4 +57,5 @@ class DistillParams(Strict):
     mirror: bool = False
     weights: Weights
     loop: Loop | None
+    gradient_checkpointing: bool = False
     measured_clips: int = Field(gt=0)

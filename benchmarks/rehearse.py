@@ -1,0 +1,114 @@
+"""A rehearsal of a published pairing without Kedro: full-size networks with random weights, one step of every stage.
+
+    python benchmarks/rehearse.py wan_anysplat --out rehearsal.json            # an environment of conf/
+    python benchmarks/rehearse.py wan14b_anysplat --stages embed extract score generate --steps 1 --out rehearsal.json
+    python benchmarks/rehearse.py wan_anysplat --tiny --out rehearsal.json     # the same code on tiny networks
+
+The same as `kedro run --pipeline=rehearse --env=wan_anysplat`, for machines that have only the numerical packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import yaml
+
+from vist3a.models import networks, published_sizes
+from vist3a.models.published_sizes import Part
+from vist3a.training.rehearsal import STAGES, Pairing, Shapes, as_table, rehearse, weights
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def read(name: str) -> Any:
+    """One file of the configuration."""
+    return yaml.safe_load((CONF / name).read_text())
+
+
+def pairing_of(environment: str, steps: int) -> tuple[Pairing, Shapes]:
+    """What the overlay ``environment`` says."""
+    generator_name, _, network_name = environment.partition("_")
+    known, files = read("base/globals_networks.yml"), read("base/weights.yml")
+    if generator_name not in known["generators"] or network_name not in known["reconstructions"]:
+        names = [f"{g}_{r}" for g in known["generators"] for r in known["reconstructions"]]
+        raise ValueError(f"{environment}: no such pairing; allowed: {', '.join(names)}")
+    generator, network = known["generators"][generator_name], known["reconstructions"][network_name]
+    settings, side = generator["network"], read(f"{environment}/globals.yml")["size"]
+    seen = network["network"]["size"]
+    pairing = Pairing(
+        generator_family=settings["family"],
+        generator=settings["source"],
+        reconstruction_family=network["network"]["family"],
+        reconstruction=files["weights"][network["network"]["source"]]["config"],
+        generator_dtype=settings["dtype"],
+        stored=files["generators"][settings["source"]]["stored"],
+        dtype=network["network"]["dtype"],
+        trunk_dtype=network["network"]["trunk_dtype"],
+        scene=(seen[0], seen[1]),
+    )
+    kernel, sampling = network["extract"]["kernel"], generator["generate"]
+    shapes = Shapes(
+        frames=read("base/globals.yml")["frames"],
+        video=(side, side),
+        kernel=(kernel[0], kernel[1], kernel[2]),
+        kinds=tuple(read("base/parameters/extract.yml")["extract"]["kinds"]),
+        steps=steps,
+        guidance=sampling["guidance"],
+        flow_shift=sampling["flow_shift"],
+        distill_weights=network["distill"]["weights"],
+        lora_targets=TARGETS,
+    )
+    return pairing, shapes
+
+
+def shrink(pairing: Pairing, shapes: Shapes) -> tuple[Pairing, Shapes]:
+    """Tiny networks under the published names, and tiny shapes: Wan and AnySplat only."""
+    from generate import TINY  # the benchmark beside this one
+
+    text = {"vocab_size": 16, "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    parts = {**TINY.parts, "text_encoder": Part("transformers", "UMT5EncoderModel", text)}
+    published_sizes.PUBLISHED_SIZES = weights.PUBLISHED_SIZES = MappingProxyType({pairing.generator: parts})
+    configs = {pairing.reconstruction: ("anysplat", TINY.network)}
+    networks.published_configs = weights.published_configs = lambda: configs
+    tiny = replace(
+        pairing, generator_dtype="float32", trunk_dtype=None, scene=(TINY.scene, TINY.scene), max_text_tokens=8
+    )
+    return tiny, replace(shapes, video=(TINY.video, TINY.video), frames=TINY.frames)
+
+
+def main() -> int:
+    """Rehearse, print the table, write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("environment", help="a pairing of conf/, e.g. wan_anysplat")
+    parser.add_argument("--out", type=Path, required=True, help="JSON with all numbers")
+    parser.add_argument("--folder", type=Path, help="for the random weights; a temporary one by default")
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--steps", type=int, default=3, help="denoising steps")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks (wan_anysplat only)")
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_float32_matmul_precision("high")
+    pairing, shapes = pairing_of(arguments.environment, arguments.steps)
+    if arguments.tiny:
+        pairing, shapes = shrink(pairing, shapes)
+    start = time.perf_counter()
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    found = rehearse(pairing, shapes, folder, device, arguments.stages, log=lambda line: print(line, flush=True))
+    print(f"\n{arguments.environment}\n{as_table(found)}\nin all {time.perf_counter() - start:.0f} s")
+    report = {"environment": arguments.environment, "fits": found.fits, **asdict(found)}
+    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    return 0 if found.fits else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
