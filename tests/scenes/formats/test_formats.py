@@ -134,6 +134,23 @@ def test_scannet_with_a_lost_pose(tmp_path, truth):
     assert_depth(clip, truth, chosen)
 
 
+def test_cut_pictures_and_depths_cost_their_views_only(tmp_path, truth):
+    folder = tmp_path / "data"
+    layouts.write_scannet(folder, truth)
+    for name, part in (("1", "color/1.jpg"), ("2", "depth/2.png")):
+        truth.picture(folder / "color" / f"{name}.jpg", 0, (2 * HEIGHT, 2 * WIDTH))
+        truth.depth_picture(folder / "depth" / f"{name}.png", 0)
+        (folder / "pose" / f"{name}.txt").write_text((folder / "pose" / "0.txt").read_text())
+        whole = (folder / part).read_bytes()
+        (folder / part).write_bytes(whole[: len(whole) // 2])
+    clip, rejected = read(tmp_path)
+    assert [reason.partition(": ")[2] for _, reason in rejected] == [
+        "1.jpg: 1.jpg is damaged or cut short; a whole picture is needed",
+        "2.jpg: 2.png is damaged or cut short; a whole picture is needed",
+    ]
+    assert_is_the_scene(clip, truth, pictures=6.0)
+
+
 def test_seven_scenes(tmp_path, truth):
     folder = tmp_path / "data" / "chess" / "seq-01"
     layouts.write_seven_scenes(folder, truth)

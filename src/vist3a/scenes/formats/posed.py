@@ -71,7 +71,9 @@ class PosedScene:
         present, dropped = [], list(content.dropped)
         for view in content.views:
             try:
-                lens = view.lens.for_size(*picture_size(view.image))
+                lens = view.lens.for_size(*_whole_size(view.image))
+                if view.depth is not None:
+                    view.depth.lens.for_size(*_whole_size(view.depth.path))
             except RejectedError as reason:
                 dropped.append(f"{view.image.name}: {reason}")
                 continue
@@ -161,6 +163,20 @@ def picture_size(path: Path) -> tuple[int, int]:
             return opened.height, opened.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RejectedError("the picture is missing or cannot be read") from error
+
+
+def _whole_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture that is there to its end."""
+    from PIL import Image
+
+    height, width = picture_size(path)
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (1, 1))  # JPEG: the smallest of its resolutions shows a cut as well
+            opened.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RejectedError(f"{path.name} is damaged or cut short; a whole picture is needed") from error
+    return height, width
 
 
 def read_picture(path: Path) -> UInt8[Tensor, "3 rows columns"]:
