@@ -57,8 +57,10 @@ def _view(folder: Path, stated: Mapping[str, Any], entry: Mapping[str, Any]) -> 
     lens = _lens({**stated, **entry}, image)
     depth = None
     if "depth_file_path" in entry:
-        unit = float(stated.get("depth_unit_scale_factor", 1e-3))
-        depth = DepthFile(_inside(folder, str(entry["depth_file_path"])), unit, lens)
+        unit = stated.get("depth_unit_scale_factor", 1e-3)
+        if not isinstance(unit, int | float) or not unit > 0:
+            raise RejectedError(f"depth_unit_scale_factor is {unit!r}; a positive number is needed")
+        depth = DepthFile(_inside(folder, str(entry["depth_file_path"])), float(unit), lens)
     return PosedView(image, inverse_pose(pose), lens, depth)
 
 

@@ -52,7 +52,7 @@ def load(path: Path) -> PosedViews:
     files = {image.stem: image for image in image_paths(source)} if source is not None and source.is_dir() else {}
     views: dict[int, PosedView] = {}
     dropped = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], start=2):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()[1:], start=2):
         if not line.strip():
             continue
         try:
