@@ -53,7 +53,6 @@ def pairing_of(environment: str, steps: int) -> tuple[Pairing, Shapes]:
         generator_dtype=settings["dtype"],
         stored=files["generators"][settings["source"]]["stored"],
         dtype=network["network"]["dtype"],
-        trunk_dtype=network["network"]["trunk_dtype"],
         scene=(seen[0], seen[1]),
     )
     kernel, sampling = network["extract"]["kernel"], generator["generate"]
@@ -80,9 +79,7 @@ def shrink(pairing: Pairing, shapes: Shapes) -> tuple[Pairing, Shapes]:
     published_sizes.PUBLISHED_SIZES = weights.PUBLISHED_SIZES = MappingProxyType({pairing.generator: parts})
     configs = {pairing.reconstruction: ("anysplat", TINY.network)}
     networks.published_configs = weights.published_configs = lambda: configs
-    tiny = replace(
-        pairing, generator_dtype="float32", trunk_dtype=None, scene=(TINY.scene, TINY.scene), max_text_tokens=8
-    )
+    tiny = replace(pairing, generator_dtype="float32", scene=(TINY.scene, TINY.scene), max_text_tokens=8)
     return tiny, replace(shapes, video=(TINY.video, TINY.video), frames=TINY.frames)
 
 

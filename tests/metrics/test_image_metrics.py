@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from vist3a.metrics.image import psnr, ssim
 
@@ -40,6 +43,28 @@ def test_ssim_equals_the_direct_computation() -> None:
     y = (x + 0.2 * torch.randn(x.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
     expected = [np.mean([direct_ssim(x[b, c].numpy(), y[b, c].numpy()) for c in range(3)]) for b in range(2)]
     np.testing.assert_allclose(ssim(x, y).numpy(), expected, rtol=1e-10)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), height=st.integers(11, 40), width=st.integers(11, 40), level=st.floats(0, 0.5))
+def test_ssim_and_psnr_equal_scipy(seed: int, height: int, width: int, level: float) -> None:
+    """Gaussian filters of SciPy cut at 3.5 sigma (11 taps), borders cut off: the computation of scikit-image."""
+    random = np.random.default_rng(seed)
+    x = random.random((height, width))
+    y = np.clip(x + level * random.normal(size=x.shape), 0, 1)
+
+    def blur(values: np.ndarray) -> np.ndarray:
+        return gaussian_filter(values, 1.5, truncate=3.5)
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y, both = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
+    scores = (
+        (2 * mean_x * mean_y + 1e-4) * (2 * both + 9e-4) / ((mean_x**2 + mean_y**2 + 1e-4) * (var_x + var_y + 9e-4))
+    )
+    ours, true = torch.from_numpy(x)[None], torch.from_numpy(y)[None]
+    assert ssim(ours, true).item() == pytest.approx(scores[5:-5, 5:-5].mean(), abs=1e-10)
+    error = np.mean((x - y) ** 2)
+    assert psnr(ours, true).item() == (pytest.approx(-10 * np.log10(error)) if error else math.inf)
 
 
 def test_ssim_is_one_for_equal_images_symmetric_and_differentiable() -> None:

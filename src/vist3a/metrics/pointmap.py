@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vist3a.geometry.similarity import umeyama
@@ -52,11 +52,18 @@ def nearest_distances(
     source: Float[Tensor, "n 3"], target: Float[Tensor, "m 3"], chunk: int = _CHUNK
 ) -> Float[Tensor, " n"]:
     """Distance of each source point to the nearest target point (exact; memory is chunk x m)."""
+    return nearest(source, target, chunk)[0]
+
+
+def nearest(
+    source: Float[Tensor, "n 3"], target: Float[Tensor, "m 3"], chunk: int = _CHUNK
+) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]:
+    """Distance and number of the nearest target point of each source point (exact; memory is chunk x m)."""
     # Differences, not the expanded square: points far from the origin would lose all digits.
     parts = [
-        torch.cdist(part, target, compute_mode="donot_use_mm_for_euclid_dist").amin(-1) for part in source.split(chunk)
+        torch.cdist(part, target, compute_mode="donot_use_mm_for_euclid_dist").min(-1) for part in source.split(chunk)
     ]
-    return torch.cat(parts)
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 def _scene_errors(ours: Float[Tensor, "n 3"], true: Float[Tensor, "n 3"]) -> Float[Tensor, " 5"]:

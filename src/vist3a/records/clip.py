@@ -14,8 +14,8 @@ from vist3a.records.cameras import Cameras
 class Clip:
     """Views of one static scene in smooth order.
 
-    ``frames`` are RGB in [0, 1]. ``cameras``, ``depth`` (z-depth) are known for procedural scenes only and are in
-    the scene's own metric frame. ``caption`` may be empty.
+    ``frames`` are RGB in [0, 1]. ``cameras``, ``depth`` (z-depth, 0 where unknown) are known for procedural scenes
+    and data sets that have them, in the scene's own frame and unit. ``caption`` may be empty.
     """
 
     name: str

@@ -14,6 +14,7 @@ import torch
 from vist3a.records.clip import Clip
 from vist3a.scenes.checks import Limits
 from vist3a.scenes.clip_store import COLUMNS, write_clip
+from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.frame_statistics import frame_statistics, luma, moved_share
 from vist3a.scenes.reading import CheckedClip, Provenance, read_clip
 from vist3a.scenes.rejected import RejectedError
@@ -73,6 +74,8 @@ def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits) -> G
         except RejectedError as reason:
             rejected.append((candidate.location, f"{candidate.location}: {reason}"))
             continue
+        if isinstance(candidate.reader, PosedScene):
+            rejected += [(candidate.location, f"{candidate.location}: {r}") for r in candidate.reader.content.dropped]
         seen[pixels] = candidate.location
         rows.append(_write(target, _clip(checked), checked.provenance))
     if not rows:
@@ -99,7 +102,8 @@ def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape, device
 
 
 def _clip(checked: CheckedClip) -> Clip:
-    return Clip(name=checked.name, frames=checked.frames.float() / 255, caption=checked.caption)
+    frames = checked.frames.float() / 255
+    return Clip(checked.name, frames, checked.caption, checked.cameras, checked.depth)
 
 
 def _measure(clip: Clip, source: str) -> Provenance:

@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 def image_paths(folder: Path) -> list[Path]:
     """Images directly in ``folder``, numbers in their names counted (2 before 10)."""
     paths = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != "."]
-    return sorted(paths, key=lambda path: (_natural(path.name), path.name))
+    return sorted(paths, key=lambda path: (natural_order(path.name), path.name))
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def read_image(path: Path) -> UInt8[Tensor, "3 rows columns"]:
         raise RejectedError(f"image {path.name} cannot be read; a whole PNG, JPEG or WebP file is needed") from error
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
+def natural_order(name: str) -> list[tuple[int, int | str]]:
+    """Key that counts the numbers of a name (2 before 10)."""
     parts = re.findall(r"\d+|\D+", name.lower())
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]

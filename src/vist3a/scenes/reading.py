@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vist3a.records.cameras import Cameras
 from vist3a.scenes.checks import Limits, Stretch, longest_stretch
+from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.frame_statistics import luma, moved_share
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.resizing import crop_box, fit
@@ -37,6 +39,8 @@ class CheckedClip:
     caption: str
     frames: UInt8[Tensor, "views 3 height width"]
     provenance: Provenance
+    cameras: Cameras | None = None
+    depth: Float[Tensor, "views height width"] | None = None
 
 
 def read_clip(source: Source, views: int, height: int, width: int, limits: Limits) -> CheckedClip:
@@ -55,7 +59,13 @@ def read_clip(source: Source, views: int, height: int, width: int, limits: Limit
     if motion < limits.min_motion:
         allowed = f"at least {limits.min_motion:g} is allowed"
         raise RejectedError(f"the camera hardly moves (share of the picture that changes is {motion:.3f}; {allowed})")
-    return CheckedClip(source.name, caption, frames, _provenance(source, stretch, positions, stride, motion))
+    provenance = _provenance(source, stretch, positions, stride, motion)
+    posed = source.reader if isinstance(source.reader, PosedScene) else None
+    return CheckedClip(
+        source.name, caption, frames, provenance,
+        cameras=posed.cameras(indices, height, width) if posed else None,
+        depth=posed.depth(indices, height, width) if posed else None,
+    )  # fmt: skip
 
 
 def _provenance(source: Source, stretch: Stretch, positions: list[int], stride: float, motion: float) -> Provenance:

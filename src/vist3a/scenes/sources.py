@@ -1,4 +1,4 @@
-"""What a folder offers: every video file, and every folder that holds images, is one candidate clip."""
+"""What a folder offers: every scene of a known data set, every video file and every folder of images is one candidate clip."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from vist3a.scenes import image_folder, video
+from vist3a.scenes.formats import colmap, nerfstudio, realestate10k, scannet, seven_scenes
+from vist3a.scenes.formats.posed import PosedScene
+from vist3a.scenes.formats.realestate10k import PosedVideo
 from vist3a.scenes.image_folder import ImageFolder, image_paths
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.video import VideoFile
 
 MAX_NAME = 80
 MAX_CAPTION = 4000
+FORMATS = tuple((kind.is_scene, kind.load) for kind in (nerfstudio, scannet, seven_scenes, colmap))
+"""How a folder of a data set is recognised, and read; the first that fits counts."""
 
 
 @runtime_checkable
@@ -64,19 +69,38 @@ def scan(folder: Path) -> list[Source]:
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
-    found_paths: list[tuple[str, Path]] = []
-    for path in [folder, *folder.rglob("*")]:
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        is_video = path.suffix.lower() in video.SUFFIXES and path.is_file()
-        if is_video or (path.is_dir() and image_paths(path)):
-            found_paths.append((relative.as_posix(), path))
+    found_paths = list(_candidates(folder, folder))
     if not found_paths:
         allowed = ", ".join(sorted(s[1:] for s in video.SUFFIXES)) + "; or folders of "
         allowed += ", ".join(sorted(s[1:] for s in image_folder.SUFFIXES))
         raise ValueError(f"source folder {folder}: found no video and no image; allowed are {allowed}")
-    return _name(sorted(found_paths))
+    return _name(sorted(found_paths, key=lambda found: found[:2]))
+
+
+def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReader]]:
+    """Location, path and reader of what a folder offers; everything below a scene of a known format belongs to it."""
+    location = folder.relative_to(top).as_posix()
+    for recognised, load in FORMATS:
+        if recognised(folder):
+            yield location, folder, PosedScene(folder, load)
+            return
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    taken = set()
+    for path in entries:
+        if path.is_file() and realestate10k.is_camera_text(path):
+            footage = realestate10k.footage(path)
+            taken.add(footage)
+            kind = PosedVideo if footage is not None and footage.is_file() else PosedScene
+            yield path.relative_to(top).as_posix(), path, kind(path, realestate10k.load)
+    if image_paths(folder):
+        yield location, folder, ImageFolder(folder)
+    for path in entries:
+        if path in taken:
+            continue
+        if path.is_dir():
+            yield from _candidates(path, top)
+        elif path.suffix.lower() in video.SUFFIXES:
+            yield path.relative_to(top).as_posix(), path, VideoFile(path)
 
 
 def safe_name(location: str) -> str:
@@ -85,20 +109,20 @@ def safe_name(location: str) -> str:
     return name[:MAX_NAME].rstrip("._-") or "clip"
 
 
-def _name(paths: list[tuple[str, Path]]) -> list[Source]:
+def _name(paths: list[tuple[str, Path, FrameReader]]) -> list[Source]:
     stems = [
         safe_name(
             (path.name if location == "." else location) if path.is_dir() else str(Path(location).with_suffix(""))
         )
-        for location, path in paths
+        for location, path, _ in paths
     ]
     # Equal names (also on file systems that ignore case) get a mark of their own path, so that none depends on the order.
     shared = Counter(stem.lower() for stem in stems)
     sources = []
-    for stem, (location, path) in zip(stems, paths, strict=True):
+    for stem, (location, path, reader) in zip(stems, paths, strict=True):
         mark = "" if shared[stem.lower()] == 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
-        if path.is_dir():
-            sources.append(Source(stem + mark, location, ImageFolder(path), path / "caption.txt"))
-        else:
-            sources.append(Source(stem + mark, location, VideoFile(path), path.with_suffix(".txt")))
+        # A text of cameras has the name that a caption would have: captions of such clips end in .caption.txt.
+        ending = ".caption.txt" if isinstance(reader, PosedScene) else ".txt"
+        caption = path / "caption.txt" if path.is_dir() else path.with_suffix(ending)
+        sources.append(Source(stem + mark, location, reader, caption))
     return sources

@@ -29,6 +29,11 @@ class VideoFile:
         Raises:
             RejectedError: No video, damaged or cut short.
         """
+        for _, frame in self.timed_frames():
+            yield frame
+
+    def timed_frames(self) -> Iterator[tuple[float, UInt8[Tensor, "3 rows columns"]]]:
+        """Seconds from the start of the video (0 where the file does not say) and frame; as ``frames``."""
         import av
 
         try:
@@ -53,7 +58,7 @@ class VideoFile:
         aspect = float(stated) if stated else 1.0
         return 1.0 / aspect if (frame.rotation // 90) % 2 else aspect
 
-    def _decode(self) -> Iterator[Tensor]:
+    def _decode(self) -> Iterator[tuple[float, Tensor]]:
         import av
 
         with av.open(str(self.path)) as container:
@@ -68,7 +73,7 @@ class VideoFile:
                     raise RejectedError(f"the video is damaged at packet {packets}; a whole video file is needed")
                 for frame in packet.decode():
                     upright = _turn(torch.from_numpy(frame.to_ndarray(format="rgb24")), frame.rotation)
-                    yield upright.permute(2, 0, 1)
+                    yield frame.time or 0.0, upright.permute(2, 0, 1)
             if packets < announced * (1 - MISSING_SHARE):
                 raise RejectedError(f"the video is cut short: {packets} of its {announced} frames are there")
 

@@ -41,7 +41,6 @@ def rehearse_pairing(
         generator_dtype=generator.dtype,
         stored="float32" if public is None else public.stored,
         dtype=network.dtype,
-        trunk_dtype=network.trunk_dtype,
         scene=network.size,
         max_text_tokens=generator.max_text_tokens,
     )

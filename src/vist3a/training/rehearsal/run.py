@@ -50,7 +50,6 @@ class Pairing:
     generator_dtype: str = "bfloat16"
     stored: str = "float32"
     dtype: str = "float32"
-    trunk_dtype: str | None = None
     scene: tuple[int, int] | None = None
     max_text_tokens: int | None = None
 
@@ -122,7 +121,6 @@ def rehearse(
                 network,
                 dtype=pairing.dtype,
                 device=device,
-                trunk_dtype=pairing.trunk_dtype,
                 size=pairing.scene,
             ),
             source=generator,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vist3a.models.condition_store import ConditionStore, encoder_identity
 from vist3a.models.generators.base import VideoGenerator
@@ -18,9 +19,11 @@ from vist3a.records import Clip, Condition
 from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, spec_for
-from vist3a.stitching.search import choose, score_points
+from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.heldout import measure
+from vist3a.stitching.search import choose, score_points, solve_points
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
+from vist3a.stitching.tap import Tap
 from vist3a.stitching.tuning import prepare
 from vist3a.training.align import AlignSampling, align
 from vist3a.training.distill import DistillSampling, distill
@@ -30,6 +33,7 @@ from vist3a.training.sampling import SamplingConfig, decode_scene, sample_latent
 
 PROMPT = "a red ball on the floor"
 PICTURE = "picture.safetensors"
+NOISE = "noise"
 ONE_STEP = LoopConfig(steps=1, learning_rate=1e-4, warmup=1, log_every=1, checkpoint_every=10)
 
 
@@ -74,23 +78,19 @@ class Stages:
         """Moments of one clip for all candidate points."""
         generator, network = self.load_generator("vae"), self.load_reconstruction()
         points = [point for point in network.stitch_points if point.kind in self.shapes.kinds]
-        spec = spec_for(generator, network, self.shapes.video, self.shapes.kernel, "replicate")
-        names = [point.name for point in points]
-        moments = accumulate([self._clip()], generator, network, names, spec, self.device)
-        folder = self._new("moments")
-        splits = dict.fromkeys(("fit", "selection", "heldout"), moments)
-        save_moments(folder, splits, spec, points, network.token_grid(*network.frame_size(*self.shapes.video)))
+        settings = tap_settings(generator, network, points, self.shapes.video, kernel=self.shapes.kernel)
+        moments = accumulate(Tap(generator, network, settings), [NOISE], self._bytes, batch=1)
+        save_moments(self._new("moments"), dict.fromkeys(("fit", "selection"), moments), settings)
         return f"{len(points)} points, {moments.gram.shape[0]} features"
 
     def score(self) -> str:
-        """The fit of every point, and the stitch layer of the best."""
-        splits, spec, points, grid = load_moments(self.folder / "moments")
-        results = score_points(
-            splits["fit"], splits["selection"], splits["heldout"], points, spec, grid, (1e-3,), "position"
-        )
-        best, _ = choose([score for score, _ in results])
-        fit = next(fit for score, fit in results if score is best)
-        save_fit(self._new("stitch_layer"), fit, spec)
+        """The fit of every point, its error on a clip, and the stitch layer of the best."""
+        splits, settings = load_moments(self.folder / "moments", self.device)
+        tap = Tap(self.load_generator("vae"), self.load_reconstruction(), settings)
+        solved = solve_points(splits["fit"], splits["selection"], settings, (1e-3,), "position", tap.latent_statistics)
+        heldout = measure(tap, {name: found.candidate for name, found in solved.items()}, [NOISE], self._bytes, batch=1)
+        best, _ = choose(score_points(solved, heldout, settings, seed=0))
+        save_fit(self._new("stitch_layer"), solved[best.point].layer, settings.spec)
         return f"chosen {best.point}"
 
     def distill(self) -> str:
@@ -155,6 +155,10 @@ class Stages:
         )
         save_lora(generator.denoiser, self.folder / "adapter")
         return f"1 prompt, 1 clip, {self.shapes.steps} denoising steps, 1 of them with gradient"
+
+    def _bytes(self, name: str) -> Tensor:
+        """Frames of the clip as they are stored."""
+        return (self._clip().frames * 255).to(torch.uint8)
 
     def _clip(self) -> Clip:
         frames = torch.rand(self.shapes.frames, 3, *self.shapes.video, generator=_random())

@@ -1,0 +1,132 @@
+"""RealEstate10K: a text of cameras per clip, beside a folder of frames named by time stamp, or the video itself.
+
+The first line is the address of the video; each further one holds a time in microseconds, fx fy cx cy in units of the picture's
+width and height, two zeros, and the 3 x 4 matrix of world to camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vist3a.scenes.formats.lens import Lens
+from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose
+from vist3a.scenes.image_folder import image_paths
+from vist3a.scenes.rejected import RejectedError
+from vist3a.scenes.video import SUFFIXES, VideoFile
+
+NUMBERS = 19
+MICROSECONDS = 1e6
+LATE = 0.05
+"""Seconds that the nearest frame of a video may lie from the stated time: more than a frame's length off is another picture."""
+
+
+def is_camera_text(path: Path) -> bool:
+    """An address, then lines of 19 numbers."""
+    if path.suffix != ".txt":
+        return False
+    try:
+        with path.open(encoding="utf-8") as lines:
+            address, first = lines.readline(4096), lines.readline(4096)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return address.startswith(("http://", "https://")) and len(first.split()) == NUMBERS
+
+
+def footage(path: Path) -> Path | None:
+    """What the text's cameras belong to: a folder or a video of its name beside it."""
+    if path.with_suffix("").is_dir():
+        return path.with_suffix("")
+    return next((video for s in sorted(SUFFIXES) if (video := path.with_suffix(s)).is_file()), None)
+
+
+def load(path: Path) -> PosedViews:
+    """Views in the order of time; without footage every one is missing. A view of a video is named by its time stamp."""
+    source = footage(path)
+    files = {image.stem: image for image in image_paths(source)} if source is not None and source.is_dir() else {}
+    views: dict[int, PosedView] = {}
+    dropped = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()[1:], start=2):
+        if not line.strip():
+            continue
+        try:
+            stamp, view = _view(line)
+            if source is not None and source.is_dir():
+                if str(stamp) not in files:
+                    raise RejectedError(f"no frame {stamp} in {source.name}")
+                view = replace(view, image=files[str(stamp)])
+            views[stamp] = view
+        except RejectedError as reason:
+            dropped.append(f"{path.name} line {number}: {reason}")
+    return PosedViews(tuple(views[stamp] for stamp in sorted(views)), tuple(dropped))
+
+
+class PosedVideo(PosedScene):
+    """Cameras of a text with the frames of the video beside it."""
+
+    @cached_property
+    def content(self) -> PosedViews:
+        """Views whose time lies in the video.
+
+        Raises:
+            RejectedError: The video cannot be read, or shows none of the times.
+        """
+        stated = self.load(self.path)
+        times = [_seconds(view) for view in stated.views]
+        size, seen = (0, 0), list[int]()
+        for index, frame in self._matched(times):
+            size = (frame.shape[1], frame.shape[2])
+            seen.append(index)
+        missing = sorted(set(range(len(times))) - set(seen))
+        dropped = [f"{self.path.name}: the video has no frame at {times[i]:.3f} s" for i in missing]
+        if not seen:
+            raise RejectedError(f"no usable view ({'; '.join([*stated.dropped, *dropped][:2]) or 'the list is empty'})")
+        views = [replace(stated.views[i], lens=stated.views[i].lens.for_size(*size)) for i in seen]
+        return PosedViews(tuple(views), (*stated.dropped, *dropped))
+
+    def frames(self) -> Iterator[UInt8[Tensor, "3 rows columns"]]:
+        """Frames of the video nearest to the stated times."""
+        for _, frame in self._matched([_seconds(view) for view in self.content.views]):
+            yield frame
+
+    def _matched(self, times: list[float]) -> Iterator[tuple[int, Tensor]]:
+        """Number of a time, and the nearest frame, for every time that has one. Holds two frames."""
+        video = footage(self.path)
+        if video is None:
+            return
+        wanted, before = 0, None
+        for now in VideoFile(video).timed_frames():
+            while before is not None and wanted < len(times) and times[wanted] <= now[0]:
+                nearest = before if times[wanted] - before[0] <= now[0] - times[wanted] else now
+                if abs(nearest[0] - times[wanted]) <= LATE:
+                    yield wanted, nearest[1]
+                wanted += 1
+            before = now
+        for index in range(wanted, len(times)):
+            if before is not None and abs(times[index] - before[0]) <= LATE:
+                yield index, before[1]
+
+
+def _seconds(view: PosedView) -> float:
+    return int(view.image.name) / MICROSECONDS
+
+
+def _view(line: str) -> tuple[int, PosedView]:
+    words = line.split()
+    try:
+        stamp, numbers = int(words[0]), torch.tensor([float(word) for word in words[1:]], dtype=torch.float64)
+    except ValueError as error:
+        raise RejectedError("found something other than numbers") from error
+    if len(words) != NUMBERS:
+        raise RejectedError(f"{len(words)} numbers; {NUMBERS} are needed")
+    fx, fy, cx, cy = numbers[:4].tolist()
+    if not (fx > 0 and fy > 0):
+        raise RejectedError(f"focal lengths are {fx:g} and {fy:g}; positive ones are needed")
+    lens = Lens(1, 1, fx, fy, cx, cy)
+    return stamp, PosedView(Path(str(stamp)), rigid_pose(numbers[6:].reshape(3, 4)), lens)

@@ -1,0 +1,52 @@
+"""ScanNet as its exporter writes it: ``color/N.jpg``, ``pose/N.txt`` (camera to world), ``depth/N.png`` in mm, ``intrinsic``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vist3a.scenes.formats.lens import Lens
+from vist3a.scenes.formats.posed import (
+    DepthFile,
+    PosedView,
+    PosedViews,
+    inverse_pose,
+    picture_size,
+    read_numbers,
+    rigid_pose,
+)
+from vist3a.scenes.image_folder import image_paths
+from vist3a.scenes.rejected import RejectedError
+
+MILLIMETRE = 1e-3
+
+
+def is_scene(folder: Path) -> bool:
+    """Pictures, poses and intrinsics of one scan."""
+    return all((folder / part).is_dir() for part in ("color", "pose", "intrinsic"))
+
+
+def load(folder: Path) -> PosedViews:
+    """Views by frame number; the depth camera has intrinsics of its own and, as in the export, the pose of the colour camera."""
+    images = image_paths(folder / "color")
+    if not images:
+        return PosedViews(())
+    colour = _lens(folder / "intrinsic" / "intrinsic_color.txt", images[0])
+    views, dropped, depth_lens = [], [], None
+    for image in images:
+        depth_path = folder / "depth" / f"{image.stem}.png"
+        try:
+            pose = rigid_pose(read_numbers(folder / "pose" / f"{image.stem}.txt", 4, 4))
+            if depth_path.is_file() and depth_lens is None:
+                depth_lens = _lens(folder / "intrinsic" / "intrinsic_depth.txt", depth_path)
+        except RejectedError as reason:
+            dropped.append(f"color/{image.name}: {reason}")
+            continue
+        depth = DepthFile(depth_path, MILLIMETRE, depth_lens) if depth_path.is_file() and depth_lens else None
+        views.append(PosedView(image, inverse_pose(pose), colour, depth))
+    return PosedViews(tuple(views), tuple(dropped))
+
+
+def _lens(path: Path, picture: Path) -> Lens:
+    k = read_numbers(path, 4, 4)
+    height, width = picture_size(picture)
+    return Lens(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))

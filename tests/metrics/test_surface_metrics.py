@@ -1,0 +1,122 @@
+"""Surfaces against SciPy's nearest neighbours, closed forms, and their independence of world, unit and order of views."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+
+from vist3a.geometry.quaternion import rotation_from_quaternion
+from vist3a.geometry.similarity import umeyama
+from vist3a.metrics.pointmap import nearest
+from vist3a.metrics.surface import grid_normals, icp, surface_errors
+
+
+def wavy(seed: int, views: int = 2, size: int = 12) -> torch.Tensor:
+    """Point maps of a smooth surface, a patch of it per view."""
+    generator = torch.Generator().manual_seed(seed)
+    phase = torch.rand(2, generator=generator, dtype=torch.float64)
+    axis = torch.linspace(0, 1, size, dtype=torch.float64)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    maps = [
+        torch.stack([x + i, y, 0.3 * torch.sin(3 * (x + i) + phase[0]) * torch.cos(4 * y + phase[1])], -1)
+        for i in range(views)
+    ]
+    return torch.stack(maps)
+
+
+def turned(points: torch.Tensor, seed: int, scale: float = 1.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    rotation = rotation_from_quaternion(torch.randn(4, generator=generator, dtype=torch.float64))
+    return scale * points @ rotation.T + torch.randn(3, generator=generator, dtype=torch.float64)
+
+
+def noisy(points: torch.Tensor, seed: int, size: float = 0.01) -> torch.Tensor:
+    return points + size * torch.randn(points.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(seed=st.integers(0, 10**6), chunk=st.integers(1, 60))
+@settings(max_examples=20, deadline=None)
+def test_nearest_equals_scipy(seed, chunk):
+    generator = torch.Generator().manual_seed(seed)
+    source, target = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (50, 40))
+    distance, index = nearest(source, target, chunk)
+    expected, place = cKDTree(target.numpy()).query(source.numpy())
+    np.testing.assert_allclose(distance, expected, rtol=1e-12)
+    np.testing.assert_array_equal(index, place)
+
+
+def test_equals_scipy_and_numpy_after_the_same_alignment():
+    target, prediction = wavy(0), turned(noisy(wavy(0), 1), 2, 0.4)
+    errors = surface_errors(prediction, target, threshold=0.012)
+    s, r, t = umeyama(prediction.reshape(-1, 3), target.reshape(-1, 3))
+    ours, true = (s * prediction.reshape(-1, 3) @ r.T + t).numpy(), target.reshape(-1, 3).numpy()
+    forth, there = cKDTree(true).query(ours)
+    back, here = cKDTree(ours).query(true)
+    np.testing.assert_allclose([errors.accuracy, errors.completeness], [forth.mean(), back.mean()], rtol=1e-9)
+    precision, recall = (forth < 0.012).mean(), (back < 0.012).mean()
+    assert 0.1 < precision < 0.9
+    np.testing.assert_allclose(errors.f_score, 2 * precision * recall / (precision + recall), rtol=1e-9)
+    ours_n = grid_normals(s * prediction @ r.T + t).reshape(-1, 3).numpy()
+    true_n = grid_normals(target).reshape(-1, 3).numpy()
+    cosines = [np.abs((ours_n * true_n[there]).sum(-1)), np.abs((true_n * ours_n[here]).sum(-1))]
+    np.testing.assert_allclose(errors.normals, np.mean([np.nanmean(c) for c in cosines]), rtol=1e-9)
+
+
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 10))
+@settings(max_examples=15, deadline=None)
+def test_the_world_the_unit_and_the_order_of_views_do_not_count(seed, scale):
+    target, prediction = wavy(3, views=3, size=8), noisy(wavy(3, views=3, size=8), seed)
+    order = torch.randperm(3, generator=torch.Generator().manual_seed(seed))
+    plain = surface_errors(prediction, target, 0.01, icp_distance=0.1)
+    other = surface_errors(turned(prediction, seed, scale)[order], target[order], 0.01, icp_distance=0.1)
+    for name, value in vars(plain).items():
+        # The lower median of an even count, and the shares of a threshold, may move by one point on rounding.
+        assert getattr(other, name) == pytest.approx(value, rel=1e-6, abs=1e-9)
+
+
+def test_a_perfect_surface():
+    errors = surface_errors(turned(wavy(4), 5, 3.0), wavy(4), 1e-6, icp_distance=0.1)
+    assert errors.accuracy < 1e-9 and errors.completeness < 1e-9
+    assert errors.f_score == 1 and errors.normals == pytest.approx(1)
+
+
+def test_points_that_do_not_count_do_not_change_anything():
+    target, prediction = wavy(6), noisy(wavy(6), 7)
+    valid = torch.ones(target.shape[:3], dtype=torch.bool)
+    valid[0, 3:5, 2:6] = False
+    broken = prediction.clone()
+    broken[~valid] = 1e3
+    assert surface_errors(broken, target, 0.01, valid) == surface_errors(prediction, target, 0.01, valid)
+    with pytest.raises(ValueError, match="0 points to compare"):
+        surface_errors(prediction, target, 0.01, torch.zeros_like(valid))
+
+
+def test_normals_of_a_sloping_plane_in_closed_form():
+    y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
+    plane = torch.stack([x, y, 2 * x - y], -1)
+    normals = grid_normals(plane)
+    expected = torch.tensor([-2.0, 1.0, 1.0]) / 6**0.5
+    torch.testing.assert_close(normals[1:-1, 1:-1], expected.expand(3, 4, 3))
+    assert normals[0].isnan().all()
+
+
+def test_icp_finds_a_small_motion_and_leaves_far_points_out():
+    target = wavy(8, size=16).reshape(-1, 3)
+    half = torch.tensor(0.02, dtype=torch.float64)
+    turn = rotation_from_quaternion(torch.stack([half.cos(), half.sin() * 0.6, half.sin() * 0, half.sin() * 0.8]))
+    source = (target - torch.tensor([0.01, -0.02, 0.01], dtype=torch.float64)) @ turn
+    outliers = source[:20] + torch.tensor([0.0, 0.0, 5.0], dtype=torch.float64)
+    rotation, translation = icp(torch.cat([source, outliers]), target, distance=0.5, steps=100)
+    assert (source @ rotation.T + translation - target).norm(dim=-1).max() < 2e-3
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(3, dtype=torch.float64))
+
+
+def test_the_best_rigid_motion_has_no_scale():
+    source = wavy(9).reshape(-1, 3)
+    scale, rotation, translation = umeyama(source, turned(source, 1), scaled=False)
+    torch.testing.assert_close(scale * source @ rotation.T + translation, turned(source, 1))
+    assert umeyama(source, 3 * source, scaled=False)[0] == 1
