@@ -8,7 +8,14 @@ from vist3a.pipelines.strict import Strict
 
 
 class GenerateParams(Strict):
-    """``prompt`` (or every line of ``prompts_file``) becomes a scene. ``aligned`` uses the generator after alignment."""
+    """``prompt`` (or every line of ``prompts_file``) becomes a scene. ``aligned`` uses the generator after alignment.
+
+    Files: ``smoothing`` (squared pixels of the views) closes gaps between the Gaussians; those below ``min_opacity`` are left
+    out, Gaussians and points are fused per voxel of ``voxel_size``, and the ``max_gaussians`` seen most are kept;
+    ``drop_points`` is the share of points with the lowest confidence that is left out.
+    ``scorer`` judges text and picture (a folder; ``null``: only renderings against frames). Of many scenes the viewers of
+    the first ``recorded_viewers`` go into the record of the run.
+    """
 
     prompt: str | None
     prompts_file: str | None = None
@@ -19,5 +26,12 @@ class GenerateParams(Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     aligned: bool
+    scorer: str | None = None
+    smoothing: float = Field(0.0, ge=0)
+    max_gaussians: int | None = Field(None, gt=0)
+    min_opacity: float = Field(0.0, ge=0, lt=1)
+    voxel_size: float | None = Field(None, gt=0)
+    drop_points: float = Field(0.1, ge=0, lt=1)
     turntable_frames: int = Field(gt=1)
     turntable_size: int = Field(gt=15)
+    recorded_viewers: int = Field(8, ge=0)

@@ -21,7 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "aligned_generator",
                     "generated_folder",
                 ],
-                ["generated_report", "generated_picture"],
+                ["generated_report", "generated_picture", "generated_viewers"],
                 name="generate_scenes",
             )
         ]
