@@ -19,7 +19,7 @@ def test_entry(name: str) -> None:
     if place is not None:
         assert place.startswith(("data/", "reports/")), f"{name}: {place} is outside of data/ and reports/"
     tracking = (entry.get("metadata") or {}).get("tracking")
-    assert tracking in {None, "metrics", "artifact"}
+    assert tracking in {None, "metrics", "artifact", "model"}
     if place is not None and place.startswith("reports/"):
         assert tracking, f"{name}: what is in reports/ belongs into the record of the run"
 

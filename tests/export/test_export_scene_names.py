@@ -92,7 +92,7 @@ def test_smoothing_adds_its_variance_in_pixels_of_the_nearest_view() -> None:
 
 
 def test_smoothing_closes_the_gaps_of_an_enlarged_sheet() -> None:
-    """A thin Gaussian per pixel: closed by the renderer's blur at its own size, open six times larger, closed again by smoothing."""
+    """A thin Gaussian per pixel: closed by the blur at its own size, open six times larger, closed again by smoothing."""
     y, x = torch.meshgrid(torch.arange(24) + 0.5, torch.arange(24) + 0.5, indexing="ij")
     means = torch.stack([(x - 12) / 24, (y - 12) / 24, torch.ones_like(x)], -1).flatten(0, 1)[None]
     g = some_gaussians(1, means.shape[1])

@@ -78,6 +78,10 @@ class VideoGenerator(nn.Module, ABC):
         """Prompts with words that the text encoder cannot tell apart; an open vocabulary has none."""
         return []
 
+    def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Prompts of which only the beginning is read: the prompt, its tokens, and how many are read."""
+        return []
+
     @abstractmethod
     def velocity(
         self,

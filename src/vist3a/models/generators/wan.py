@@ -135,6 +135,12 @@ class WanGenerator(VideoGenerator):
         """See :meth:`VideoGenerator.unknown_words`; the tokenizer of the folder decides."""
         return unknown_words(self._part("tokenizer"), prompts)
 
+    def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
+        """See :meth:`VideoGenerator.cut_prompts`."""
+        rows = self._part("tokenizer")(list(prompts), truncation=False, verbose=False)["input_ids"]
+        counts = zip(prompts, map(len, rows), strict=True)
+        return [(prompt, count, self.max_text_tokens) for prompt, count in counts if count > self.max_text_tokens]
+
     def tokenize(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids and mask [batch, max_text_tokens]; longer prompts are cut."""
         return dict(
