@@ -23,7 +23,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage",
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-    "--autoplay-policy=no-user-gesture-required",
+    "--autoplay-policy=no-user-gesture-required", "--disable-features=IsolateSandboxedIframes",
 )  # fmt: skip
 
 # Moves the pipes to the numbers that Chromium expects, by way of numbers that are neither, and becomes Chromium.
@@ -43,6 +43,7 @@ class Page:
         self._browser, self._session = browser, session
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self._frames: dict[int, str] = {}
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol."""
@@ -54,17 +55,26 @@ class Page:
         self.command("Emulation.setDeviceMetricsOverride", **size)
         self.command("Page.navigate", url=url)
 
-    def evaluate(self, expression: str) -> Any:
-        """Value of a JavaScript expression; promises are awaited."""
-        found = self.command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+    def evaluate(self, expression: str, inside: str | None = None) -> Any:
+        """Value of a JavaScript expression; promises are awaited.
+
+        ``inside`` is the beginning of the origin or name of an embedded frame; without such a frame the value is None.
+        """
+        where = {}
+        if inside is not None:
+            frames = [number for number, origin in self._frames.items() if origin.startswith(inside)]
+            if not frames:
+                return None
+            where = {"contextId": frames[-1]}
+        found = self.command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, **where)
         if "exceptionDetails" in found:
             raise AssertionError(json.dumps(found["exceptionDetails"])[:2000])
         return found["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 90) -> None:
+    def wait_for(self, expression: str, seconds: float = 90, inside: str | None = None) -> None:
         """Until the expression is true."""
         until = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({expression})"):
+        while not self.evaluate(f"Boolean({expression})", inside):
             assert time.monotonic() < until, f"{expression} did not come true; the page logged {self.errors}"
             time.sleep(0.2)
 
@@ -76,6 +86,12 @@ class Page:
         """Note an event."""
         if method == "Network.requestWillBeSent":
             self.requests.append(event["request"]["url"])
+        elif method == "Runtime.executionContextCreated":
+            self._frames[event["context"]["id"]] = event["context"]["origin"]
+        elif method == "Runtime.executionContextDestroyed":
+            self._frames.pop(event["executionContextId"], None)
+        elif method == "Runtime.executionContextsCleared":
+            self._frames.clear()
         elif method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(event["exceptionDetails"])[:1000])
         elif method == "Runtime.consoleAPICalled" and event["type"] in {"error", "assert"}:
