@@ -24,6 +24,17 @@ def test_entry(name: str) -> None:
         assert tracking, f"{name}: what is in reports/ belongs into the record of the run"
 
 
+LAYERS = ("raw", "intermediate", "primary", "feature", "model input", "models", "model output", "reporting")
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES.keys() - {"generated_folder"}))
+def test_the_picture_of_the_pipelines_has_the_layers_of_the_folders(name: str) -> None:
+    """Kedro-Viz draws data/01_raw first and reports last."""
+    folder, inside = ENTRIES[name]["filepath"].split("/")[:2]
+    expected = "reporting" if folder == "reports" else LAYERS[int(inside[:2]) - 1]
+    assert ENTRIES[name]["metadata"]["kedro-viz"] == {"layer": expected}
+
+
 @pytest.mark.parametrize("type_name", sorted({entry["type"] for entry in ENTRIES.values()}))
 def test_dataset_types_exist(type_name: str) -> None:
     if type_name.startswith("vist3a."):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from vist3a.rewards.base import Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.scenes.prompt_list import check_prompts
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.training.progress import progress
+from vist3a.training.progress import progress_bar
 from vist3a.training.sampling import SamplingConfig, decode_scene, sample_latents
 
 VIEWER_HEIGHT = 640
@@ -118,14 +118,16 @@ class TextTo3D:
             voxel_size=voxel_size,
         )
         self.check([prompt])
-        return self._make(prompt, self.seed if seed is None else seed, sampling, export)
+        with progress_bar("generate", sampling.steps) as after_step:
+            return self._make(prompt, self.seed if seed is None else seed, sampling, export, after_step)
 
     def generate_all(self, prompts: Sequence[str]) -> Iterator[Scene]:
         """The scenes of several prompts, one by one under a progress bar; each prompt once, all checked first."""
         unique = list(dict.fromkeys(prompts))
         self.check(unique)
-        for prompt in progress(unique, "generate", len(unique)):
-            yield self._make(prompt, self.seed, self.sampling, self.export)
+        with progress_bar("generate", len(unique) * self.sampling.steps) as after_step:
+            for prompt in unique:
+                yield self._make(prompt, self.seed, self.sampling, self.export, after_step)
 
     def check(self, prompts: Sequence[str]) -> None:
         """ValueError for a prompt that cannot work; a warning for words that the generator does not know."""
@@ -134,8 +136,10 @@ class TextTo3D:
         check_prompts(prompts, self.generator)
 
     @torch.no_grad()
-    def _make(self, prompt: str, seed: int, sampling: SamplingConfig, export: ExportSettings) -> Scene:
-        (latents,) = sample_latents(self.generator, [prompt], sampling, seed, self.device)
+    def _make(
+        self, prompt: str, seed: int, sampling: SamplingConfig, export: ExportSettings, after_step: Callable[[], None]
+    ) -> Scene:
+        (latents,) = sample_latents(self.generator, [prompt], sampling, seed, self.device, after_step=after_step)
         made = decode_scene(self.generator, self.decoder, prompt, latents)
         facts: dict[str, str | float | int] = {"seed": seed, "steps": sampling.steps, "guidance": sampling.guidance}
         gaussians = None

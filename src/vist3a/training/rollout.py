@@ -9,7 +9,7 @@ UniPC, ...).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +78,7 @@ def rollout(
     steps: int,
     guidance: float,
     keep: Sequence[int] = (),
+    after_step: Callable[[], None] = lambda: None,
 ) -> Rollout:
     """Integrate from noise to latents in ``steps`` steps, keeping the inputs of the steps in ``keep``."""
     scheduler = generator.new_scheduler()
@@ -88,5 +89,6 @@ def rollout(
             inputs[k] = z
         v = guided_velocity(generator, z, timestep.float(), text, empty, guidance)
         z = scheduler.step(v, timestep, z, return_dict=False)[0]
+        after_step()
     coefficients = velocity_coefficients(generator, steps) if keep else torch.zeros(steps)
     return Rollout(z, inputs, scheduler.timesteps.float(), coefficients)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,15 +44,22 @@ def sample_latents(
     seed: int,
     device: torch.device,
     batch: int = 1,
+    after_step: Callable[[], None] = lambda: None,
 ) -> list[Float[Tensor, "1 channels times rows columns"]]:
-    """Raw latents per prompt. ``batch`` prompts share a rollout, which changes nothing but rounding; 1 gives equal bits."""
+    """Raw latents per prompt. ``batch`` prompts share a rollout, which changes nothing but rounding; 1 gives equal bits.
+
+    ``after_step`` is called after every denoising step.
+    """
     shape = generator.latent_grid(config.frames, config.height, config.width)
     empty = generator.embed([""])
     latents = []
     for start in range(0, len(prompts), batch):
         block = list(prompts[start : start + batch])
         noise = torch.cat([prompt_noise(prompt, seed, shape, device) for prompt in block])
-        path = rollout(generator, noise, generator.embed(block), empty, steps=config.steps, guidance=config.guidance)
+        text = generator.embed(block)
+        path = rollout(
+            generator, noise, text, empty, steps=config.steps, guidance=config.guidance, after_step=after_step
+        )
         latents += list(generator.denormalise(path.latents).split(1))
     return latents
 

@@ -73,29 +73,31 @@ class DualEncoder(nn.Module):
             self._tokenizer.enable_padding(length=self.config.max_words)
         return torch.tensor([encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))])
 
-    def embed_tokens(self, ids: Int[Tensor, "n words"]) -> Float[Tensor, "n width"]:
+    def embed_tokens(self, ids: Int[Tensor, "n words"]) -> Float[Tensor, "n channels"]:
         """Unit text embeddings of token ids; padding is masked and the mean over words is taken."""
         padding = ids == 0
         states = self.text(self.words(ids) + self.positions, src_key_padding_mask=padding)
         keep = (~padding)[..., None].to(states.dtype)
         return nn.functional.normalize(self.text_head((states * keep).sum(1) / keep.sum(1)), dim=-1)
 
-    def embed_text(self, texts: Sequence[str]) -> Float[Tensor, "n width"]:
+    def embed_text(self, texts: Sequence[str]) -> Float[Tensor, "n channels"]:
         """Unit text embeddings."""
         return self.embed_tokens(self.tokenize(texts).to(self.positions.device))
 
-    def image_features(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n width"]:
+    def image_features(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n channels"]:
         """Image features before the heads; images in [0, 1] of any size (resized to the training size)."""
         size = self.config.image_size
         if images.shape[-2:] != (size, size):
             images = nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
         return self.image(images * 2 - 1)
 
-    def embed_images(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n width"]:
+    def embed_images(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n channels"]:
         """Unit image embeddings of RGB in [0, 1]."""
         return nn.functional.normalize(self.image_head(self.image_features(images)), dim=-1)
 
-    def score(self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
+    def score(
+        self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n channels"]
+    ) -> Float[Tensor, " n"]:
         """Cosine similarity in [-1, 1] of each image with its text embedding."""
         return (self.embed_images(images) * text).sum(-1)
 
