@@ -53,7 +53,7 @@ def main() -> int:
             saved, used = time.perf_counter(), time.process_time() - busy
             size = sum(file.stat().st_size for file in files) / 2**20
             print(
-                f"{saved - start:6.2f} s = scene {made - start:.2f} + assets {saved - made:.2f} ({used:.1f} s of processor time): "
+                f"{saved - start:6.2f} s = scene {made - start:.2f} + assets {saved - made:.2f} ({used:.1f} s of CPU time): "
                 f"{len(files)} files, {size:.1f} MiB, {scene.caption.facts.get('gaussians')} Gaussians, {prompt!r}"
             )
             totals.append(saved - start)

@@ -35,9 +35,11 @@ def load(
     given = {group: dict(values) for group, values in (parameters or {}).items()}
     loader = OmegaConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
     groups = loader["parameters"]
-    unknown = sorted(given.keys() - groups.keys())
+    # What is given joins what is configured, so the files alone say which groups there are.
+    known = OmegaConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
+    unknown = sorted(given.keys() - known.keys())
     if unknown:
-        raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(groups))}")
+        raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
     folders = {name: root / loader["catalog"][name]["filepath"] for name in ("stitched_decoder", "aligned_generator")}
     params = GenerateParams(**groups["generate"])
     for name, folder in folders.items():

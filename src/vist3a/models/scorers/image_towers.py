@@ -37,7 +37,7 @@ class ConvTower(nn.Module):
             maps.append(x)
         return maps
 
-    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n width"]:
+    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n channels"]:
         """Image features; images in [-1, 1]."""
         x = nn.functional.adaptive_avg_pool2d(self.features(images)[-1], 4)
         return self.project(x.flatten(1))
@@ -68,7 +68,7 @@ class HybridTower(nn.Module):
         first = self.stem[:2](images)
         return [first, self.stem[2:4](first)]
 
-    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n width"]:
+    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n channels"]:
         """Image features; images in [-1, 1] of the size the tower was built for."""
         cells = self.stem(images).flatten(2).transpose(1, 2)
         tokens = nn.functional.pad(cells, (0, 0, 1, 0))
