@@ -1,14 +1,20 @@
 # make stitch   the whole chain on the embedded networks        make test   everything that CI checks
 # make ui       the recorded runs in the browser                make setup  environment and weights only
 # make lint     style, types, import directions                 make repro  rebuild what is stale, as DVC sees it
+# make scene PROMPT="a red sphere on a wooden floor"   generates, then shows the scene in the browser
+# make view SCENE=data/07_model_output/generated/NAME   a generated scene in the browser; without SCENE the newest
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test ui lint setup repro lock dvc-stages
+.PHONY: stitch test ui scene view viewer serve lint setup repro lock dvc-stages
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 PORT ?= 5000
+VIEW_PORT ?= 8000
+SERVE_PORT ?= 5001
+SCENE ?=
+export PROMPT ?= a red sphere on a wooden floor
 # Test processes; each takes one core.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 
@@ -42,6 +48,25 @@ ui: $(ENVIRONMENT)
 	@echo "http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \
 		--default-artifact-root "file://$(CURDIR)/mlruns" --host 127.0.0.1 --port $(PORT) --workers 1
+
+# From a prompt to the open viewer, in one command. Through a file, so that commas and quotes of a prompt stay what they are.
+scene: setup
+	@printf '%s\n' "$$PROMPT" > data/07_model_output/.prompt.txt
+	kedro run --pipeline=generate --params=generate.prompts_file=data/07_model_output/.prompt.txt
+	@python -m vist3a.export.serve --port $(VIEW_PORT)
+
+# The newest scene, unless SCENE names a folder (or its viewer.html). Served on this machine only.
+view: $(ENVIRONMENT)
+	@python -m vist3a.export.serve "$(SCENE)" --port $(VIEW_PORT)
+
+# Rebuilds the viewer's program from viewer/ (needs node and npm).
+viewer:
+	cd viewer && npm ci --ignore-scripts && npm run build
+
+# The registered generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}
+serve: $(ENVIRONMENT)
+	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/mlflow.db mlflow models serve -m models:/vist3a/latest --env-manager local \
+		--host 127.0.0.1 --port $(SERVE_PORT)
 
 repro: setup
 	dvc repro

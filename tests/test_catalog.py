@@ -19,9 +19,20 @@ def test_entry(name: str) -> None:
     if place is not None:
         assert place.startswith(("data/", "reports/")), f"{name}: {place} is outside of data/ and reports/"
     tracking = (entry.get("metadata") or {}).get("tracking")
-    assert tracking in {None, "metrics", "artifact"}
+    assert tracking in {None, "metrics", "artifact", "model"}
     if place is not None and place.startswith("reports/"):
         assert tracking, f"{name}: what is in reports/ belongs into the record of the run"
+
+
+LAYERS = ("raw", "intermediate", "primary", "feature", "model input", "models", "model output", "reporting")
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES.keys() - {"generated_folder"}))
+def test_the_picture_of_the_pipelines_has_the_layers_of_the_folders(name: str) -> None:
+    """Kedro-Viz draws data/01_raw first and reports last."""
+    folder, inside = ENTRIES[name]["filepath"].split("/")[:2]
+    expected = "reporting" if folder == "reports" else LAYERS[int(inside[:2]) - 1]
+    assert ENTRIES[name]["metadata"]["kedro-viz"] == {"layer": expected}
 
 
 @pytest.mark.parametrize("type_name", sorted({entry["type"] for entry in ENTRIES.values()}))

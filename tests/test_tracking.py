@@ -105,7 +105,7 @@ def test_time_and_memory_of_every_node_and_pipeline(project: Path) -> None:
 
 def test_the_layer_choice_is_on_the_page(project: Path) -> None:
     run = Recorded(project, 0)
-    assert run.tags["stitch.layer"] == "encoder.1"
+    assert run.tags["stitch.layer"] == run.parameters["stitch.layer"] == "encoder.1"
     note = run.tags["mlflow.note.content"]
     assert "**encoder.1**: highest held-out R2" in note
     assert "| align/reward | 0.1 | 0.5 |" in note

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from vist3a.export.cameras import load_cameras, save_cameras
+from vist3a.export.colmap import load_colmap, save_colmap
 from vist3a.export.turntable import flight, orbit, render_path, turntable_path
 from vist3a.geometry.projection import project
 from vist3a.geometry.quaternion import rotation_angle, rotation_from_quaternion
@@ -117,3 +119,47 @@ def test_rendered_path_does_not_depend_on_the_chunk() -> None:
     frames = render_path(gaussians, path, (24, 30), CpuRenderer(), chunk=4)
     assert frames.shape == (11, 3, 24, 30) and frames.min() >= 0 and frames.max() <= 1 and frames.std() > 0.01
     assert torch.equal(frames, render_path(gaussians, path, (24, 30), CpuRenderer(), chunk=100))
+
+
+def test_colmap_and_nerfstudio_reproject_identically(tmp_path: Path) -> None:
+    """Points seen through what either file says, by the formulas of either format's own documentation, in plain numpy."""
+    cameras, size = smooth_cameras(), (48, 64)
+    files = [f"{i:04d}.png" for i in range(5)]
+    save_cameras(tmp_path / "transforms.json", cameras, size, files)
+    points = torch.rand(20, 3, dtype=torch.float64) + torch.tensor([0.0, 0.0, 3.0])
+    save_colmap(tmp_path / "sparse" / "0", cameras, size, files, points, torch.rand(20, 3))
+    frames = json.loads((tmp_path / "transforms.json").read_text())["frames"]
+    lenses = [line.split() for line in (tmp_path / "sparse" / "0" / "cameras.txt").read_text().splitlines()[1:]]
+    images = [line.split() for line in (tmp_path / "sparse" / "0" / "images.txt").read_text().splitlines()[1::2]]
+    assert [row[9] for row in images] == files
+    for i, (frame, lens, image) in enumerate(zip(frames, lenses, images, strict=True)):
+        # nerfstudio: camera to world with y up and z backward.
+        to_camera = np.linalg.inv(np.array(frame["transform_matrix"]))
+        x, y, z = (to_camera[:3, :3] @ points.numpy().T + to_camera[:3, 3:]) * np.array([[1], [-1], [-1]])
+        theirs = np.stack([frame["fl_x"] * x / z + frame["cx"], frame["fl_y"] * y / z + frame["cy"]])
+        # COLMAP: world to camera as a quaternion (w first), PINHOLE fx fy cx cy.
+        w, a, b, c = (float(word) for word in image[1:5])
+        cross = np.array([[0, -c, b], [c, 0, -a], [-b, a, 0]])
+        rotation = np.eye(3) + 2 * w * cross + 2 * cross @ cross
+        x, y, z = rotation @ points.numpy().T + np.array([[float(word)] for word in image[5:8]])
+        fx, fy, cx, cy = (float(word) for word in lens[4:])
+        np.testing.assert_allclose(np.stack([fx * x / z + cx, fy * y / z + cy]), theirs, atol=1e-5)
+        ours, _ = project(points, cameras[i])
+        np.testing.assert_allclose(ours.numpy().T, theirs, atol=1e-5)
+    read, found, names = load_colmap(tmp_path / "sparse" / "0")
+    assert (found, names) == (size, files)
+    torch.testing.assert_close(read.world_to_camera, cameras.world_to_camera.float())
+    torch.testing.assert_close(read.intrinsics, cameras.intrinsics.float())
+    rows = [line.split() for line in (tmp_path / "sparse" / "0" / "points3D.txt").read_text().splitlines()[1:]]
+    np.testing.assert_allclose([[float(word) for word in row[1:4]] for row in rows], points.numpy(), rtol=1e-7)
+
+
+def test_colmap_refuses_what_it_cannot_say(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"have no blanks, 'a b.png' has"):
+        save_colmap(tmp_path, smooth_cameras(1), (48, 64), ["a b.png"])
+    with pytest.raises(ValueError, match="2 file names for cameras"):
+        save_colmap(tmp_path, smooth_cameras(1), (48, 64), ["a.png", "b.png"])
+    save_colmap(tmp_path, smooth_cameras(1), (48, 64), ["a.png"])
+    (tmp_path / "cameras.txt").write_text("1 OPENCV 64 48 50 50 32 24 0 0 0 0\n")
+    with pytest.raises(ValueError, match="camera model OPENCV; allowed: PINHOLE, SIMPLE_PINHOLE"):
+        load_colmap(tmp_path)

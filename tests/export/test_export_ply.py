@@ -8,19 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gaussian_cases import some_gaussians
 from plyfile import PlyData
 
 from vist3a.export.ply import load_gaussians, load_point_cloud, save_gaussians, save_point_cloud
 from vist3a.records import Gaussians
-
-
-def some_gaussians(bands: int, count: int = 30) -> Gaussians:
-    generator = torch.Generator().manual_seed(bands)
-    rotations = torch.nn.functional.normalize(torch.randn(1, count, 4, generator=generator), dim=-1)
-    scales = torch.exp(torch.randn(1, count, 3, generator=generator) - 4)
-    opacities = 0.01 + 0.98 * torch.rand(1, count, generator=generator)
-    harmonics = torch.randn(1, count, bands, 3, generator=generator)
-    return Gaussians(torch.randn(1, count, 3, generator=generator), scales, rotations, opacities, harmonics)
 
 
 @pytest.mark.parametrize("bands", [1, 4, 9, 16, 25])

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from kedro.config import OmegaConfigLoader
+
+import vist3a
+from vist3a.engine.text_to_3d import TextTo3D
+from vist3a.hooks.generator_model import record_generator
+from vist3a.pipelines.generate.params import GenerateParams
+from vist3a.settings import CONFIG_LOADER_ARGS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WEIGHTS = REPOSITORY / "data" / "06_models" / "embedded"
@@ -87,10 +97,87 @@ def test_the_layer_study_reports(project: Path) -> None:
 def test_generate_writes_assets_and_says_where(chain: Path) -> None:
     result = kedro(chain, "--pipeline=generate", "--params=generate.prompt=a green cube in ../../a white room")
     assert result.returncode == 0, result.stderr[-3000:]
-    folder = chain / "data" / "07_model_output" / "generated" / "a-green-cube-in-a-white-room-0"
-    assert "a-green-cube-in-a-white-room-0" in result.stderr
+    (folder,) = (chain / "data" / "07_model_output" / "generated").iterdir()
+    assert re.fullmatch(r"a-green-cube-in-a-white-room--[0-9a-f]{8}-0", folder.name)
+    assert folder.name in result.stderr
     written = {path.name for path in folder.iterdir()}
-    assert {"gaussians.ply", "points.ply", "depth.npz", "transforms.json", "turntable.mp4", "scene.png"} <= written
+    assert {"gaussians.ply", "gaussians.spz", "points.glb", "depth.npz", "transforms.json", "turntable.mp4"} <= written
+    viewer = chain / "data" / "08_reporting" / "viewers" / f"{folder.name}.html"
+    assert viewer.read_bytes() == (folder / "viewer.html").read_bytes()
+    report = json.loads((chain / "data" / "08_reporting" / "generated.json").read_text())
+    assert report["scenes"]["a green cube in ../../a white room"]["consistency_db"] > 5
+
+
+@pytest.fixture(scope="module")
+def text_to_3d(chain: Path) -> TextTo3D:
+    return vist3a.load(chain, env="smoke")
+
+
+def test_from_python_it_is_the_same_scene(chain: Path, text_to_3d: TextTo3D, tmp_path: Path) -> None:
+    """As the pipeline's, to the byte; its parameters have the names of the configuration."""
+    prompt = "a green cube in ../../a white room"
+    scene = text_to_3d.generate(prompt)
+    paths = scene.save(tmp_path)
+    (pipelines,) = (chain / "data" / "07_model_output" / "generated").glob("a-green-cube*")
+    assert paths["gaussians"].read_bytes() == (pipelines / "gaussians.ply").read_bytes()
+    assert "<iframe" in scene._repr_html_()
+    small = text_to_3d.generate(prompt, seed=1, steps=2, frames=9, max_gaussians=100)
+    assert small.frames.shape[1] == 9 and small.gaussians is not None and small.gaussians.means.shape[1] == 100
+    keywords = set(inspect.signature(TextTo3D.generate).parameters) - {"self"}
+    assert keywords <= set(GenerateParams.model_fields)
+
+
+def test_every_prompt_works_or_is_refused(
+    text_to_3d: TextTo3D, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = "a red sphere and a blue cube and a green cone on a wooden floor near a white box and a black cylinder and a ball "
+    assert len(start) > 100
+    long = ("a red ball and a blue cube " * 80)[:2000]
+    prompts = [
+        "a red/blue sphere", "../a red sphere", 'a "red" sphere', "a 'red' sphere; rm -rf $HOME", "a red sphere \N{ICE CUBE}",
+        "a red sphere", "a  red sphere", "A red sphere", start + "on stone", start + "on grass", long, "a red\nsphere\0",
+    ]  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        folders = [text_to_3d.generate(prompt, steps=1, frames=5).save(tmp_path)["prompt"].parent for prompt in prompts]
+    assert len(set(folders)) == len(prompts)
+    assert {folder.parent for folder in folders} == {tmp_path}
+    assert [json.loads((folder / "prompt.json").read_text())["prompt"] for folder in folders] == prompts
+    assert "the generator reads the first 40" in caplog.text
+    for empty in ("", "  \n"):
+        with pytest.raises(ValueError, match="the prompt is empty; give a text"):
+            text_to_3d.generate(empty)
+    with pytest.raises(ValueError, match="knows no word of this prompt"):
+        text_to_3d.generate("\N{ICE CUBE}\N{FIRE}")
+
+
+@pytest.mark.filterwarnings("default")  # MLflow's own packages warn each other
+def test_the_generator_becomes_a_model(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logged, registered and loaded again it gives the same Gaussians as the pipeline; the project is not needed any more."""
+    import mlflow
+    import pandas as pd
+
+    before = mlflow.get_tracking_uri()
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    run = client.create_run(client.create_experiment("e", artifact_location=(tmp_path / "runs").as_uri())).info.run_id
+    monkeypatch.chdir(chain)
+    loader = OmegaConfigLoader(str(chain / "conf"), env="smoke", **CONFIG_LOADER_ARGS)
+    folders = {name: chain / "data" / "06_models" / name for name in ("stitched_decoder", "aligned_generator")}
+    try:
+        record_generator(uri, run, "vist3a", loader["parameters"], folders)
+        monkeypatch.chdir(tmp_path)
+        model = mlflow.pyfunc.load_model("models:/vist3a/1")
+        monkeypatch.setenv("VIST3A_OUTPUT", str(tmp_path / "made"))
+        prompt = "a green cube in ../../a white room"
+        table = model.predict(pd.DataFrame({"prompt": [prompt, prompt], "seed": [0, 5]}))
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert list(table["prompt"]) == [prompt, prompt] and table["folder"].nunique() == 2
+    assert all(
+        Path(path).is_file() for path in table[["viewer", "gaussians", "points", "turntable"]].to_numpy().ravel()
+    )
+    (pipelines,) = (chain / "data" / "07_model_output" / "generated").glob("a-green-cube*")
+    assert Path(table["gaussians"][0]).read_bytes() == (pipelines / "gaussians.ply").read_bytes()
 
 
 @pytest.mark.parametrize(

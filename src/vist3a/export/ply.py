@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,7 @@ def save_gaussians(path: Path, gaussians: Gaussians) -> None:
     Scales become logarithms, opacities logits, rotations unit quaternions wxyz. ``f_rest_*`` is channel-major: all
     higher bands of red, then of green, then of blue.
     """
-    if len(gaussians.means) != 1:
-        raise ValueError(f"a PLY file holds one set of Gaussians, not {len(gaussians.means)}: slice the batch first")
-    g = gaussians.detach().to("cpu", torch.float32)
+    g = check_writable(path, gaussians)
     opacity = g.opacities[0].clamp(OPACITY_EPSILON, 1 - OPACITY_EPSILON)
     columns = {
         **_numbered("xyz", g.means[0]),
@@ -37,12 +36,22 @@ def save_gaussians(path: Path, gaussians: Gaussians) -> None:
         **_numbered("f_rest_", g.harmonics[0, :, 1:].transpose(1, 2).flatten(1)),
         "opacity": torch.logit(opacity.double()).float(),
         **_numbered("scale_", g.scales[0].clamp(min=SCALE_MIN).log()),
-        **_numbered("rot_", _unit(g.rotations[0])),
+        **_numbered("rot_", g.rotations[0]),
     }
-    broken = sum(int((~torch.isfinite(c)).sum()) for c in columns.values())
+    _write(path, {name: column.numpy() for name, column in columns.items()})
+
+
+def check_writable(path: Path, gaussians: Gaussians) -> Gaussians:
+    """One set on the CPU, float32, with unit quaternions; ValueError when it is not one set or not finite."""
+    if len(gaussians.means) != 1:
+        raise ValueError(
+            f"{path.suffix[1:].upper()} files hold one set of Gaussians, not {len(gaussians.means)}: slice the batch first"
+        )
+    g = gaussians.detach().to("cpu", torch.float32)
+    broken = sum(int((~torch.isfinite(getattr(g, field.name))).sum()) for field in fields(g))
     if broken:
         raise ValueError(f"{path} was not written: {broken} values of its Gaussians are not finite")
-    _write(path, {name: column.numpy() for name, column in columns.items()})
+    return replace(g, rotations=_unit(g.rotations[0])[None])
 
 
 def load_gaussians(path: Path) -> Gaussians:
@@ -82,25 +91,38 @@ def save_point_cloud(
     Points that are not finite are left out, and so are those below ``min_confidence`` and the ``drop_fraction`` with
     the lowest confidence.
     """
+    xyz, rgb, trust = filtered_points(points, colors, confidence, min_confidence, drop_fraction)
+    columns = _numbered("xyz", xyz)
+    columns.update(_numbered(["red", "green", "blue"], (rgb * 255).round().to(torch.uint8)))
+    if trust is not None:
+        columns["confidence"] = trust
+    _write(path, {name: column.numpy() for name, column in columns.items()})
+    return len(xyz)
+
+
+def filtered_points(
+    points: Float[Tensor, "*batch 3"],
+    colors: Float[Tensor, "*batch 3"],
+    confidence: Float[Tensor, "*batch"] | None = None,
+    min_confidence: float | None = None,
+    drop_fraction: float = 0.0,
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, " n"] | None]:
+    """Points, colours and confidences that :func:`save_point_cloud` keeps, float32 on the CPU, colours within [0, 1]."""
     if confidence is None and (min_confidence is not None or drop_fraction > 0):
         raise ValueError("points can be filtered by confidence only when a confidence is given")
     if not 0 <= drop_fraction < 1:
         raise ValueError(f"drop_fraction must lie in [0, 1), not {drop_fraction}")
     xyz = points.detach().float().cpu().reshape(-1, 3)
+    rgb = colors.detach().float().cpu().reshape(-1, 3).clamp(0, 1)
     keep = torch.isfinite(xyz).all(-1)
-    columns = _numbered("xyz", xyz)
-    rgb = (colors.detach().float().cpu().reshape(-1, 3).clamp(0, 1) * 255).round().to(torch.uint8)
-    columns.update(_numbered(["red", "green", "blue"], rgb))
-    if confidence is not None:
-        trust = confidence.detach().float().cpu().reshape(-1)
-        if min_confidence is not None:
-            keep &= trust >= min_confidence
-        # By rank and not by threshold, so that ties do not change how many points go.
-        dropped = torch.argsort(trust, stable=True)[: int(drop_fraction * len(trust))]
-        keep[dropped] = False
-        columns["confidence"] = trust
-    _write(path, {name: column[keep].numpy() for name, column in columns.items()})
-    return int(keep.sum())
+    if confidence is None:
+        return xyz[keep], rgb[keep], None
+    trust = confidence.detach().float().cpu().reshape(-1)
+    if min_confidence is not None:
+        keep &= trust >= min_confidence
+    # By rank and not by threshold, so that ties do not change how many points go.
+    keep[torch.argsort(trust, stable=True)[: int(drop_fraction * len(trust))]] = False
+    return xyz[keep], rgb[keep], trust[keep]
 
 
 def load_point_cloud(path: Path) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, " n"] | None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,67 +15,170 @@ from torch import Tensor
 
 from vist3a.export.atomic import replacing
 from vist3a.export.cameras import save_cameras
+from vist3a.export.colmap import save_colmap
 from vist3a.export.depth import save_depth_npz, save_depth_png
-from vist3a.export.ply import save_gaussians, save_point_cloud
+from vist3a.export.gltf import save_gaussians_glb, save_point_cloud_glb
+from vist3a.export.ply import filtered_points, save_gaussians, save_point_cloud
+from vist3a.export.smoothing import close_gaps
+from vist3a.export.spz import save_spz
+from vist3a.export.thinning import fuse_points, fuse_voxels, prune
 from vist3a.export.turntable import render_path, turntable_path
 from vist3a.export.video import image_sheet, save_image, save_video
-from vist3a.records import Reconstruction
+from vist3a.export.viewer import Caption, save_viewer
+from vist3a.records import Gaussians, Reconstruction
 from vist3a.rendering.base import Renderer
+
+FRAMES_PER_SECOND = 8.0
+NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What the files hold, and the size of the videos.
+
+    ``smoothing`` closes gaps between the Gaussians (see :mod:`vist3a.export.smoothing`; 0: exactly what the network gave).
+    Gaussians below ``min_opacity`` go, then all are fused per voxel of ``voxel_size`` (in the network's unit), then the
+    ``max_gaussians`` that are seen most stay. ``drop_points`` is the share of points with the lowest confidence that is left out.
+    """
+
+    smoothing: float = 0.0
+    max_gaussians: int | None = None
+    min_opacity: float = 0.0
+    voxel_size: float | None = None
+    drop_points: float = 0.1
+    turntable_frames: int = 60
+    turntable_size: int = 192
 
 
 def scene_name(prompt: str, seed: int) -> str:
-    """A folder name from a prompt: letters, digits and dashes only, so that no prompt can leave its folder."""
+    """A folder name from a prompt: ASCII letters, digits and dashes only, so that no prompt can leave its folder.
+
+    A prompt of at most 60 characters that is nothing but words gives these words; any other gets eight digits of its
+    hash behind two dashes. So two prompts never have one name, however alike they begin.
+    """
     words = re.findall(r"[a-z0-9]+", prompt.lower())
-    return f"{'-'.join(words)[:60].strip('-') or 'scene'}-{seed}"
+    name = "-".join(words)[:NAME_LENGTH].strip("-")
+    if name.replace("-", " ") != prompt or not name:
+        name = f"{name or 'scene'}--{hashlib.sha256(prompt.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return f"{name}-{seed}"
+
+
+def gaussians_to_write(gaussians: Gaussians, scene: Reconstruction, settings: ExportSettings) -> Gaussians:
+    """The network's Gaussians as the files hold them."""
+    kept = prune(gaussians, min_opacity=settings.min_opacity)
+    if settings.voxel_size is not None:
+        kept = fuse_voxels(kept, settings.voxel_size)
+    kept = prune(kept, max_gaussians=settings.max_gaussians, cameras=scene.cameras[0])
+    return close_gaps(kept, scene.cameras[0], settings.smoothing)
 
 
 def save_scene(
     folder: Path,
-    prompt: str,
+    caption: Caption,
     frames: Float[Tensor, "1 views 3 height width"],
     scene: Reconstruction,
+    gaussians: Gaussians | None,
     render: Renderer,
-    turntable_frames: int,
-    turntable_size: int,
+    settings: ExportSettings,
 ) -> dict[str, Path]:
-    """Write Gaussians, points, depth, cameras, videos and a picture into ``folder``; what was written, by name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write Gaussians, points, depth, cameras, images, videos, a picture and the viewer; what was written, by name.
+
+    ``gaussians`` are those of ``scene`` after :func:`gaussians_to_write`.
+    """
     size = (frames.shape[-2], frames.shape[-1])
-    cameras = scene.cameras[0]
     paths = {
+        "viewer": folder / "viewer.html",
         "points": folder / "points.ply",
+        "points glb": folder / "points.glb",
         "depth": folder / "depth.npz",
-        "depth picture": folder / "depth.png",
+        "depth pictures": folder / "depth",
+        "images": folder / "images",
         "cameras": folder / "transforms.json",
+        "colmap": folder / "colmap" / "sparse" / "0",
         "video": folder / "frames.mp4",
+        "picture": folder / "scene.png",
         "prompt": folder / "prompt.json",
     }
-    save_point_cloud(
-        paths["points"],
-        scene.points[0].flatten(0, 2),
-        frames[0].movedim(1, -1).flatten(0, 2),
-        scene.points_confidence[0].flatten(),
-        drop_fraction=0.1,
-    )
+    names = [f"{view:04d}.png" for view in range(frames.shape[1])]
+    for name, image, depth in zip(names, frames[0], scene.depth[0], strict=True):
+        save_image(paths["images"] / name, image)
+        save_depth_png(paths["depth pictures"] / name, depth)
     save_depth_npz(paths["depth"], scene.depth[0], scene.depth_confidence[0])
-    save_depth_png(paths["depth picture"], scene.depth[0, 0])
-    save_cameras(paths["cameras"], cameras, size)
-    save_video(paths["video"], frames[0], fps=8.0)
-    rows = [frames[0]]
-    if scene.gaussians is not None:
-        paths |= {"gaussians": folder / "gaussians.ply", "turntable": folder / "turntable.mp4"}
-        save_gaussians(paths["gaussians"], scene.gaussians)
-        path = turntable_path(cameras, float(scene.depth[0].median()), turntable_frames)
-        scale = turntable_size / min(size)
-        large = (round(size[0] * scale), round(size[1] * scale))
-        zoom = torch.diag(torch.tensor([scale, scale, 1.0], device=path.intrinsics.device))
-        path = type(path)(path.world_to_camera, zoom @ path.intrinsics)
-        save_video(paths["turntable"], render_path(scene.gaussians, path, large, render), fps=16.0)
-        rows.append(render_path(scene.gaussians, cameras, size, render))
-    chosen = torch.linspace(0, frames.shape[1] - 1, min(6, frames.shape[1])).round().long()
-    paths["picture"] = folder / "scene.png"
-    pictures = torch.cat([row[chosen.to(row.device)] for row in rows])
-    save_image(paths["picture"], image_sheet(pictures, columns=len(chosen)))
-    with replacing(paths["prompt"]) as partial:
-        partial.write_text(json.dumps({"prompt": prompt}, indent=1) + "\n")
+    points, colors = _save_points(paths, frames, scene, settings)
+    cameras = scene.cameras[0]
+    save_cameras(paths["cameras"], cameras, size, [f"images/{name}" for name in names])
+    save_colmap(paths["colmap"], cameras, size, names, points, colors)
+    save_video(paths["video"], frames[0], fps=FRAMES_PER_SECOND)
+    if gaussians is not None:
+        paths |= _save_gaussians(folder, gaussians, scene, size, render, settings)
+    save_image(paths["picture"], scene_picture(frames, scene, render, min(6, frames.shape[1])))
+    _save_json(paths["prompt"], {"prompt": caption.prompt, **caption.facts})
+    # Last, so that a folder with a viewer is complete.
+    save_viewer(paths["viewer"], caption, frames[0], scene, gaussians, FRAMES_PER_SECOND)
     return paths
+
+
+def scene_picture(
+    frames: Float[Tensor, "1 views 3 height width"], scene: Reconstruction, render: Renderer, columns: int
+) -> Float[Tensor, "3 sheet_height sheet_width"]:
+    """Evenly chosen views: decoded frames above, renderings of the network's Gaussians below."""
+    chosen = torch.linspace(0, frames.shape[1] - 1, columns).round().long()
+    rows = [frames[0, chosen.to(frames.device)]]
+    if scene.gaussians is not None:
+        cameras = scene.cameras[0][chosen.to(frames.device)]
+        rows.append(render_path(scene.gaussians, cameras, (frames.shape[-2], frames.shape[-1]), render))
+    return image_sheet(torch.cat(rows), columns)
+
+
+def _save_points(
+    paths: Mapping[str, Path],
+    frames: Float[Tensor, "1 views 3 height width"],
+    scene: Reconstruction,
+    settings: ExportSettings,
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+    colors = frames[0].movedim(1, -1)
+    xyz, rgb, trust = filtered_points(
+        scene.points[0], colors, scene.points_confidence[0], drop_fraction=settings.drop_points
+    )
+    assert trust is not None
+    if settings.voxel_size is not None:
+        xyz, rgb, trust = fuse_points(xyz, rgb, trust, settings.voxel_size)
+    save_point_cloud(paths["points"], xyz, rgb, trust)
+    save_point_cloud_glb(paths["points glb"], xyz, rgb, trust)
+    return xyz, rgb
+
+
+def _save_gaussians(
+    folder: Path,
+    gaussians: Gaussians,
+    scene: Reconstruction,
+    size: tuple[int, int],
+    render: Renderer,
+    settings: ExportSettings,
+) -> dict[str, Path]:
+    paths = {
+        "gaussians": folder / "gaussians.ply",
+        "gaussians spz": folder / "gaussians.spz",
+        "gaussians glb": folder / "gaussians.glb",
+        "flight": folder / "flight.mp4",
+        "turntable": folder / "turntable.mp4",
+    }
+    save_gaussians(paths["gaussians"], gaussians)
+    save_spz(paths["gaussians spz"], gaussians)
+    save_gaussians_glb(paths["gaussians glb"], gaussians)
+    path = turntable_path(scene.cameras[0], float(scene.depth[0].median()), settings.turntable_frames)
+    scale = settings.turntable_size / min(size)
+    large = (round(size[0] * scale), round(size[1] * scale))
+    zoom = torch.diag(torch.tensor([scale, scale, 1.0], device=path.intrinsics.device))
+    path = type(path)(path.world_to_camera, zoom @ path.intrinsics)
+    pictures = render_path(gaussians, path, large, render)
+    save_video(paths["turntable"], pictures, fps=16.0)
+    # The path begins with the flight through all views.
+    flown = max(1, round(settings.turntable_frames * 2 / 3))
+    save_video(paths["flight"], pictures[:flown], fps=16.0)
+    return paths
+
+
+def _save_json(path: Path, content: Mapping[str, object]) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, str | int | float]
@@ -42,6 +43,18 @@ def layer_table(rows: list[Row]) -> dict[str, list[Any]]:
     """The rows by column; a number that a point does not have is None."""
     columns = ["layer", "point", "chosen", *layer_columns(rows)]
     return {column: [row.get(column) for row in rows] for column in columns}
+
+
+def stitch_point(folder: Path) -> str | None:
+    """The stitch point of a folder with a stitch layer; None for any other path."""
+    from safetensors import safe_open
+
+    file = folder / "stitch.safetensors"
+    if not file.is_file():
+        return None
+    with safe_open(file, "np") as opened:
+        point: str | None = (opened.metadata() or {}).get("point")
+    return point
 
 
 def _is_number(value: Any) -> bool:

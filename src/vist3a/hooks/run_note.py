@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vist3a.hooks.flatten import cut
 from vist3a.hooks.layer_report import is_layer_report, layer_columns, layer_rows
@@ -13,11 +15,31 @@ PAIRS = (("before", "after"), ("first", "last"))
 SHOWN_COLUMNS = 6
 
 
-def run_note(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown of the reports saved so far, by name."""
+def run_note(
+    reports: Mapping[str, Mapping[str, Any]], run: str = "", experiment: str = "", files: Sequence[str] = ()
+) -> str:
+    """Markdown of the reports saved so far, by name, with the recorded pictures in it and links to the recorded pages."""
     parts = [_layers(report) for report in reports.values() if is_layer_report(report)]
     parts.append(_changes(reports))
+    parts.append(_pages(run, experiment, [file for file in files if file.endswith(".html")]))
+    parts += [
+        f"![{file}](get-artifact?path={quote(file, safe='')}&run_uuid={run})" for file in files if file.endswith(".png")
+    ]
     return cut("\n\n".join(part for part in parts if part), LIMIT)
+
+
+def recorded_names(path: Path, folder: str) -> list[str]:
+    """Names of a recorded file, or of the files of a recorded folder, in the run."""
+    if path.is_dir():
+        return sorted(f"{folder}/{path.name}/{file.name}" for file in path.iterdir())
+    return [f"{folder}/{path.name}"]
+
+
+def _pages(run: str, experiment: str, pages: Sequence[str]) -> str:
+    if not pages:
+        return ""
+    links = [f"- [{Path(page).stem}](#/experiments/{experiment}/runs/{run}/artifacts/{page})" for page in pages]
+    return "\n".join(["### Scenes in 3D", *links])
 
 
 def _layers(report: Mapping[str, Any]) -> str:

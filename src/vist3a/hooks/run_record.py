@@ -1,24 +1,22 @@
-"""The record of a run in MLflow. This is the only module that knows MLflow, and it imports it when a run starts."""
+"""What of a run is recorded in MLflow, and when."""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from kedro.framework.hooks import hook_impl
 
-from vist3a.hooks.flatten import cut, flatten_metrics, flatten_parameters, safe_name
+from vist3a.hooks.flatten import flatten_metrics, flatten_parameters, safe_name
+from vist3a.hooks.generator_model import record_generator
 from vist3a.hooks.interrupts import Interrupts
-from vist3a.hooks.layer_report import is_layer_report, layer_columns, layer_rows, layer_table
+from vist3a.hooks.layer_report import is_layer_report, layer_columns, layer_rows, layer_table, stitch_point
+from vist3a.hooks.mlflow_run import MlflowRun
 from vist3a.hooks.run_facts import call_facts, code_facts, machine_facts, thread_count
-from vist3a.hooks.run_note import run_note
+from vist3a.hooks.run_note import recorded_names, run_note
 from vist3a.hooks.tracking_settings import SWITCH, TrackingSettings, configured, switched_on
 from vist3a.hooks.usage import Usage
 from vist3a.models.weights import licences_used
@@ -28,114 +26,13 @@ logger = logging.getLogger(__name__)
 
 Wrapper = Generator[None, Any, Any]
 
-MAX_PARAMETER, MAX_TAG = 6000, 8000
-PARAMETERS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
-# Step curves are kept back this long at most: one transaction per step would cost more than a step.
-FLUSH_SECONDS = 5.0
-
-
-class MlflowRun:
-    """One run in the store. Work never stops because its record fails: the first failure is a warning, later ones are silent."""
-
-    def __init__(self, settings: TrackingSettings, root: Path, name: str, tags: Mapping[str, str]) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient
-
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._client = MlflowClient(settings.absolute_uri(root))
-        self._experiment = self._find_experiment(settings, root)
-        self._close_dead_runs()
-        process = {"process.host": socket.gethostname(), "process.id": f"{os.getpid()}/{_started(os.getpid())}"}
-        tags = {key: cut(value, MAX_TAG) for key, value in {**tags, **process}.items()}
-        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
-        self.id: str = run.info.run_id
-        self._kept_back: list[Any] = []
-        self._flushed = time.monotonic()
-        self._lock = threading.Lock()
-        self._failed = False
-        self._ended = False
-
-    def parameters(self, flat: Mapping[str, str]) -> None:
-        """Record parameters."""
-        from mlflow.entities import Param
-
-        items = [Param(key, cut(value, MAX_PARAMETER)) for key, value in sorted(flat.items())]
-        for start in range(0, len(items), PARAMETERS_PER_BATCH):
-            self.quietly(self._client.log_batch, self.id, params=items[start : start + PARAMETERS_PER_BATCH])
-
-    def metrics(self, flat: Mapping[str, float], step: int = 0) -> None:
-        """Record numbers; they reach the store with the next :meth:`flush` or a few seconds later."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        with self._lock:
-            self._kept_back += [Metric(safe_name(key), float(value), now, step) for key, value in flat.items()]
-            due = len(self._kept_back) >= METRICS_PER_BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS
-        if due:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what was kept back."""
-        with self._lock:
-            items, self._kept_back = self._kept_back, []
-            self._flushed = time.monotonic()
-        for start in range(0, len(items), METRICS_PER_BATCH):
-            self.quietly(self._client.log_batch, self.id, metrics=items[start : start + METRICS_PER_BATCH])
-
-    def tags(self, tags: Mapping[str, str]) -> None:
-        """Record tags."""
-        for key, value in tags.items():
-            self.quietly(self._client.set_tag, self.id, key, cut(value, MAX_TAG))
-
-    def file(self, path: Path, folder: str) -> None:
-        """Record a copy of a file or folder."""
-        if path.is_dir():
-            self.quietly(self._client.log_artifacts, self.id, str(path), f"{folder}/{path.name}")
-        else:
-            self.quietly(self._client.log_artifact, self.id, str(path), folder)
-
-    def table(self, columns: dict[str, list[Any]], file: str) -> None:
-        """Record a table that the UI shows as one."""
-        self.quietly(self._client.log_table, self.id, columns, file)
-
-    def end(self, status: str) -> None:
-        """Close the run; only the first call counts."""
-        if not self._ended:
-            self._ended = True
-            self.flush()
-            self.quietly(self._client.set_terminated, self.id, status)
-
-    def quietly(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Call the store; a failure is told once."""
-        try:
-            call(*arguments, **options)
-        except Exception as error:  # any trouble of any store
-            if not self._failed:
-                logger.warning("the record of this run is incomplete: %s: %s", type(error).__name__, error)
-            self._failed = True
-
-    def _find_experiment(self, settings: TrackingSettings, root: Path) -> str:
-        found = self._client.get_experiment_by_name(settings.experiment)
-        if found is not None:
-            return str(found.experiment_id)
-        place = settings.artifact_location(root)
-        return str(self._client.create_experiment(settings.experiment, artifact_location=place))
-
-    def _close_dead_runs(self) -> None:
-        """A run whose process was killed outright could not say so: say it now."""
-        query = f"attributes.status = 'RUNNING' and tags.`process.host` = '{socket.gethostname()}'"
-        for run in self._client.search_runs([self._experiment], query):
-            pid, _, started = run.data.tags.get("process.id", "").partition("/")
-            if pid.isdigit() and _started(int(pid)) != started:
-                self._client.set_terminated(run.info.run_id, "KILLED")
-
 
 class RunRecord:
     """One MLflow run per Kedro run.
 
-    A dataset says in the catalog what becomes of it: ``metadata: {tracking: metrics}`` for reports, ``{tracking: artifact}`` for
-    files to look at. Step curves arrive through :mod:`vist3a.training.step_log`.
+    A dataset says in the catalog what becomes of it: ``metadata: {tracking: metrics}`` for reports, ``{tracking: artifact}``
+    for files to look at, ``{tracking: model}`` for the adapter of a generator, which becomes a registered model. Step curves
+    arrive through :mod:`vist3a.training.step_log`.
     """
 
     def __init__(self) -> None:
@@ -150,6 +47,8 @@ class RunRecord:
         self._usage: dict[str, Usage] = {}
         self._stages: dict[str, dict[str, float]] = {}
         self._reports: dict[str, Any] = {}
+        self._files: list[str] = []
+        self._stitch_point = ""
         self._catalog: Any = None
 
     @hook_impl
@@ -193,6 +92,14 @@ class RunRecord:
         self._node_over(node)
 
     @hook_impl
+    def after_dataset_loaded(self, data: Any) -> None:
+        """A run that works with a stitched network says at which layer, so that runs can be compared by it."""
+        if self._run is not None and isinstance(data, Path):
+            point = stitch_point(data)
+            if point is not None:
+                self._stitched_at(self._run, point)
+
+    @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Record what the catalog marks."""
         if self._run is None:
@@ -205,12 +112,18 @@ class RunRecord:
             path = Path(str(getattr(dataset, "_path", None) or getattr(dataset, "_filepath", dataset_name)))
             if kind == "metrics":
                 self._report(self._run, path.stem, data)
+            elif kind == "model":
+                self._model(self._run)
+                return
             elif kind != "artifact":
                 raise ValueError(
-                    f"catalog entry {dataset_name!r}: tracking is {kind!r}; allowed are metrics and artifact"
+                    f"catalog entry {dataset_name!r}: tracking is {kind!r}; allowed are metrics, artifact and model"
                 )
             if path.exists():
-                self._run.file(path, dataset.metadata.get("artifact_dir", path.parent.name))
+                folder = dataset.metadata.get("artifact_dir", path.parent.name)
+                self._run.file(path, folder)
+                self._files += recorded_names(path, folder)
+                self._describe(self._run)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -286,7 +199,8 @@ class RunRecord:
         if is_layer_report(report):
             rows = layer_rows(report)
             run.table(layer_table(rows), f"{name}_layers.json")
-            run.tags({"stitch.layer": str(report["chosen"]), "stitch.reason": str(report.get("reason", ""))})
+            run.tags({"stitch.reason": str(report.get("reason", ""))})
+            self._stitched_at(run, str(report["chosen"]))
             for column in layer_columns(rows):
                 for row in rows:
                     if column in row:
@@ -295,9 +209,31 @@ class RunRecord:
             report = {key: value for key, value in report.items() if key not in {"points", "functional_error"}}
         run.metrics(flatten_metrics(report, name))
         run.flush()
-        note = run_note(self._reports)
+        self._describe(run)
+
+    def _describe(self, run: MlflowRun) -> None:
+        note = run_note(self._reports, run.id, run.experiment, self._files)
         if note:
             run.tags({"mlflow.note.content": note})
+
+    def _stitched_at(self, run: MlflowRun, point: str) -> None:
+        """As a tag to search by, and as a parameter, which the comparison of runs can put on an axis."""
+        if not self._stitch_point:
+            self._stitch_point = point
+            run.tags({"stitch.layer": point})
+            run.parameters({"stitch.layer": point})
+
+    def _model(self, run: MlflowRun) -> None:
+        name = self._settings.model
+        if name is None:
+            return
+        groups = {group: self._catalog.load(f"params:{group}") for group in ("generate", "distill", "networks")}
+        parameters = {
+            key: dict(getattr(group, "model_dump", lambda group=group: group)()) for key, group in groups.items()
+        }
+        folders = {name: self._catalog.load(name) for name in ("stitched_decoder", "aligned_generator")}
+        run.quietly(record_generator, run.uri, run.id, name, parameters, folders)
+        logger.info("the generator is registered as models:/%s/latest", name)
 
     def _node_over(self, node: Any) -> None:
         usage = self._usage.pop(node.name, None)
@@ -322,11 +258,3 @@ class RunRecord:
             name: len(found.nodes) for name, found in pipelines.items() if node_name in {n.name for n in found.nodes}
         }
         return min(sizes, key=lambda name: (sizes[name], name), default="none")
-
-
-def _started(pid: int) -> str:
-    """When a process began, so that a number used again is not taken for the same process; empty when there is none."""
-    try:
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.Error:
-        return ""

@@ -20,6 +20,7 @@ class TrackingSettings(BaseModel):
     uri: str = "sqlite:///mlflow.db"
     artifacts: str = "mlruns"
     experiment: str = "vist3a"
+    model: str | None = None
 
     def absolute_uri(self, root: Path) -> str:
         """The store; a relative SQLite path is taken from ``root``, whatever the working directory."""

@@ -103,8 +103,9 @@ class Networks(Strict):
             place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
         )
         files = ConditionStore(store, identity, resolve_device(self.device))
-        files.fill([*map(self._asked, chosen), settings.negative_prompt], lambda: self.load_generator("text"))
-        return lambda texts: files([self._asked(text) for text in texts]), files([settings.negative_prompt])
+        files.fill([*map(self.asked, chosen), settings.negative_prompt], lambda: self.load_generator("text"))
+        return lambda texts: files([self.asked(text) for text in texts]), files([settings.negative_prompt])
 
-    def _asked(self, prompt: str) -> str:
+    def asked(self, prompt: str) -> str:
+        """The prompt in the template."""
         return self.generator.prompt_template.replace(PLACE, prompt)

@@ -10,6 +10,7 @@ from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.word_tokenizer import UnknownWords
 
 NAMED_PROMPTS = 20
+SHOWN_CHARACTERS = 100
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def check_prompts(prompts: Sequence[str], generator: VideoGenerator) -> None:
-    """One warning naming the words that the generator does not know; ValueError for a prompt without any known word."""
+    """Warnings naming the words that the generator does not know, and prompts that are too long for it.
+
+    ValueError for a prompt without any known word.
+    """
     found = generator.unknown_words(prompts)
     hopeless = [entry for entry in found if entry.nothing_known]
     if hopeless:
@@ -38,6 +42,10 @@ def check_prompts(prompts: Sequence[str], generator: VideoGenerator) -> None:
         if len(found) > NAMED_PROMPTS:
             lines.append(f"{len(found) - NAMED_PROMPTS} more prompts have unknown words")
         logger.warning("\n".join(lines))
+    for prompt, tokens, read in generator.cut_prompts(prompts)[:NAMED_PROMPTS]:
+        logger.warning(
+            'prompt "%s...": %d tokens; the generator reads the first %d', prompt[:SHOWN_CHARACTERS], tokens, read
+        )
 
 
 def _sentence(entry: UnknownWords) -> str:

@@ -9,7 +9,7 @@ UniPC, DDIM, DPM, ...), whatever the output means: velocity, v or noise. The sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,10 +67,12 @@ def rollout(
     keep: Sequence[int] = (),
     flow_shift: float | None = None,
     generators: Sequence[torch.Generator] | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> Rollout:
     """Integrate from noise to latents in ``steps`` steps, keeping the inputs of the steps in ``keep``.
 
-    ``generators``: one per sample (see :func:`step_generators`), for stochastic samplers.
+    ``generators``: one per sample (see :func:`step_generators`), for stochastic samplers. ``after_step`` is called after every
+    step.
     """
     sampler, table = generator.sampler(steps, noise.device, flow_shift), generator.linear_table(steps, flow_shift)
     timesteps = sampler.timesteps.float()
@@ -92,4 +94,5 @@ def rollout(
             else:
                 sampler.model_input(z, k)  # schedulers that scale insist on being asked
                 z = sampler.step(prediction, k, z, generators).to(noise.dtype)
+            after_step()
     return Rollout(z, inputs, timesteps, table.weights[-1, 1:])

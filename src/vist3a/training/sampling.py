@@ -52,11 +52,12 @@ def sample_latents(
     device: torch.device,
     negative: Condition | None = None,
     batch: int = 1,
+    after_step: Callable[[], None] = lambda: None,
 ) -> list[Float[Tensor, "1 channels times rows columns"]]:
     """Raw latents per prompt (or whatever else ``embed`` knows).
 
     ``negative`` is what guidance compares with; None: the empty text, where the generator compares at all. ``batch`` prompts
-    share a rollout, which changes nothing but rounding; 1 gives equal bits.
+    share a rollout, which changes nothing but rounding; 1 gives equal bits. ``after_step`` is called after every denoising step.
     """
     shape = generator.latent_grid(config.frames, config.height, config.width)
     if negative is None and generator.uses_negative:
@@ -74,6 +75,7 @@ def sample_latents(
             guidance=config.guidance,
             flow_shift=config.flow_shift,
             generators=step_generators(block, seed),
+            after_step=after_step,
         )
         latents += list(generator.denormalise(path.latents).split(1))
     return latents

@@ -178,6 +178,10 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
             return []
         return unknown_words(self._part("tokenizer"), prompts)
 
+    def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Prompts of which only the beginning is read: the prompt, its tokens, and how many are read."""
+        return []
+
     @abstractmethod
     def prediction(
         self,

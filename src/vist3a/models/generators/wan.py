@@ -103,6 +103,12 @@ class WanGenerator(VideoGenerator):
         # Wan feeds exact zeros behind the end of the prompt, not the encoder's outputs at padding.
         return Condition({"text": states * mask[..., None].to(states.dtype)})
 
+    def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
+        """See :meth:`VideoGenerator.cut_prompts`."""
+        rows = self._part("tokenizer")(list(prompts), truncation=False, verbose=False)["input_ids"]
+        counts = zip(prompts, map(len, rows), strict=True)
+        return [(prompt, count, self.max_text_tokens) for prompt, count in counts if count > self.max_text_tokens]
+
     def tokenize(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids and mask [batch, max_text_tokens]; longer prompts are cut."""
         return dict(

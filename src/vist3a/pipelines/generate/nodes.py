@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,16 @@ import torch
 from torch import Tensor
 
 from vist3a.engine.device import resolve_device
-from vist3a.export.scene import save_scene, scene_name
-from vist3a.export.turntable import render_path
 from vist3a.export.video import image_sheet
-from vist3a.models.lora import load_lora, merge_lora
 from vist3a.pipelines.distill.params import DistillParams
+from vist3a.pipelines.generate.loading import adapt, load_3d_decoding, sampling_of
 from vist3a.pipelines.generate.params import GenerateParams
 from vist3a.pipelines.generate.requests import requests
 from vist3a.pipelines.networks import Networks
-from vist3a.pipelines.stitched import load_decoder, load_published_decoder
 from vist3a.records import Condition
-from vist3a.rendering import renderer_for
-from vist3a.training.progress import progress
-from vist3a.training.sampling import Decoder, Embed, SamplingConfig, decode_scene, sample_latents
+from vist3a.training.progress import counting
+from vist3a.training.sampling import Embed, sample_latents
+from vist3a.training.step_log import step_log
 
 logger = logging.getLogger(__name__)
 
@@ -35,37 +34,35 @@ def generate_scenes(
     aligned_generator: Path,
     output: Path,
     text_embeddings: Path,
-) -> tuple[dict[str, Any], Tensor]:
-    """Writes one folder per prompt into ``output`` (folders of other prompts stay); returns what was written and a picture."""
-    device = resolve_device(networks.device)
+) -> tuple[dict[str, Any], Tensor, Callable[[Path], None]]:
+    """Writes one folder per prompt into ``output`` (folders of other prompts stay); returns what was written, a picture and
+    the first viewers.
+    """
     names, embed, negative = requests(params, networks, text_embeddings)
     latents = _sample(params, networks, aligned_generator, names, embed, negative)
-    generator, render, size = networks.load_generator("vae"), renderer_for(device), (params.height, params.width)
-    if params.tiling:
-        generator.save_memory()
-    if params.released_decoder is None:
-        decoder: Decoder = load_decoder(networks, distill, stitched_decoder)
-    else:
-        decoder = load_published_decoder(networks, Path(params.released_decoder), generator, size)
-    if params.accelerate:
-        generator.accelerate()
-        decoder.network.accelerate()
-    scenes, rows = {}, []
-    for prompt in progress(names, "decode", len(names)):
-        made = decode_scene(generator, decoder, prompt, latents[prompt].to(device))
-        size = (made.frames.shape[-2], made.frames.shape[-1])
-        folder = output / scene_name(prompt, params.seed)
-        paths = save_scene(
-            folder, prompt, made.frames, made.scene, render, params.turntable_frames, params.turntable_size
-        )
-        logger.info("%r is in %s: %s", prompt, folder, ", ".join(path.name for path in paths.values()))
-        scenes[prompt] = {name: path.as_posix() for name, path in paths.items()}
-        ends = [0, -1]
-        row = made.frames[0, ends]
-        if made.scene.gaussians is not None:
-            row = torch.cat([row, render_path(made.scene.gaussians, made.scene.cameras[0, ends], size, render)])
-        rows.append(row)
-    return scenes, image_sheet(torch.cat(rows), columns=len(rows[0]))
+    decoding = load_3d_decoding(params, distill, networks, stitched_decoder)
+    scenes, rows, viewers, scores = {}, [], {}, []
+    log = step_log("generate")
+    for place, name in enumerate(names):
+        scene = decoding.decode(name, latents[name])
+        paths = scene.save(output)
+        logger.info("%r is in %s: %s", name[:100], output / scene.name, ", ".join(path.name for path in paths.values()))
+        files = {kind: path.as_posix() for kind, path in paths.items()}
+        scores.append({fact: value for fact, value in scene.caption.facts.items() if isinstance(value, float)})
+        log(place, scores[-1])
+        scenes[name] = {**scene.caption.facts, "name": scene.name, "files": files}
+        rows.append(scene.picture())
+        viewers[scene.name] = paths["viewer"]
+    step_log("generate/mean")(0, {name: sum(row[name] for row in scores) / len(scores) for name in scores[0]})
+    recorded = dict(list(viewers.items())[: params.recorded_viewers])
+    if len(recorded) < len(viewers):
+        logger.info("%d of %d viewers go into the record (generate.recorded_viewers)", len(recorded), len(viewers))
+
+    def copy(folder: Path) -> None:
+        for name, viewer in recorded.items():
+            shutil.copyfile(viewer, folder / f"{name}.html")
+
+    return {"scenes": scenes}, image_sheet(torch.stack(rows), columns=1), copy
 
 
 def _sample(
@@ -79,22 +76,16 @@ def _sample(
     """Raw latents by name, in host memory; the denoiser is gone afterwards."""
     device = resolve_device(networks.device)
     generator = networks.load_generator("vae", "denoiser")
-    if params.adapter is not None:
-        load_lora(generator.denoiser, Path(params.adapter).expanduser())
-    elif params.aligned:
-        load_lora(generator.denoiser, aligned_generator)
-    if params.adapter is not None or params.aligned:
-        merge_lora(generator.denoiser)
+    adapt(params, generator, aligned_generator)
     if params.offload != "none":
         generator.place("vae", "cpu")
     if params.offload == "layers":
         generator.stream_denoiser(device)
-    if params.accelerate:
-        generator.accelerate()
-    config = SamplingConfig(
-        params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
-    )
-    return {
-        name: sample_latents(generator, embed, [name], config, params.seed, device, negative)[0].cpu()
-        for name in progress(names, "denoise", len(names))
-    }
+    config = sampling_of(params)
+    with counting("denoise", len(names) * params.steps) as done:
+        return {
+            name: sample_latents(
+                generator, embed, [name], config, params.seed, device, negative, after_step=lambda: done(1)
+            )[0].cpu()
+            for name in names
+        }

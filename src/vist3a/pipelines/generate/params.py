@@ -19,6 +19,12 @@ class GenerateParams(Strict):
     For small GPUs: ``offload`` keeps in host memory what is not at work (``parts``), or the denoiser's blocks too
     (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``accelerate`` compiles what
     is repeated: a wait at the first prompt, then faster.
+
+    Files: ``smoothing`` (squared pixels of the views) closes gaps between the Gaussians; those below ``min_opacity`` are left
+    out, Gaussians and points are fused per voxel of ``voxel_size``, and the ``max_gaussians`` seen most are kept;
+    ``drop_points`` is the share of points with the lowest confidence that is left out.
+    ``scorer`` judges text and picture (a folder; ``null``: only renderings against frames). Of many scenes the viewers of
+    the first ``recorded_viewers`` go into the record of the run.
     """
 
     prompt: str | None
@@ -37,5 +43,12 @@ class GenerateParams(Strict):
     offload: Literal["none", "parts", "layers"] = "none"
     tiling: bool = False
     accelerate: bool = False
+    scorer: str | None = None
+    smoothing: float = Field(0.0, ge=0)
+    max_gaussians: int | None = Field(None, gt=0)
+    min_opacity: float = Field(0.0, ge=0, lt=1)
+    voxel_size: float | None = Field(None, gt=0)
+    drop_points: float = Field(0.1, ge=0, lt=1)
     turntable_frames: int = Field(gt=1)
     turntable_size: int = Field(gt=15)
+    recorded_viewers: int = Field(8, ge=0)

@@ -22,7 +22,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "generated_folder",
                     "text_embeddings",
                 ],
-                ["generated_report", "generated_picture"],
+                ["generated_report", "generated_picture", "generated_viewers"],
                 name="generate_scenes",
             )
         ]
