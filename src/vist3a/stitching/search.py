@@ -69,12 +69,12 @@ def score_points(
                 complete=point.complete,
                 ridge=own.ridge,
                 mse_heldout=float(errors.scenes[0].sum()) / elements,
-                r2_heldout=_r2(errors.scenes) or 0.0,
+                r2_heldout=r2(errors.scenes) or 0.0,
                 r2_low=low,
                 r2_high=high,
-                r2_border=_r2(errors.places[:, :, rim]),
-                r2_centre=_r2(errors.places[:, :, ~rim]),
-                r2_frames=tuple(_r2(view) for view in errors.places.unbind(1)),
+                r2_border=r2(errors.places[:, :, rim]),
+                r2_centre=r2(errors.places[:, :, ~rim]),
+                r2_frames=tuple(r2(view) for view in errors.places.unbind(1)),
                 r2_fit=own.r2_fit,
                 r2_heldout_conv=r_squared(heldout.moments, point.name, own.conv_only, own.candidate.mean),
                 cka=errors.cka,
@@ -112,7 +112,7 @@ def choose(scores: Sequence[LayerScore], override: str | None = None) -> tuple[L
 
 def lead(heldout: HeldOut, point: str, others: Sequence[str], seed: int) -> dict[str, str | float] | None:
     """How far the best of ``others`` is behind ``point`` in held-out R^2, with the interval of the paired difference."""
-    rivals = {name: _r2(heldout.points[name].scenes) or 0.0 for name in others if name != point}
+    rivals = {name: r2(heldout.points[name].scenes) or 0.0 for name in others if name != point}
     if not rivals:
         return None
     rival = max(rivals, key=lambda name: rivals[name])
@@ -122,7 +122,7 @@ def lead(heldout: HeldOut, point: str, others: Sequence[str], seed: int) -> dict
 def r2_difference(one: PointErrors, other: PointErrors, seed: int) -> dict[str, float]:
     """R^2 of ``one`` minus that of ``other`` on the same scenes, with the interval of resampled scenes."""
     low, high = percentile_interval(_resampled_r2(one, seed) - _resampled_r2(other, seed))
-    return {"r2": (_r2(one.scenes) or 0.0) - (_r2(other.scenes) or 0.0), "low": low, "high": high}
+    return {"r2": (r2(one.scenes) or 0.0) - (r2(other.scenes) or 0.0), "low": low, "high": high}
 
 
 def as_layer(
@@ -161,7 +161,7 @@ def _best_ridge(path: RidgePath, selection: Moments, point: str, ridges: Sequenc
     return solutions[int(errors.argmin())]
 
 
-def _r2(errors: Float[Tensor, kinds * places]) -> float | None:
+def r2(errors: Float[Tensor, kinds * places]) -> float | None:
     """1 - error / deviation; None where nothing deviates, as in the middle of a grid that has none."""
     error, deviation = errors.flatten(1).sum(1).tolist()
     return 1 - error / deviation if deviation > 0 else None

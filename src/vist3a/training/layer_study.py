@@ -15,12 +15,12 @@ from torch import Tensor
 from vist3a.metrics.aggregate import rank_correlation
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.records import Clip, LayerScore, StitchFit, StitchPoint
+from vist3a.records import Clip, LayerScore, StitchPoint
 from vist3a.scenes.procedural import WorldConfig, make_world
 from vist3a.stitching.extract import accumulate, tap_settings
-from vist3a.stitching.heldout import HeldOut, measure
+from vist3a.stitching.heldout import Candidate, HeldOut, measure
 from vist3a.stitching.ridge import Bias
-from vist3a.stitching.search import score_points, solve_points
+from vist3a.stitching.search import Solved, score_points, solve_points
 from vist3a.stitching.tap import Tap, TapSettings
 from vist3a.training.progress import counting
 
@@ -46,7 +46,7 @@ class Found:
 
     settings: TapSettings
     scores: tuple[LayerScore, ...]
-    layers: Mapping[str, StitchFit]
+    solved: Mapping[str, Solved]
     heldout: HeldOut
 
 
@@ -96,10 +96,13 @@ def search(
     tap, load = Tap(generator, network, settings), clips.frames.__getitem__
     fit, selection = (accumulate(tap, clips.splits[split], load, batch=batch) for split in ("fit", "selection"))
     solved = solve_points(fit, selection, settings, ridges, bias, tap.latent_statistics)
-    candidates = {name: found.candidate for name, found in solved.items()}
-    heldout = measure(tap, candidates, clips.splits["heldout"], load, batch=batch)
-    scores = score_points(solved, heldout, settings, seed)
-    return Found(settings, scores, {name: found.layer for name, found in solved.items()}, heldout)
+    heldout = measure(tap, candidates(solved), clips.splits["heldout"], load, batch=batch)
+    return Found(settings, score_points(solved, heldout, settings, seed), solved, heldout)
+
+
+def candidates(solved: Mapping[str, Solved]) -> dict[str, Candidate]:
+    """What held-out clips judge."""
+    return {name: found.candidate for name, found in solved.items()}
 
 
 def curve(scores: Mapping[int, Sequence[LayerScore]]) -> dict[str, Any]:

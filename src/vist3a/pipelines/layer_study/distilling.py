@@ -24,10 +24,10 @@ def run_rounds(
 ) -> None:
     """Train a prepared decoder in place: tokens first, then outputs, as far as ``params`` ask for them."""
     if params.match is not None:
-        match = MatchTokensConfig(params.match.point, params.match.batch, params.match.mirror)
+        match = MatchTokensConfig(**params.match.model_dump(exclude={"loop"}))
         steps = LoopConfig(**params.match.loop.model_dump())
         match_tokens(decoder, teacher, generator, clips, steps, match, seed=params.seed, log=log)
     if params.loop is not None:
-        sampling = DistillSampling(params.batch, params.views, params.features, params.heads_every)
+        sampling = DistillSampling(**{name: getattr(params, name) for name in DistillSampling.__dataclass_fields__})
         weights, steps = DistillWeights(**params.weights.model_dump()), LoopConfig(**params.loop.model_dump())
         distill(decoder, teacher, generator, clips, steps, weights, sampling, seed=params.seed, log=log)

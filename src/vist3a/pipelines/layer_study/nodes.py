@@ -44,7 +44,7 @@ def search_layers(
         layer_study.check_entry(points, name, None if match is None else match.point)
     found = {seed: _search(networks, extract, score, own, points)({}) for seed, own in clips.items()}
     layers = {
-        seed: {name: (layer, one.settings.spec) for name, layer in one.layers.items()} for seed, one in found.items()
+        seed: {name: (own.layer, one.settings.spec) for name, own in one.solved.items()} for seed, one in found.items()
     }
     return layer_study.curve({seed: one.scores for seed, one in found.items()}), layers
 
@@ -84,11 +84,10 @@ def compare_latents(
     point = network.stitch_point(params.points[0])
     found = {}
     for seed, own in clips.items():
-        heldout = own.clips("heldout", params.distillation.measured_clips)
-        search_with = _search(networks, extract, score, own, [point])
         found[seed] = latent_study.compare_latents(
-            generator, network, point.name, search_with, heldout, device, extract.seed
-        )
+            generator, network, point.name, _search(networks, extract, score, own, [point]), own,
+            measured=params.distillation.measured_clips, batch=extract.batch, device=device, seed=extract.seed,
+        )  # fmt: skip
     return {kind: {str(seed): by_kind[kind] for seed, by_kind in found.items()} for kind in latent_study.LATENTS}
 
 
@@ -100,6 +99,7 @@ def report_study(
         "seeds": list(params.seeds),
         "scenes": params.scenes.model_dump(),
         "curve": curves,
+        "distillation": params.distillation.model_dump(include={"tuning", "match", "loop", "measured_clips"}),
         "distilled": rows,
         "latents": latents,
         "latents_statement": latent_study.latents_statement(latents),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vist3a.training.latent_study import LATENTS
+from vist3a.training.latent_study import LATENTS, READ_ON
 
 PAGE = """# Does a good linear fit mean a good stitched network?
 
@@ -21,7 +21,8 @@ is at most -0.5, and is "not decided" otherwise.
 
 ## Distilled points
 
-Distance of the outputs to the original network's on held-out clips: before -> after distillation, mean over the seeds.
+Distance of the outputs to the original network's on {measured_clips} held-out clips: before -> after distillation, mean over the
+seeds. {distillation}
 
 {distilled}
 
@@ -31,8 +32,10 @@ Distance of the outputs to the original network's on held-out clips: before -> a
 
 ## Which latents to fit on
 
-At `{point}`. "Ahead" is the R² minus that of the first row on the same scenes, with its 95 % interval, seed by seed; the
-outputs' errors are before distillation, mean over the seeds. {latents_statement}
+At `{point}`. Every fit is read on modes and on samples. "Ahead" is the R² minus that of the first row on the same scenes, with
+its 95 % interval, seed by seed; the outputs' errors are before distillation, mean over the seeds.
+
+{latents_statement}
 
 {latents}
 """
@@ -49,7 +52,9 @@ def study_page(report: Mapping[str, Any]) -> str:
         distilled=_distilled(report["distilled"]),
         curve=_curve(report["curve"], seeds),
         latents=_latents(report["latents"], seeds),
-        latents_statement=report["latents_statement"],
+        latents_statement="\n".join(f"* {sentence}" for sentence in report["latents_statement"]),
+        distillation=_distillation(report["distillation"]),
+        measured_clips=report["distillation"]["measured_clips"],
         **report["scenes"],
     )
 
@@ -78,14 +83,34 @@ def _latents(latents: Mapping[str, Any], seeds: Sequence[str]) -> str:
     errors = list(latents[first][seeds[0]]["outputs"])
     lines = []
     for name in LATENTS:  # a report that was read has its keys sorted
-        by_seed = latents[name]
-        ahead = [by_seed[seed]["ahead_of_first"] for seed in seeds]
-        shown = (
-            "" if name == first else "; ".join(f"{a['r2']:+.4f} ({a['low']:+.4f} to {a['high']:+.4f})" for a in ahead)
-        )
+        by_seed, cells = latents[name], []
+        for read in READ_ON:
+            own = [by_seed[seed][f"read_on_{read}"] for seed in seeds]
+            ahead = [] if name == first else [one["ahead_of_first"] for one in own]
+            cells.append(f"{_mean(one['r2'] for one in own):.4f}")
+            cells.append("; ".join(f"{a['r2']:+.4f} ({a['low']:+.4f} to {a['high']:+.4f})" for a in ahead))
         outputs = [f"{_mean(by_seed[seed]['outputs'][error] for seed in seeds):.3g}" for error in errors]
-        lines.append([name, f"{_mean(by_seed[seed]['r2'] for seed in seeds):.4f}", shown, *outputs])
-    return _table(["latents", "R²", "ahead", *errors], lines)
+        lines.append([name, *cells, *outputs])
+    reads = [title for read in READ_ON for title in (f"R² on the {read}", "ahead")]
+    return _table(["fitted on", *reads, *errors], lines)
+
+
+def _distillation(how: Mapping[str, Any]) -> str:
+    """What was trained, and what that means for late entries."""
+    rounds, warning = [], ""
+    if how["match"] is not None:
+        steps, point = how["match"]["loop"]["steps"], how["match"]["point"]
+        rounds.append(f"{steps} steps on the tokens at `{point}`, which train the blocks from the entry to there")
+    if how["loop"] is not None:
+        rounds.append(
+            f"{how['loop']['steps']} steps on inner states and outputs, which train everything behind the entry"
+        )
+    else:
+        warning = (
+            " A late entry leaves few blocks to train in that, the last one hardly any, so this is no judgement on what longer "
+            "distillation of the whole rest could make of it."
+        )
+    return f"Distillation: {', then '.join(rounds) or 'none'}.{warning}"
 
 
 def _mean(values: Iterable[float]) -> float:
