@@ -89,7 +89,7 @@ def _sample(
         generator.place("vae", "cpu")
     if params.offload == "layers":
         generator.stream_denoiser(device)
-    if params.accelerate:
+    elif params.accelerate:
         generator.accelerate()
     config = SamplingConfig(
         params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift

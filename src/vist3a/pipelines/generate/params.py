@@ -18,7 +18,7 @@ class GenerateParams(Strict):
 
     For small GPUs: ``offload`` keeps in host memory what is not at work (``parts``), or the denoiser's blocks too
     (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``accelerate`` compiles what
-    is repeated: a wait at the first prompt, then faster.
+    is repeated: a wait at the first prompt, then faster (not the denoiser when its blocks are streamed).
     """
 
     prompt: str | None
