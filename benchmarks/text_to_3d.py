@@ -57,7 +57,7 @@ def load(aligned: bool, closed_form: bool) -> tuple[VideoGenerator, StitchedDeco
     networks = Networks(**{**parameters["networks"], "device": "cpu"})
     generator = networks.load_generator("vae", "text", "denoiser")
     if aligned:
-        load_lora(generator.get_submodule("transformer"), folders["aligned_generator"])
+        load_lora(generator.denoiser, folders["aligned_generator"])
     if closed_form:
         fit, spec = load_fit(folders["stitch_layer"])
         decoder = StitchedDecoder(networks.load_reconstruction(), spec, fit).requires_grad_(False).eval()
@@ -71,7 +71,7 @@ def make(
 ) -> tuple[float, float, int]:
     """Seconds to latents and from there to Gaussians, and the number of Gaussians."""
     start = time.perf_counter()
-    (latents,) = sample_latents(generator, [prompt], config, 0, CPU)
+    (latents,) = sample_latents(generator, generator.embed, [prompt], config, 0, CPU)
     middle = time.perf_counter()
     gaussians = decode_scene(generator, decoder, prompt, latents).scene.gaussians
     end = time.perf_counter()

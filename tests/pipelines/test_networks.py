@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,20 @@ def test_an_unknown_generator_lists_the_names(wan: str) -> None:
         with_generator(source=wan, family="sora").load_generator("vae")
 
 
+def test_a_folder_without_a_part_is_said(wan: str) -> None:
+    shutil.rmtree(Path(wan) / "vae")
+    with pytest.raises(FileNotFoundError, match="holds no vae in diffusers' layout"):
+        with_generator(source=wan).load_generator("vae")
+
+
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument is deprecated")  # diffusers still passes it
 def test_the_licence_comes_before_the_download(wan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(OSError, match="a/wan"):
-        with_generator(source="other").load_generator("vae")
+    for part in ("vae", "tokenizer", "denoiser"):
+        with pytest.raises(FileNotFoundError, match=r"of a/wan is not in the hub's cache and HF_HUB_OFFLINE forbids"):
+            with_generator(source="other").load_generator(part)
     assert licences_used() == {"other": "CC-BY-NC-4.0 (no commercial use)"}
 
 

@@ -185,8 +185,9 @@ def build(part: Part, dtype: torch.dtype, device: torch.device | str, seed: int 
                 network = network_class(network_class.config_class(**part.sizes))
     finally:
         torch.set_default_dtype(before)
-    # As from_pretrained does: some layers stay in float32 whatever is asked for.
-    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
+    # As from_pretrained does: some layers stay in float32 (those of transformers beside float16 only).
+    asked = part.library == "diffusers" or dtype == torch.float16
+    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ()) if asked else set()
     for name, parameter in network.named_parameters():
         wanted = torch.float32 if kept & set(name.split(".")) else dtype
         if parameter.dtype != wanted:

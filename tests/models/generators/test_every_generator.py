@@ -317,3 +317,23 @@ def test_other_versions_are_refused() -> None:
         CogVideoXGenerator(None, newer, None, None, None, 226)
     with pytest.raises(ValueError, match=r"max_text_tokens: 512, .* exactly 226 tokens"):
         CogVideoXGenerator(None, CogVideoXTransformer3DModel(**sizes), None, None, None, 512)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_saving_memory_changes_nothing_that_fits_in_one_piece(kind: str) -> None:
+    """Streamed blocks give the same latents; tiles and slices the same frames of clips no larger than a tile."""
+    generator = tiny(kind)
+    noise, condition = noise_of(generator, frames=5), condition_of(generator)
+    with torch.no_grad():
+        negative = generator.embed([""]) if generator.uses_negative else None
+        latents = generator.encode(torch.rand(2, 5, 3, *SIZE))
+        frames = generator.decode(latents)
+        generator.save_memory()
+        saved = generator.decode(latents)
+    if kind == "svd":  # four frames see each other, then the last one alone
+        latents, frames = latents[:, :, :4], generator.decode(latents[:, :, :4])
+        saved = saved[:, :4]
+    torch.testing.assert_close(saved, frames, rtol=1e-4, atol=1e-4)
+    expected = rollout(generator, noise, condition, negative, steps=2, guidance=3.0).latents
+    generator.stream_denoiser(torch.device("cpu"))
+    torch.testing.assert_close(rollout(generator, noise, condition, negative, steps=2, guidance=3.0).latents, expected)

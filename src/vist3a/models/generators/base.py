@@ -288,11 +288,13 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
     def accelerate(self, mode: str | None = None) -> None:
         """Trade a wait at the first call for speed: for inference only, and adapters must have been merged before.
 
-        The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``), and the
-        autoencoder's weights laid out for tensor cores. Results change by rounding only.
+        The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``; a denoiser without
+        such blocks is compiled whole), and the autoencoder's weights laid out for tensor cores. Results change by rounding only.
         """
-        if self._has("denoiser"):
+        if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
             self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
+        elif self._has("denoiser"):
+            self.denoiser.compile(mode=mode)
         if self._has("vae"):
             channels_last(self._part("vae"))
 

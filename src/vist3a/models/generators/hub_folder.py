@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,10 @@ import torch
 
 @dataclass(frozen=True)
 class HubFolder:
-    """Where the parts lie, and the numeric type they are loaded in; ``variant`` is that of the file names (fp16)."""
+    """Where the parts lie, and the numeric type they are loaded in; ``variant`` is that of the file names (fp16).
+
+    What cannot be had is a ``FileNotFoundError`` of one sentence.
+    """
 
     source: str
     revision: str | None = None
@@ -20,29 +24,41 @@ class HubFolder:
 
     def network(self, network_class: Any, subfolder: str) -> Any:
         """A diffusers network."""
-        return network_class.from_pretrained(
-            self.source, subfolder=subfolder, torch_dtype=self.dtype, variant=self.variant, **self._where
+        return self._read(
+            subfolder,
+            lambda: network_class.from_pretrained(
+                self.source, subfolder=subfolder, torch_dtype=self.dtype, variant=self.variant, **self._where
+            ),
         )
 
     def encoder(self, network_class: Any, subfolder: str) -> Any:
         """A transformers network."""
-        return network_class.from_pretrained(
-            self.source, subfolder=subfolder, dtype=self.dtype, variant=self.variant, **self._where
+        return self._read(
+            subfolder,
+            lambda: network_class.from_pretrained(
+                self.source, subfolder=subfolder, dtype=self.dtype, variant=self.variant, **self._where
+            ),
         )
 
     def tokenizer(self, subfolder: str) -> Any:
         """A tokenizer of whatever class the folder names."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.source, subfolder=subfolder, revision=self.revision)
+        return self._read(
+            subfolder,
+            lambda: AutoTokenizer.from_pretrained(self.source, subfolder=subfolder, revision=self.revision),
+        )
 
     def scheduler(self, allowed: Sequence[str]) -> Any:
         """The scheduler that the folder names; ValueError unless it is one of ``allowed``."""
         import diffusers
 
         # Any scheduler class reads the file; it says itself which one is meant.
-        config = diffusers.UniPCMultistepScheduler.load_config(
-            self.source, subfolder="scheduler", revision=self.revision
+        config = self._read(
+            "scheduler",
+            lambda: diffusers.UniPCMultistepScheduler.load_config(
+                self.source, subfolder="scheduler", revision=self.revision
+            ),
         )
         name = config["_class_name"]
         if name not in allowed:
@@ -52,3 +68,20 @@ class HubFolder:
     @property
     def _where(self) -> dict[str, Any]:
         return {"revision": self.revision, "use_safetensors": True}
+
+    def _read(self, subfolder: str, load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except OSError as error:
+            if Path(self.source).is_dir():
+                raise FileNotFoundError(
+                    f"networks.generator.source: {self.source} holds no {subfolder} in diffusers' layout (config and "
+                    "safetensors)"
+                ) from error
+            from huggingface_hub import is_offline_mode
+
+            reason = "HF_HUB_OFFLINE forbids to download it" if is_offline_mode() else "it could not be downloaded"
+            raise FileNotFoundError(
+                f"networks.generator.source: {subfolder} of {self.source} is not in the hub's cache and {reason}: allow that, or "
+                "give a copy of the repository as `path` under generators of weights.yml"
+            ) from error

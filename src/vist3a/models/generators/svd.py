@@ -35,6 +35,8 @@ class SVDGenerator(VideoGenerator):
         "denoiser": ("unet", "scheduler"),
     }
     TEXT_TOKENS = 0
+    frames_at_once: int | None = None
+    """Frames that the temporal decoder sees together; None: the whole clip."""
     takes_text = False
     uses_negative = False
 
@@ -77,9 +79,19 @@ class SVDGenerator(VideoGenerator):
         return latents.unflatten(0, (batch, views)).transpose(1, 2)
 
     def _decode_video(self, latents: Tensor) -> Tensor:
-        batch, _, times = latents.shape[:3]
-        frames = self._part("vae").decode(latents.transpose(1, 2).flatten(0, 1), num_frames=times, return_dict=False)[0]
-        return frames.unflatten(0, (batch, times)).transpose(1, 2)
+        batch = len(latents)
+        parts = []
+        for part in latents.split(self.frames_at_once or latents.shape[2], dim=2):
+            times = part.shape[2]
+            frames = self._part("vae").decode(part.transpose(1, 2).flatten(0, 1), num_frames=times, return_dict=False)[
+                0
+            ]
+            parts.append(frames.unflatten(0, (batch, times)))
+        return torch.cat(parts, dim=1).transpose(1, 2)
+
+    def save_memory(self) -> None:
+        """See :meth:`VideoGenerator.save_memory`: the autoencoder has no tiles, but frames can be decoded a few at a time."""
+        self.frames_at_once = 4
 
     def embed_images(
         self,

@@ -26,6 +26,8 @@ def load_text_to_3d(
     """Everything at once, for many prompts in memory: text encoder, denoiser (adapted), video and stitched decoder, scorer."""
     generator = networks.load_generator("vae", "text", "denoiser")
     adapt(params, generator, aligned_generator)
+    if params.accelerate:
+        generator.accelerate()
     return with_decoder(params, distill, networks, stitched_decoder, generator)
 
 
@@ -40,15 +42,13 @@ def load_3d_decoding(
 
 
 def adapt(params: GenerateParams, generator: VideoGenerator, aligned_generator: Path) -> None:
-    """Put the adapter that the parameters name, if any, into the denoiser; compile it if they say so."""
+    """Put the adapter that the parameters name, if any, into the denoiser."""
     if params.adapter is not None:
         load_lora(generator.denoiser, Path(params.adapter).expanduser())
     elif params.aligned:
         load_lora(generator.denoiser, aligned_generator)
     if params.adapter is not None or params.aligned:
         merge_lora(generator.denoiser)
-    if params.accelerate:
-        generator.accelerate()
 
 
 def sampling_of(params: GenerateParams) -> SamplingConfig:

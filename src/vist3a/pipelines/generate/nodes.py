@@ -81,6 +81,8 @@ def _sample(
         generator.place("vae", "cpu")
     if params.offload == "layers":
         generator.stream_denoiser(device)
+    elif params.accelerate:
+        generator.accelerate()
     config = sampling_of(params)
     with counting("denoise", len(names) * params.steps) as done:
         return {

@@ -18,7 +18,7 @@ class GenerateParams(Strict):
 
     For small GPUs: ``offload`` keeps in host memory what is not at work (``parts``), or the denoiser's blocks too
     (``layers``, slower); ``tiling`` runs the video autoencoder in tiles. ``accelerate`` compiles what
-    is repeated: a wait at the first prompt, then faster.
+    is repeated: a wait at the first prompt, then faster (not the denoiser when its blocks are streamed).
 
     Files: ``smoothing`` (squared pixels of the views) closes gaps between the Gaussians; those below ``min_opacity`` are left
     out, Gaussians and points are fused per voxel of ``voxel_size``, and the ``max_gaussians`` seen most are kept;
