@@ -14,7 +14,7 @@ PORT ?= 5000
 VIEW_PORT ?= 8000
 SERVE_PORT ?= 5001
 SCENE ?=
-export PROMPT ?= a red sphere on a wooden floor
+PROMPT ?= a red sphere on a wooden floor
 # Test processes; each takes one core.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 
@@ -49,9 +49,10 @@ ui: $(ENVIRONMENT)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \
 		--default-artifact-root "file://$(CURDIR)/mlruns" --host 127.0.0.1 --port $(PORT) --workers 1
 
-# From a prompt to the open viewer, in one command. Through a file, so that commas and quotes of a prompt stay what they are.
+# From a prompt to the open viewer, in one command. Through a file and unexpanded: commas, quotes and dollars stay what they are.
+unexport PROMPT
 scene: setup
-	@printf '%s\n' "$$PROMPT" > data/07_model_output/.prompt.txt
+	@printf '%s\n' '$(subst ','\'',$(value PROMPT))' > data/07_model_output/.prompt.txt
 	kedro run --pipeline=generate --params=generate.prompts_file=data/07_model_output/.prompt.txt
 	@python -m vist3a.export.serve --port $(VIEW_PORT)
 

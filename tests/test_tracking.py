@@ -12,13 +12,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_project
 from pydantic import BaseModel
+from safetensors.numpy import save_file
 
 from vist3a.hooks.flatten import cut, flatten_metrics, flatten_parameters, safe_name
 from vist3a.hooks.interrupts import Interrupts
-from vist3a.hooks.layer_report import layer_rows, layer_table
+from vist3a.hooks.layer_report import layer_rows, layer_table, stitch_point
 from vist3a.hooks.run_note import before_after, run_note
 from vist3a.hooks.tracking_settings import TrackingSettings, switched_on
 from vist3a.hooks.usage import Usage
@@ -111,6 +113,19 @@ def test_the_layer_choice_is_on_the_page(project: Path) -> None:
     assert "| align/reward | 0.1 | 0.5 |" in note
 
 
+def test_pictures_are_in_the_description_and_pages_are_linked() -> None:
+    note = run_note({}, "run7", "1", ["generated/viewers/a-scene-0.html", "reports/score.png", "reports/score.json"])
+    assert "- [a-scene-0](#/experiments/1/runs/run7/artifacts/generated/viewers/a-scene-0.html)" in note
+    assert "![reports/score.png](get-artifact?path=reports%2Fscore.png&run_uuid=run7)" in note
+    assert "score.json" not in note
+
+
+def test_the_stitch_point_of_a_folder(tmp_path: Path) -> None:
+    assert stitch_point(tmp_path) is None
+    save_file({"weight": np.zeros(1)}, tmp_path / "stitch.safetensors", {"point": "encoder.03"})
+    assert stitch_point(tmp_path) == "encoder.03"
+
+
 def test_a_failing_node_and_a_refusing_hook_end_as_failed(project: Path) -> None:
     node, hook = Recorded(project, 1), Recorded(project, 2)
     assert (node.status, hook.status) == ("FAILED", "FAILED")
@@ -165,7 +180,9 @@ def test_without_mlflow_there_is_one_warning(project: Path, tmp_path: Path) -> N
     done = subprocess.run(
         tiny_project.command("tiny.act=nothing"),
         cwd=project,
-        env=tiny_project.environment(PYTHONPATH=os.pathsep.join([str(tmp_path), "src"])),
+        env=tiny_project.environment(
+            PYTHONPATH=os.pathsep.join([str(tmp_path), tiny_project.environment()["PYTHONPATH"]])
+        ),
         capture_output=True,
         text=True,
         check=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,12 @@ def test_an_open_vocabulary_knows_every_word(caplog: pytest.LogCaptureFixture, m
     monkeypatch.setattr(WanGenerator, "unknown_words", VideoGenerator.unknown_words)
     check_prompts(["zwei"], generator)
     assert caplog.records == []
+
+
+def test_a_prompt_that_is_cut_is_named_with_what_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    generator = tiny_generator()
+    with caplog.at_level(logging.WARNING):
+        check_prompts(["a red ball", "a red ball on the green floor on the red cube"], generator)
+    assert caplog.messages == [
+        'prompt "a red ball on the green floor on the red cube...": 12 tokens; the generator reads the first 8'
+    ]

@@ -98,7 +98,7 @@ def unknown_words(tokenizer: Any, prompts: Sequence[str]) -> list[UnknownWords]:
     nearest: dict[str, tuple[str, ...]] = {}
     found = []
     for prompt in prompts:
-        tokens = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        tokens = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         spans = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
         words = [prompt[start:end] for token, (start, end) in spans if token == tokenizer.unk_token_id]
         for word in words:

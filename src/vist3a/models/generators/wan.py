@@ -105,7 +105,8 @@ class WanGenerator(VideoGenerator):
 
     def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
         """See :meth:`VideoGenerator.cut_prompts`."""
-        rows = self._part("tokenizer")(list(prompts), truncation=False, verbose=False)["input_ids"]
+        # A limit that no prompt reaches: without any the tokenizer would warn on its own.
+        rows = self._part("tokenizer")(list(prompts), truncation=True, max_length=1_000_000)["input_ids"]
         counts = zip(prompts, map(len, rows), strict=True)
         return [(prompt, count, self.max_text_tokens) for prompt, count in counts if count > self.max_text_tokens]
 
