@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vist3a.metrics.aggregate import bootstrap_interval, percentile_interval, rank_correlation, resamples
+from vist3a.metrics.aggregate import (
+    bootstrap_interval,
+    paired_difference,
+    paired_differences,
+    percentile_interval,
+    rank_correlation,
+    resamples,
+)
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
@@ -39,3 +46,9 @@ def test_rank_correlation_wants_pairs() -> None:
     assert rank_correlation([1.0, 2.0, 9.0], [3.0, 2.0, 1.0]) == pytest.approx(-1)
     with pytest.raises(ValueError, match="equally long lists of at least two, not 1 and 2"):
         rank_correlation([1.0], [1.0, 2.0])
+
+
+def test_pairs_that_are_not_finite_are_left_out() -> None:
+    nan = float("nan")
+    found = paired_differences({"a": [1.0, nan, 3.0], "b": [nan, 1.0]}, {"a": [2.0, 5.0, 3.5], "b": [1.0, nan]}, 0)
+    assert found == {"a": paired_difference([1.0, 3.0], [2.0, 3.5], 0)}

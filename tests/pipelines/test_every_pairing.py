@@ -91,7 +91,7 @@ def chosen(root: Path, generator: str, reconstruction: str) -> dict[str, Any]:
         "distill": {"tuning": "lora", "lora_rank": 2, "match": None, "features": [], "loop": LOOP},
         "align": {**SIZES, "reward_scorer": scorer, "prompts": 1, "loop": LOOP, "denoising_steps": 2},
         "evaluate": {**SIZES, "judge": scorer, "truth": None, "steps": 2, "prompts": 2},
-        "generate": {**SIZES, "steps": 2, "turntable_frames": 2, "turntable_size": 16},
+        "generate": {**SIZES, "scorer": None, "steps": 2, "turntable_frames": 2, "turntable_size": 16},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,19 @@ def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tup
 
 
 def paired_difference(before: Sequence[float], after: Sequence[float], seed: int) -> dict[str, float]:
-    """Mean of after - before over the same items, with its bootstrap interval and the share of items that rose."""
+    """Mean of after - before over the same items, with its bootstrap interval and the share of items that rose.
+
+    Items without a finite value on both sides are left out of all figures. ValueError when none is left.
+    """
     if len(before) != len(after):
         raise ValueError(f"a paired comparison needs equally many values, not {len(before)} and {len(after)}")
-    difference = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    pairs = np.stack([np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)])
+    first, second = pairs[:, np.isfinite(pairs).all(0)]
+    difference = second - first
     low, high = bootstrap_interval(difference.tolist(), seed)
     return {
-        "before": float(np.mean(before)),
-        "after": float(np.mean(after)),
+        "before": float(first.mean()),
+        "after": float(second.mean()),
         "difference": float(difference.mean()),
         "difference_low": low,
         "difference_high": high,
@@ -56,3 +61,14 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / scale if scale > 0 else 0.0
+
+
+def paired_differences(
+    before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], seed: int
+) -> dict[str, dict[str, float]]:
+    """:func:`paired_difference` by name; names without an item that is finite on both sides are left out."""
+    return {
+        name: paired_difference(values, after[name], seed)
+        for name, values in before.items()
+        if bool((np.isfinite(values) & np.isfinite(after[name])).any())
+    }

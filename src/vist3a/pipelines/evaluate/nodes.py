@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vist3a.engine.device import resolve_device
 from vist3a.export.video import image_sheet
-from vist3a.metrics.aggregate import paired_difference
+from vist3a.metrics.aggregate import paired_differences
 from vist3a.models.lora import load_lora
 from vist3a.models.scorers import DualEncoder
 from vist3a.pipelines.align.params import AlignParams
@@ -102,10 +102,7 @@ def measure_generation(
             load_lora(generator.denoiser, aligned_generator)
         latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative)
         results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
-    comparison = {
-        name: paired_difference(results["before"][name], results["after"][name], params.seed)
-        for name in results["before"]
-    }
+    comparison = paired_differences(results["before"], results["after"], params.seed)
     rows = []
     for i in range(min(params.pictures, len(prompts))):
         middle = pictures["before"][i].shape[1] // 2
