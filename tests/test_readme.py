@@ -18,7 +18,7 @@ def test_pipelines_exist(name: str) -> None:
     assert name == "stitch" or (REPOSITORY / "src" / "vist3a" / "pipelines" / name / "pipeline.py").is_file()
 
 
-KEYS = set(re.findall(r"\b((?:curate|generate|score|align|evaluate)\.[a-z_]+)(?==|`)", README))
+KEYS = set(re.findall(r"(?<![/\w])((?:curate|generate|score|align|evaluate)\.[a-z_]+)(?==|`)", README))
 REPORTS = (".json", ".png", ".html")
 
 

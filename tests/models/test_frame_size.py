@@ -11,9 +11,10 @@ from torch.nn import functional
 from vist3a.models.frame_size import resize_frames
 from vist3a.records import Clip
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, spec_for
+from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.functional_error import stitched
-from vist3a.stitching.search import score_points
+from vist3a.stitching.search import solve_points
+from vist3a.stitching.tap import Tap
 from vist3a.training.sampling import decode_scene
 
 
@@ -55,12 +56,12 @@ def test_a_clip_is_stitched_between_two_sizes() -> None:
     clips = [
         Clip(f"c{i}", torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(i)).double()) for i in range(6)
     ]
-    spec = spec_for(generator, network, (32, 32), (3, 3, 3), "replicate")
-    assert spec.stride == (1, 2, 2)
-    points = [network.stitch_point("encoder.01")]
-    moments = accumulate(clips, generator, network, ["encoder.01"], spec, torch.device("cpu"))
-    ((_, fit),) = score_points(moments, moments, moments, points, spec, (2, 2), (1e-3,), "position")
-    decoder = StitchedDecoder(network, spec, fit).double()
+    settings = tap_settings(generator, network, [network.stitch_point("encoder.01")], (32, 32), kernel=(3, 3, 3))
+    assert settings.spec.stride == (1, 2, 2)
+    stored = {clip.name: (clip.frames * 255).byte() for clip in clips}
+    moments = accumulate(Tap(generator, network, settings), list(stored), stored.__getitem__, batch=2)
+    solved = solve_points(moments, moments, settings, (1e-3,), "position")
+    decoder = StitchedDecoder(network, settings.spec, solved["encoder.01"].layer).double()
     frames = clips[0].frames[None]
     scene = stitched(decoder, generator)(frames)
     assert scene.depth.shape == (1, 5, 16, 16)

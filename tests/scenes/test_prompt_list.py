@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from tiny_networks import tiny_generator
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.generators.wan import WanGenerator
 from vist3a.scenes.prompt_list import NAMED_PROMPTS, check_prompts, read_prompts
 
 
@@ -54,9 +55,10 @@ def test_a_prompt_without_a_known_word_is_refused() -> None:
         check_prompts(["zwei", "drei"], tiny_generator())
 
 
-def test_an_open_vocabulary_knows_every_word(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vocabulary_of_pieces_knows_every_word(caplog: pytest.LogCaptureFixture) -> None:
     generator = tiny_generator()
-    monkeypatch.setattr(WanGenerator, "unknown_words", VideoGenerator.unknown_words)
+    pieces = Tokenizer(BPE({"<unk>": 0, "z": 1, "w": 2, "e": 3, "i": 4}, [], unk_token="<unk>"))
+    generator.tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="<unk>")
     check_prompts(["zwei"], generator)
     assert caplog.records == []
 

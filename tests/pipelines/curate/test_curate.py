@@ -23,6 +23,7 @@ from vist3a.export.video import save_video  # noqa: E402
 
 def settings(**changes):
     values = yaml.safe_load((REPOSITORY / "conf/base/parameters/curate.yml").read_text())["curate"]
+    values |= {"frames": 13, "height": 64, "width": 64}
     return CurateParams.model_validate({**values, "seed": 1, **changes})
 
 
