@@ -23,7 +23,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage",
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-    "--autoplay-policy=no-user-gesture-required", "--disable-features=IsolateSandboxedIframes",
+    "--autoplay-policy=no-user-gesture-required",
 )  # fmt: skip
 
 # Moves the pipes to the numbers that Chromium expects, by way of numbers that are neither, and becomes Chromium.
@@ -43,7 +43,9 @@ class Page:
         self._browser, self._session = browser, session
         self.errors: list[str] = []
         self.requests: list[str] = []
+        # Contexts of the page's process as number -> frame, and sessions of embedded frames that got a process of their own.
         self._frames: dict[int, str] = {}
+        self._own_processes: list[str] = []
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol."""
@@ -55,26 +57,30 @@ class Page:
         self.command("Emulation.setDeviceMetricsOverride", **size)
         self.command("Page.navigate", url=url)
 
-    def evaluate(self, expression: str, inside: str | None = None) -> Any:
+    def evaluate(self, expression: str, embedded: bool = False) -> Any:
         """Value of a JavaScript expression; promises are awaited.
 
-        ``inside`` is the beginning of the origin or name of an embedded frame; without such a frame the value is None.
+        ``embedded``: in the newest embedded frame instead of the page; without such a frame the value is None.
         """
-        where = {}
-        if inside is not None:
-            frames = [number for number, origin in self._frames.items() if origin.startswith(inside)]
-            if not frames:
+        asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+        if not embedded:
+            found = self.command("Runtime.evaluate", **asked)
+        elif self._own_processes:
+            found = self._browser.command("Runtime.evaluate", self._own_processes[-1], **asked)
+        else:
+            top = self.command("Page.getFrameTree")["frameTree"]["frame"]["id"]
+            contexts = [number for number, frame in self._frames.items() if frame != top]
+            if not contexts:
                 return None
-            where = {"contextId": frames[-1]}
-        found = self.command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, **where)
+            found = self.command("Runtime.evaluate", contextId=contexts[-1], **asked)
         if "exceptionDetails" in found:
             raise AssertionError(json.dumps(found["exceptionDetails"])[:2000])
         return found["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 90, inside: str | None = None) -> None:
+    def wait_for(self, expression: str, seconds: float = 90, embedded: bool = False) -> None:
         """Until the expression is true."""
         until = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({expression})", inside):
+        while not self.evaluate(f"Boolean({expression})", embedded):
             assert time.monotonic() < until, f"{expression} did not come true; the page logged {self.errors}"
             time.sleep(0.2)
 
@@ -82,16 +88,27 @@ class Page:
         """PNG of what is seen."""
         path.write_bytes(base64.b64decode(self.command("Page.captureScreenshot")["data"]))
 
-    def heard(self, method: str, event: dict[str, Any]) -> None:
-        """Note an event."""
+    def heard(self, session: str, method: str, event: dict[str, Any]) -> None:
+        """Note an event of the page, or of an embedded frame in a process of its own."""
         if method == "Network.requestWillBeSent":
             self.requests.append(event["request"]["url"])
+        elif method.startswith("Runtime.executionContext") and session != self._session:
+            return
         elif method == "Runtime.executionContextCreated":
-            self._frames[event["context"]["id"]] = event["context"]["origin"]
+            self._frames[event["context"]["id"]] = event["context"]["auxData"]["frameId"]
         elif method == "Runtime.executionContextDestroyed":
             self._frames.pop(event["executionContextId"], None)
         elif method == "Runtime.executionContextsCleared":
             self._frames.clear()
+        elif method == "Target.attachedToTarget":
+            # The browser decides, by its load, whether a frame shares the page's process.
+            for domain in ("Runtime", "Log", "Network"):
+                self._browser.post(f"{domain}.enable", event["sessionId"])
+            self._browser.post("Runtime.runIfWaitingForDebugger", event["sessionId"])
+            if event["targetInfo"]["type"] == "iframe":
+                self._own_processes.append(event["sessionId"])
+        elif method == "Target.detachedFromTarget":
+            self._own_processes = [session for session in self._own_processes if session != event["sessionId"]]
         elif method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(event["exceptionDetails"])[:1000])
         elif method == "Runtime.consoleAPICalled" and event["type"] in {"error", "assert"}:
@@ -125,24 +142,32 @@ class Browser:
         page = self._pages[session] = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.command(f"{domain}.enable")
+        page.command("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
         return page
 
-    def command(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Send, and read until the answer comes; events on the way go to their pages."""
+    def post(self, method: str, session: str | None = None, **parameters: Any) -> int:
+        """Send without waiting; the number of the message."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": parameters}
         if session is not None:
             message["sessionId"] = session
         os.write(self._write, json.dumps(message).encode() + b"\0")
+        return self._last
+
+    def command(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Send, and read until the answer comes; events on the way go to their pages."""
+        number = self.post(method, session, **parameters)
         until = time.monotonic() + 120
         while True:
             heard = self._message(until)
-            if heard.get("id") == self._last:
+            if heard.get("id") == number:
                 assert "error" not in heard, f"{method}: {heard['error']}"
                 answer: dict[str, Any] = heard["result"]
                 return answer
             if heard.get("sessionId") in self._pages:
-                self._pages[heard["sessionId"]].heard(heard.get("method", ""), heard.get("params", {}))
+                self._pages[heard["sessionId"]].heard(heard["sessionId"], heard.get("method", ""), heard.get("params", {}))
+                if heard.get("method") == "Target.attachedToTarget":
+                    self._pages[heard["params"]["sessionId"]] = self._pages[heard["sessionId"]]
 
     def close(self) -> None:
         """End the process."""

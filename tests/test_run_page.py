@@ -27,7 +27,6 @@ from vist3a.hooks.tracking_settings import TrackingSettings
 # The store runs in this process; what MLflow's own packages warn each other of is theirs.
 pytestmark = pytest.mark.filterwarnings("default")
 
-SANDBOX = "://"
 PAGE = "generated/viewers/a-scene-0.html"
 
 
@@ -105,11 +104,11 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
 def test_the_artifact_page_shows_the_viewer(page: Page, run: tuple[str, MlflowRun]) -> None:
     address, record = run
     page.open(f"{address}/#/experiments/{record.experiment}/runs/{record.id}/artifacts/{PAGE}", 1500, 1000)
-    # MLflow shows pages in a sandbox, whose origin is nobody's ("://" or "null").
+    # MLflow shows pages in a sandbox.
     page.wait_for("document.querySelector('iframe')", 120)
-    page.wait_for("window.vist3a", 120, inside=SANDBOX)
-    assert page.evaluate("document.querySelector('h1').textContent", inside=SANDBOX) == "a scene"
-    drawn = page.evaluate("window.vist3a.snapshot(0)", inside=SANDBOX)
+    page.wait_for("window.vist3a", 120, embedded=True)
+    assert page.evaluate("document.querySelector('h1').textContent", embedded=True) == "a scene"
+    drawn = page.evaluate("window.vist3a.snapshot(0)", embedded=True)
     assert len(drawn) > 2000, "an empty picture is a few hundred characters"
     foreign = [url for url in page.requests if not url.startswith((address, "data:", "blob:", "about:"))]
     assert foreign == []
