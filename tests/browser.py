@@ -165,7 +165,9 @@ class Browser:
                 answer: dict[str, Any] = heard["result"]
                 return answer
             if heard.get("sessionId") in self._pages:
-                self._pages[heard["sessionId"]].heard(heard["sessionId"], heard.get("method", ""), heard.get("params", {}))
+                self._pages[heard["sessionId"]].heard(
+                    heard["sessionId"], heard.get("method", ""), heard.get("params", {})
+                )
                 if heard.get("method") == "Target.attachedToTarget":
                     self._pages[heard["params"]["sessionId"]] = self._pages[heard["sessionId"]]
 
