@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,16 @@ def problem(seed: int = 0):
 CONFIG = LoopConfig(steps=20, learning_rate=1e-2, warmup=3, ema=0.9, log_every=5, checkpoint_every=4)
 
 
-def test_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("matrix_learning_rate", [None, 5e-3])
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, matrix_learning_rate: float | None) -> None:
+    config = replace(CONFIG, matrix_learning_rate=matrix_learning_rate)
     whole, loss = problem()
-    assert TrainingLoop({"m": whole}, CONFIG, tmp_path / "a.pt").run(loss) == CONFIG.steps
+    assert TrainingLoop({"m": whole}, config, tmp_path / "a.pt").run(loss) == CONFIG.steps
     stopped, loss = problem()
-    loop = TrainingLoop({"m": stopped}, CONFIG, tmp_path / "b.pt")
+    loop = TrainingLoop({"m": stopped}, config, tmp_path / "b.pt")
     assert loop.run(loss, max_seconds=0.0) == loop.step < CONFIG.steps
     resumed, loss = problem(seed=1)
-    again = TrainingLoop({"m": resumed}, CONFIG, tmp_path / "b.pt")
+    again = TrainingLoop({"m": resumed}, config, tmp_path / "b.pt")
     assert again.step == loop.step
     assert again.run(loss) == CONFIG.steps
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
@@ -62,6 +65,28 @@ def test_average_is_the_exponential_one() -> None:
     TrainingLoop({"m": model}, config).run(loss)
     for a, p in zip(average, model.parameters(), strict=True):
         torch.testing.assert_close(p.detach(), a, rtol=1e-12, atol=1e-12)
+
+
+def test_matrices_of_linear_layers_step_by_muon_and_the_rest_by_adam() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Conv1d(2, 3, 1)).double()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    left, right = (torch.linalg.qr(torch.randn(n, 4, dtype=torch.float64)).Q for n in (8, 4))
+    slope = left * torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64) @ right.T
+
+    def step_loss(step: int):
+        others = [p for name, p in model.named_parameters() if name != "0.weight"]
+        return (model[0].weight * slope).sum() + torch.stack([p.sum() for p in others]).sum(), {}
+
+    config = LoopConfig(steps=1, learning_rate=1e-4, matrix_learning_rate=1e-2, warmup=0, weight_decay=0.0)
+    TrainingLoop({"m": model}, config).run(step_loss)
+    moved = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    for name in ("0.bias", "1.weight", "1.bias"):
+        # AdamW's first step has the length of its rate.
+        torch.testing.assert_close(moved[name], torch.full_like(moved[name], -1e-4), rtol=1e-3, atol=0)
+    # Muon's has the singular vectors of the slope, and near equal singular values (in bfloat16): 0.2 * sqrt(8) of the rate.
+    found = -(left.T @ moved["0.weight"] @ right) / (0.2 * 8**0.5 * 1e-2)
+    torch.testing.assert_close(found, torch.eye(4, dtype=torch.float64), rtol=0.35, atol=0.05)
 
 
 def test_steps_with_broken_gradients_are_skipped_and_counted() -> None:

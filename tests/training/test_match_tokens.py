@@ -42,12 +42,12 @@ def test_targets_are_those_of_every_variant_of_a_clip() -> None:
     torch.testing.assert_close(plain.latents, targets.latents[:1])
 
 
-@pytest.mark.parametrize("views", [None, 3])
-def test_tokens_come_closer_and_later_blocks_stay(views: int | None) -> None:
+@pytest.mark.parametrize(("views", "sensitivity"), [(None, 0.0), (3, 0.0), (None, 0.5)])
+def test_tokens_come_closer_and_later_blocks_stay(views: int | None, sensitivity: float) -> None:
     generator, teacher, student = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32), bad_student()
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
     config, loop = (
-        MatchTokensConfig(POINT, 2, mirror=False, views=views),
+        MatchTokensConfig(POINT, 2, mirror=False, views=views, sensitivity=sensitivity),
         LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0),
     )
     targets = token_targets(teacher, generator, data, config, CPU)

@@ -12,6 +12,7 @@ class Loop(Strict):
 
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
+    matrix_learning_rate: float | None = Field(None, gt=0)
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,15 @@ StepLoss = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none)."""
+    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none).
+
+    With ``matrix_learning_rate`` the weights of linear layers are trained by Muon (Jordan et al. 2024: momentum with its singular
+    values made equal), with steps of the length that AdamW's would have at that rate; everything else by AdamW.
+    """
 
     steps: int
     learning_rate: float
+    matrix_learning_rate: float | None = None
     warmup: int = 100
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
@@ -63,13 +68,7 @@ class TrainingLoop:
             raise ValueError("nothing to train: no parameter requires a gradient")
         values = list(self.parameters.values())
         self.device = values[0].device
-        # Gains, biases, tokens and embeddings of one axis are not decayed.
-        groups = [
-            {"params": [p for p in values if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in values if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        fused = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+        self.optimizers = _optimizers(modules.values(), values, config)
         self.average = [p.detach().clone() for p in values] if config.ema is not None else []
         self.step = 0
         self.skipped = 0
@@ -93,13 +92,15 @@ class TrainingLoop:
             norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
             if bool(torch.isfinite(norm)):
                 factor = warmup_cosine(self.step, self.config.steps, self.config.warmup)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.config.learning_rate * factor
-                self.optimizer.step()
+                for optimizer, rate in self.optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate * factor
+                    optimizer.step()
                 self._update_average(values)
             else:
                 self.skipped += 1
-            self.optimizer.zero_grad(set_to_none=True)
+            for parameter in values:
+                parameter.grad = None
             self.step += 1
             if log is not None and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
                 scalars = {"loss": float(loss), "gradient_norm": float(norm), "skipped_steps": float(self.skipped)}
@@ -129,7 +130,7 @@ class TrainingLoop:
                     "skipped": self.skipped,
                     "parameters": {k: p.detach() for k, p in self.parameters.items()},
                     "average": self.average,
-                    "optimizer": self.optimizer.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
                 },
             )
 
@@ -146,6 +147,35 @@ class TrainingLoop:
             for key, parameter in self.parameters.items():
                 parameter.copy_(state["parameters"][key])
         self.average = [a.to(self.device) for a in state["average"]]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for (optimizer, _), stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
         self.step, self.skipped = int(state["step"]), int(state["skipped"])
         logger.info("resumed %s at step %d of %d", self.checkpoint, self.step, self.config.steps)
+
+
+def _optimizers(
+    modules: Iterable[nn.Module], trained: list[nn.Parameter], config: LoopConfig
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Optimisers with their learning rates; each trained parameter is in one of them."""
+    matrices: list[nn.Parameter] = []
+    if config.matrix_learning_rate is not None:
+        linear = {id(m.weight) for module in modules for m in module.modules() if isinstance(m, nn.Linear)}
+        matrices = [p for p in trained if id(p) in linear]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in trained if id(p) not in chosen]
+    found: list[tuple[torch.optim.Optimizer, float]] = []
+    if rest:
+        # Gains, biases, tokens and embeddings of one axis are not decayed.
+        groups = [
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        fused = rest[0].device.type == "cuda"
+        adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+        found.append((adam, config.learning_rate))
+    if matrices and config.matrix_learning_rate is not None:
+        muon = torch.optim.Muon(
+            matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        found.append((muon, config.matrix_learning_rate))
+    return found

@@ -22,10 +22,14 @@ from vist3a.records import Clip
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.progress import progress
+from vist3a.training.sensitivity import gauss_newton, metric_root
 from vist3a.training.step_log import Log
 
 BLOCK = 8
 """Clips encoded at once."""
+
+PROBES = 2
+"""Random projections of every output per clip; each gives one sample per token."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class MatchTokensConfig:
 
     ``views`` runs only as many random views of each clip (None: all), for points in the encoder, where views do not meet: more
     clips for the same work, and views of one clip are alike.
+    ``sensitivity`` in [0, 1) is the share of the weight that token errors get by what they do to the network's outputs (see
+    :mod:`training.sensitivity`, measured on ``sensitivity_clips`` clips); the rest is equal for all directions.
     ``mirror`` adds every clip flipped left to right, played backwards, and both: other latents, at no cost in data.
     """
 
@@ -41,6 +47,8 @@ class MatchTokensConfig:
     batch: int
     mirror: bool = True
     views: int | None = None
+    sensitivity: float = 0.0
+    sensitivity_clips: int = 8
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,11 @@ def match_tokens(
     size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])
     targets = token_targets(teacher, generator, clips, config, device)
     scale = targets.tokens.std()
+    root = None
+    if config.sensitivity > 0:
+        seen = clips[: config.sensitivity_clips]
+        measured = gauss_newton(teacher, seen, config.point, device, probes=PROBES, seed=seed)
+        root = metric_root(measured, config.sensitivity).to(targets.tokens.dtype)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         generator = step_generator(seed, step)
@@ -117,7 +130,10 @@ def match_tokens(
             )
             wanted = wanted[:, views]
         _, states = student.network.run_from(state, size, keep=[config.point], until=config.point)
-        loss = functional.smooth_l1_loss(states[config.point].patch_tokens / scale, wanted / scale)
+        error = (states[config.point].patch_tokens - wanted) / scale
+        if root is not None:
+            error = error @ root
+        loss = functional.smooth_l1_loss(error, torch.zeros_like(error))
         return loss, {"tokens": loss.detach()}
 
     TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)

@@ -54,7 +54,7 @@ def distill_decoder(
             generator,
             fit_clips,
             LoopConfig(**params.match.loop.model_dump()),
-            MatchTokensConfig(params.match.point, params.match.batch, params.match.mirror, params.match.views),
+            MatchTokensConfig(**params.match.model_dump(exclude={"loop"})),
             seed=params.seed,
             checkpoint=state / "match.pt",
             log=step_log("match"),

@@ -31,6 +31,8 @@ class Match(Strict):
     batch: int = Field(gt=0)
     mirror: bool = True
     views: int | None = Field(None, gt=0)
+    sensitivity: float = Field(0.0, ge=0, lt=1)
+    sensitivity_clips: int = Field(8, gt=0)
     loop: Loop
 
 
