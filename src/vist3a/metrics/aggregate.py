@@ -47,7 +47,7 @@ def nested_counts(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:
 
 
 def resampled_means(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means [resamples, columns] of ``values`` [items, columns] in the given resamples; values that are not finite do not count."""
+    """Means [resamples, columns] of ``values`` [items, columns] in the given resamples, without values that are not finite."""
     there = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         means: NDArray[np.float64] = (counts @ np.where(there, values, 0)) / (counts @ there.astype(np.float64))

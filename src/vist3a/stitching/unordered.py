@@ -1,4 +1,4 @@
-"""Reconstruction of views in any order: put them into a smooth sequence, reconstruct, and give the results back as the views came.
+"""Reconstruction of views in any order: as a smooth sequence, with the results given back as the views came.
 
 VIST3A (section F) says of its input that it must be a smooth sequence.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -37,10 +38,8 @@ def restored(output: Reconstruction, order: ViewOrder) -> Reconstruction:
         "depth", "depth_confidence", "points", "points_confidence", "gaussian_features", "gaussian_confidence", "rays",
         "rays_confidence",
     )  # fmt: skip
-    found = {name: getattr(output, name) for name in per_view}
-    return replace(
-        output,
-        cameras=cameras,
-        pose_encodings=order.restore(output.pose_encodings, dim=2),
-        **{name: None if values is None else order.restore(values, dim=1) for name, values in found.items()},
-    )
+    changed: dict[str, Any] = {"pose_encodings": order.restore(output.pose_encodings, dim=2)}
+    for name in per_view:
+        values = getattr(output, name)
+        changed[name] = None if values is None else order.restore(values, dim=1)
+    return replace(output, cameras=cameras, **changed)

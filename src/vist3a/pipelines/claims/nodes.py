@@ -48,7 +48,7 @@ def report_claims(
 ) -> tuple[dict[str, Any], Any]:
     """Tables, verdicts, and the picture of noise. The kept parts go: other code would not make them anew."""
     shutil.rmtree(checkpoints / STATE, ignore_errors=True)
-    grid = networks.load_generator().latent_grid(params.frames, params.height, params.width)
+    grid = networks.load_generator("vae").latent_grid(params.frames, params.height, params.width)
     about = params.model_dump(exclude={"frames", "height", "width"}) | {"latent_numbers": math.prod(grid)}
     report = {"about": about, **report_of(figures, params.heldout_seed)}
     return report, noise_chart(report["noise"])

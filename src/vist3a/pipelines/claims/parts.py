@@ -51,7 +51,10 @@ def noise(study: Study, seed: int) -> dict[str, Any]:
     """Stitched against decoding first, by level of noise on the latents."""
     device, params = resolve_device(study.networks.device), study.params
     generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
-    decoders = {"sequential": SequentialDecoder(original), "stitched_distilled": _decoder(study, seed)}
+    decoders: dict[str, StitchedDecoder | SequentialDecoder] = {
+        "sequential": SequentialDecoder(original),
+        "stitched_distilled": _decoder(study, seed),
+    }
     world = _world(study, seed)
     return measurements.compare_under_noise(
         generator, decoders, params.noise_levels, world, params.noise_scenes, params.pixel_step, device

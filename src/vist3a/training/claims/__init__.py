@@ -1,1 +1,1 @@
-"""What the paper claims, measured on the procedural world: figures per scene, their intervals, and what follows for each claim."""
+"""The paper's claims on the procedural world: figures per scene, their intervals, and what follows for each claim."""

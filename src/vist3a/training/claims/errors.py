@@ -45,7 +45,8 @@ def geometry_errors(output: Reconstruction, truth: Truth, pixel_step: int, icp: 
     """Depth, pointmap and pose errors of a reconstruction of all frames, per view in the order of the truth.
 
     Depth after one scale per scene; surfaces of every ``pixel_step``-th pixel both ways after Umeyama and, where asked for, ICP
-    (``accuracy``, ``completeness``, ``normals``, ``f_score``), ``points`` the relative distance of corresponding points after Umeyama;
+    (``accuracy``, ``completeness``, ``normals``, ``f_score``), ``points`` the relative distance of corresponding points after
+    Umeyama;
     ``rra_5``, ``rta_5``, ``auc_30`` and median angles over all pairs of views; ``ate`` and ``rpe`` after Umeyama.
     """
     depth = depth_errors(output.depth.flatten(1, 2), truth.depth.flatten(1, 2))
@@ -54,7 +55,7 @@ def geometry_errors(output: Reconstruction, truth: Truth, pixel_step: int, icp: 
     surface = surface_errors(ours[0], true[0], F_SCORE_DISTANCE, icp_distance=ICP_DISTANCE if icp else None)
     pairs = pair_errors(output.cameras, truth.cameras)
     path = trajectory_errors(output.cameras[0], truth.cameras[0])
-    values = {
+    values: dict[str, Tensor | float] = {
         "depth_absrel": depth.abs_rel.mean(),
         "depth_delta_125": depth.delta_125.mean(),
         "points": _relative_distance(ours.flatten(0, -2), true.flatten(0, -2)),

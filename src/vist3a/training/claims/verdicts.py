@@ -52,7 +52,9 @@ class Claim:
             said = f"no interval of {total} figures lies wholly behind, and {len(ahead)} lie wholly ahead"
         elif len(ahead) == total:
             verdict, shown = "holds", ahead[0]
-            said = f"the whole 95 % interval is ahead in all of {total} figures" if total > 1 else "the interval is ahead"
+            said = (
+                f"the whole 95 % interval is ahead in all of {total} figures" if total > 1 else "the interval is ahead"
+            )
         else:
             verdict, shown = "not decided", next(name for name in self.evidence if name not in ahead)
             said = f"{len(ahead)} of {total} figures are ahead with their whole interval, in the others it includes no difference"
@@ -64,13 +66,20 @@ class Claim:
         }  # fmt: skip
 
 
-def oriented(pooled: Pooled, variant: str, reference: str, figures: Sequence[str], prefix: str = "") -> dict[str, Estimate]:
-    """Differences of two variants, positive where ``variant`` is better; figures without values are left out."""
+def oriented(
+    pooled: Pooled, variant: str, reference: str, figures: Sequence[str], prefix: str = ""
+) -> dict[str, Estimate]:
+    """Differences of two variants, positive where ``variant`` is better.
+
+    Figures that were not measured, or in which no item differs (both at their best), are left out.
+    """
     found = {}
     for figure in figures:
         if figure in pooled.figures[variant]:
             better, worse = (variant, reference) if figure in MORE_IS_BETTER else (reference, variant)
-            found[f"{prefix}{figure}"] = pooled.difference(better, worse, figure)
+            estimate = pooled.difference(better, worse, figure)
+            if any(estimate.values()):
+                found[f"{prefix}{figure}"] = estimate
     return found
 
 
