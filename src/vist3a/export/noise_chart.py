@@ -17,7 +17,7 @@ STYLES = {"stitched_distilled": ("stitched and distilled", ENCODER), "sequential
 
 
 def noise_chart(noise: Mapping[str, Any]) -> Any:
-    """A panel per figure: mean by level of noise, with 95 % intervals; ``noise`` is ``{level: {variant: {figure: estimate}}}``."""
+    """A panel per figure: mean by level of noise, 95 % intervals; ``noise`` is ``{level: {variant: {figure: estimate}}}``."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.2), layout="constrained")

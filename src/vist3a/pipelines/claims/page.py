@@ -5,31 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vist3a.training.claims.verdicts import MORE_IS_BETTER, ORDER, RECOVERED
+from vist3a.training.claims.pooled import MORE_IS_BETTER
+from vist3a.training.claims.verdicts import ORDER, RECOVERED
 
 PAGE = """# The claims of the paper, measured
 
-Written by `kedro run --pipeline=claims` on the embedded networks: {count} seeds ({seeds}). A seed changes the clips that
-distillation draws ({distillation_steps} steps), the prompts, noise and initial weights of alignment ({alignment_steps} steps), and
-the held-out scenes ({scenes} each) and prompts ({prompts} each). Everywhere: mean (95 % bootstrap interval over seeds and over the
-scenes of a seed). Differences are paired by scene; **bold** ones have their whole interval on one side of no difference.
-(+): more is better, (-): less is better.
+Written by `kedro run --pipeline=claims` on the embedded networks: {count} seeds ({seeds}). A seed changes the clips
+that distillation draws ({distillation_steps} steps), the prompts, noise and initial weights of alignment
+({alignment_steps} steps), and the held-out scenes ({scenes} each) and prompts ({prompts} each). Everywhere: mean
+(95 % bootstrap interval over seeds and over the scenes of a seed). Differences are paired by scene; **bold** ones have
+their whole interval on one side of no difference. (+): more is better, (-): less is better.
 
 ## Verdicts
 
-A claim that something is better holds when all its figures are better with their whole interval, does not hold when one is
-worse with its whole interval, and is not decided otherwise. A claim that something is kept holds when no figure is worse with
-its whole interval. Differences are given so that a positive one speaks for the claim; figures in which no scene differs are left
-out.
+A claim that something is better holds when all its figures are better with their whole interval, does not hold when
+one is worse with its whole interval, and is not decided otherwise. A claim that something is kept holds when no
+figure is worse with its whole interval. Differences are given so that a positive one speaks for the claim; figures in
+which no scene differs are left out.
 
 {claims}
 
 ## 1. Stitched against the original network
 
-True frames of scenes with exact cameras and depth. Depth after one scale per scene; surfaces of every {pixel_step}th pixel after
-Umeyama and ICP, lengths in units of the mean distance of the points; RRA and RTA at 5°, AUC at 30°. Novel views: of every three
-views the middle one is a target (8 source and 4 target views of 12, in video order), rendered at the true cameras with the unit of
-the median depth ratio, where the paper predicts the target cameras in a second pass.
+True frames of scenes with exact cameras and depth. Depth after one scale per scene; surfaces of every {pixel_step}th
+pixel after Umeyama and ICP, lengths in units of the mean distance of the points; RRA and RTA at 5°, AUC at 30°. Novel
+views: of every three views the middle one is a target (8 source and 4 target views of 12, in video order), rendered
+at the true cameras with the unit of the median depth ratio, where the paper predicts the target cameras in a second
+pass.
 
 {geometry}
 
@@ -39,9 +41,9 @@ Differences:
 
 ## 2. Noise on the latents
 
-z + alpha |z| eps, with |z| over the whole latent of {latent_numbers} numbers, so that alpha = 0.001 is noise of {thousandth:.1%} of
-its root mean square. Stitched and distilled, against decoding to frames and then the original network; both see the frames decoded
-from the noisy latents. {noise_scenes} scenes per seed.
+z + alpha |z| eps, with |z| over the whole latent of {latent_numbers} numbers, so that alpha = 0.001 is noise of
+{thousandth:.1%} of its root mean square. Stitched and distilled, against decoding to frames and then the original
+network; both see the frames decoded from the noisy latents. {noise_scenes} scenes per seed.
 
 ![noise](claims_noise.png)
 
@@ -49,8 +51,9 @@ from the noisy latents. {noise_scenes} scenes per seed.
 
 ## 3. Generated scenes
 
-Held-out prompts, the same noise for all. Accuracy: share of prompts that an independent judge finds right, on decoded frames and
-on renderings; consistency: renderings against decoded frames, reprojection between views in pixels and in relative depth.
+Held-out prompts, the same noise for all. Accuracy: share of prompts that an independent judge finds right, on decoded
+frames and on renderings; consistency: renderings against decoded frames, reprojection between views in pixels and in
+relative depth.
 
 {generated}
 
@@ -60,9 +63,9 @@ Differences:
 
 ## 4. Unordered views
 
-The same views in true order, in random order, in the order found from their pictures alone, and in true order backwards. Errors
-are of the views as they came, after undoing the permutation, and do not depend on the world frame. What another first view does
-by itself shows in the original network, which knows no order but that.
+The same views in true order, in random order, in the order found from their pictures alone, and in true order
+backwards. Errors are of the views as they came, after undoing the permutation, and do not depend on the world frame.
+What another first view does by itself shows in the original network, which knows no order but that.
 
 {orders}
 

@@ -13,6 +13,15 @@ BySeed = Mapping[str, Mapping[str, Mapping[str, Sequence[float | None]]]]
 Estimate = dict[str, float]
 """``value`` with the ends ``low`` and ``high`` of its 95 % interval."""
 
+MORE_IS_BETTER = frozenset(
+    {
+        "depth_delta_125", "normals", "f_score", "rra_5", "rta_5", "auc_30", "nvs_psnr", "nvs_ssim", "consistency_psnr",
+        "accuracy/decoded", "accuracy/rendered", "judge/total", "judge/text_decoded", "judge/text_rendered",
+        "judge/consistency_l1", "judge/consistency_perceptual", "reprojection/covered",
+    }
+)  # fmt: skip
+"""Figures of which more is better; of all others less is."""
+
 
 class Pooled:
     """Values by (variant, figure) of the items of all seeds. All variants of a seed have the same items, so that differences are
@@ -37,31 +46,36 @@ class Pooled:
         """Mean over all items; those without a finite value do not count."""
         return self._estimate(self._values[variant, figure])
 
-    def difference(self, variant: str, reference: str, figure: str) -> Estimate:
-        """Mean of ``variant`` minus ``reference`` over the items that have both."""
-        return self._estimate(self._values[variant, figure] - self._values[reference, figure])
+    def difference(self, variant: str, reference: str, figure: str, together: int = 1) -> Estimate:
+        """Mean of ``variant`` minus ``reference`` over the items that have both.
+
+        ``together``: how many intervals are to hold at once with 95 %, each of which is so much wider (Bonferroni).
+        """
+        return self._estimate(self._values[variant, figure] - self._values[reference, figure], 1 - 0.05 / together)
 
     def recovered(self, variant: str, worst: str, best: str, figures: Sequence[str]) -> Estimate | None:
         """Share of the mean loss from ``best`` to ``worst`` that ``variant`` does not have, mean of the shares of ``figures``.
 
-        Figures that lose exactly nothing have no share; None when none has one. A resample without a loss is left out.
+        Figures in which ``worst`` is not worse have no share; None when none has one. Resamples without a loss are left out.
         """
         shares, resampled = [], []
         for figure in figures:
             own, bad, good = (self._values[name, figure] for name in (variant, worst, best))
-            columns = np.stack([bad - own, bad - good], 1)
+            sign = -1 if figure in MORE_IS_BETTER else 1
+            columns = sign * np.stack([bad - own, bad - good], 1)
             gained, lost = np.nanmean(columns, 0)
-            if lost != 0:
+            if lost > 0:
                 shares.append(gained / lost)
                 means = resampled_means(columns, self._counts)
-                resampled.append(means[:, 0] / np.where(means[:, 1] == 0, np.nan, means[:, 1]))
+                resampled.append(means[:, 0] / np.where(means[:, 1] > 0, means[:, 1], np.nan))
         if not shares:
             return None
-        low, high = percentile_interval(np.nanmean(resampled, 0))
+        usable = np.isfinite(resampled).all(0)
+        low, high = percentile_interval(np.mean(resampled, 0)[usable])
         return {"value": float(np.mean(shares)), "low": low, "high": high}
 
-    def _estimate(self, values: NDArray[np.float64]) -> Estimate:
+    def _estimate(self, values: NDArray[np.float64], level: float = 0.95) -> Estimate:
         if not np.isfinite(values).any():
             raise ValueError("no item has a finite value")
-        low, high = percentile_interval(resampled_means(values[:, None], self._counts)[:, 0])
+        low, high = percentile_interval(resampled_means(values[:, None], self._counts)[:, 0], level)
         return {"value": float(values[np.isfinite(values)].mean()), "low": low, "high": high}

@@ -6,16 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vist3a.training.claims.pooled import Estimate, Pooled
+from vist3a.training.claims.pooled import MORE_IS_BETTER, Estimate, Pooled
 
-MORE_IS_BETTER = frozenset(
-    {
-        "depth_delta_125", "normals", "f_score", "rra_5", "rta_5", "auc_30", "nvs_psnr", "nvs_ssim", "consistency_psnr",
-        "accuracy/decoded", "accuracy/rendered", "judge/total", "judge/text_decoded", "judge/text_rendered",
-        "judge/consistency_l1", "judge/consistency_perceptual", "reprojection/covered",
-    }
-)  # fmt: skip
-"""Figures of which more is better; of all others less is."""
 TABLE_5 = ("accuracy", "completeness", "normals", "rra_5", "rta_5", "auc_30", "ate", "rpe_translation", "rpe_rotation")
 """Pointmap and pose figures of the paper's table 5."""
 SURFACE = ("accuracy", "completeness", "normals")
@@ -41,6 +33,9 @@ class Claim:
         """Holds when every difference that must be positive has its whole interval above 0 (``ahead``), or when none has its
         whole interval below 0 (``no worse``); does not hold when one has it below 0; is not decided otherwise.
         """
+        if not self.evidence:
+            found = {"verdict": "not decided", "figure": "", "reason": "Nothing that was measured differs."}
+            return {"claim": self.statement, "source": self.source, **found}
         ahead = [name for name, found in self.evidence.items() if found["low"] > 0]
         behind = [name for name, found in self.evidence.items() if found["high"] < 0]
         total = len(self.evidence)
@@ -135,7 +130,7 @@ def measured_claims(
             "ahead", {f"share beyond {RECOVERED:g}": beyond} if beyond else {},
         ),
     ]  # fmt: skip
-    return [claim.judged() for claim in claims if claim.evidence]
+    return [claim.judged() for claim in claims]
 
 
 ELSEWHERE = (
