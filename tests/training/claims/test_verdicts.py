@@ -32,17 +32,17 @@ def estimate(low: float, high: float) -> dict[str, float]:
 
 
 def world(quality: dict[str, float]) -> dict:
-    """Figures of two seeds: about 10, better by the quality of the variant."""
+    """Figures of three seeds with 16 items: about 10, better by the quality of the variant."""
     random = np.random.default_rng(0)
 
     def part(name: str) -> dict:
-        base = {figure: 10 + random.normal(size=8) for figure in sorted(FIGURES[name])}
+        base = {figure: 10 + random.normal(size=16) for figure in sorted(FIGURES[name])}
         return {
             variant: {
                 figure: list(
                     values
                     + (1 if figure in MORE_IS_BETTER else -1) * quality.get(variant, 0.0)
-                    + random.normal(size=8) / 50
+                    + random.normal(size=16) / 50
                 )
                 for figure, values in base.items()
             }
@@ -50,7 +50,7 @@ def world(quality: dict[str, float]) -> dict:
         }
 
     levels = ("0", "0.01")
-    seeds = ("1", "2")
+    seeds = ("1", "2", "3")
     found = {name: {seed: part(name) for seed in seeds} for name in ("geometry", "generated", "orders")}
     return {**found, "noise": {seed: {level: part("noise") for level in levels} for seed in seeds}}
 
@@ -113,6 +113,10 @@ def test_differences_are_paired_and_oriented() -> None:
     found = oriented(pooled, "a", "b", ("ate", "auc_30", "rra_5", "missing"))
     assert set(found) == {"ate", "auc_30"}, "what does not differ anywhere, or was not measured, is no evidence"
     assert found["ate"]["value"] == pytest.approx(1.0) and found["auc_30"]["value"] == pytest.approx(0.1)
+    rows["b"]["ate"] = [2.0, 5.0, 2.5]
+    pooled = Pooled({"1": rows, "2": rows}, seed=0)
+    alone, together = (pooled.difference("a", "b", "ate", count) for count in (1, 20))
+    assert together["low"] < alone["low"] < alone["high"] < together["high"] and alone["value"] == together["value"]
     mean = pooled.mean("a", "ate")
     assert mean["low"] < mean["value"] < mean["high"]
 
@@ -151,7 +155,7 @@ def test_report_page_and_chart_show_the_same() -> None:
     about = {"seeds": [1, 2], "heldout_seed": 0, "scenes": 8, "noise_scenes": 8, "noise_levels": [0, 0.01], "prompts": 8,
              "pixel_step": 4, "distillation_steps": 3, "alignment_steps": 2, "latent_numbers": 4096}  # fmt: skip
     page = claims_page({"about": about, **report})
-    assert "noise of 6.4% of" in page and "{" not in page
+    assert "noise of\n6.4% of" in page and "{" not in page
     for one in report["claims"]:
         assert f"| {one['claim']} | {one['source']} | **{one['verdict']}** |" in page
     ate = report["geometry"]["original"]["ate"]

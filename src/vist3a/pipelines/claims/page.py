@@ -20,8 +20,9 @@ their whole interval on one side of no difference. (+): more is better, (-): les
 
 A claim that something is better holds when all its figures are better with their whole interval, does not hold when
 one is worse with its whole interval, and is not decided otherwise. A claim that something is kept holds when no
-figure is worse with its whole interval. Differences are given so that a positive one speaks for the claim; figures in
-which no scene differs are left out.
+figure is worse with its whole interval. All intervals of a claim hold together with 95 % (Bonferroni), so they are
+wider than those of the tables. Differences are given so that a positive one speaks for the claim; figures in which no
+scene differs are left out.
 
 {claims}
 

@@ -41,15 +41,13 @@ class Claim:
         total = len(self.evidence)
         if behind:
             verdict, shown = "does not hold", behind[0]
-            said = f"{len(behind)} of {total} figures are behind with their whole 95 % interval"
+            said = f"{len(behind)} of {total} figures are behind with their whole interval"
         elif self.kind == "no worse":
             verdict, shown = "holds", min(self.evidence, key=lambda name: self.evidence[name]["low"])
             said = f"no interval of {total} figures lies wholly behind, and {len(ahead)} lie wholly ahead"
         elif len(ahead) == total:
             verdict, shown = "holds", ahead[0]
-            said = (
-                f"the whole 95 % interval is ahead in all of {total} figures" if total > 1 else "the interval is ahead"
-            )
+            said = f"the whole interval is ahead in all of {total} figures" if total > 1 else "the interval is ahead"
         else:
             verdict, shown = "not decided", next(name for name in self.evidence if name not in ahead)
             said = f"{len(ahead)} of {total} figures are ahead with their whole interval, in the others it includes no difference"
@@ -62,17 +60,19 @@ class Claim:
 
 
 def oriented(
-    pooled: Pooled, variant: str, reference: str, figures: Sequence[str], prefix: str = ""
+    pooled: Pooled, variant: str, reference: str, figures: Sequence[str], prefix: str = "", among: int = 1
 ) -> dict[str, Estimate]:
     """Differences of two variants, positive where ``variant`` is better.
 
-    Figures that were not measured, or in which no item differs (both at their best), are left out.
+    The intervals hold together, over ``among`` such lists of figures. Figures that were not measured, or in which no item differs
+    (both at their best), are left out.
     """
+    together = among * len(figures)
     found = {}
     for figure in figures:
         if figure in pooled.figures[variant]:
             better, worse = (variant, reference) if figure in MORE_IS_BETTER else (reference, variant)
-            estimate = pooled.difference(better, worse, figure)
+            estimate = pooled.difference(better, worse, figure, together)
             if any(estimate.values()):
                 found[f"{prefix}{figure}"] = estimate
     return found
@@ -82,12 +82,12 @@ def measured_claims(
     geometry: Pooled, noise: Mapping[str, Pooled], generated: Pooled, orders: Pooled
 ) -> list[dict[str, str]]:
     """Verdicts on the claims that these figures decide."""
-    noisy = {
-        name: estimate
-        for level, pooled in noise.items()
-        if float(level) > 0
-        for name, estimate in oriented(pooled, "stitched_distilled", "sequential", SURFACE, f"{level}: ").items()
-    }
+    noisy: dict[str, Estimate] = {}
+    levels = [level for level in noise if float(level) > 0]
+    for level in levels:
+        noisy |= oriented(
+            noise[level], "stitched_distilled", "sequential", SURFACE, f"alpha {level}: ", among=len(levels)
+        )
     share = orders.recovered("stitched_ordered", "stitched_shuffled", "stitched_true", ORDER)
     beyond = {} if share is None else {key: value - RECOVERED for key, value in share.items()}
     text = ("accuracy/decoded", "accuracy/rendered", "judge/text_decoded", "judge/text_rendered")
