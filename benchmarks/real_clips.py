@@ -2,12 +2,12 @@
 
     python benchmarks/real_clips.py FOLDER [--views 13] [--size 64] [--output figures.json]
 
-Each clip is read and checked as curation does it; what curation refuses is named with its reason and then read without checks.
-There is no truth for such clips, so every figure compares two things that should agree: the order found from shuffled pictures
-with the order of the video, the autoencoder's copy with the frames, the reconstruction network on that copy with itself on the frames,
-renderings with the frames they were made of, depth maps with each other. The networks are the small ones of this repository, which
-have seen nothing but their procedural world: the figures show that the measures run, not how well the method does.
-Exit status 1 when a clip cannot be read or a figure is not finite.
+Each clip is read and checked as curation does it; what curation refuses is named with its reason and read without checks.
+There is no truth for such clips, so every figure compares two things that should agree: the order found from shuffled
+pictures with that of the video, the autoencoder's copy with the frames, the reconstruction network on that copy with
+itself on the frames, renderings with the frames they were made of, depth maps with each other. The networks are the small
+ones of this repository, which have seen nothing but their procedural world: the figures show that the measures run, not how
+well the method does. Exit status 1 when a clip cannot be read or a figure is not finite.
 """
 
 from __future__ import annotations
