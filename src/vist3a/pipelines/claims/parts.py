@@ -107,6 +107,7 @@ def measured(study: Study, seed: int, part: str) -> dict[str, Any]:
     """Figures of a part, from an earlier run where there was one; values that are not finite become null."""
     file = study.folder(seed, part) / "figures.json"
     if not file.is_file():
+        logger.info("claims: measuring %s of seed %d", part, seed)
         found = _finite(PARTS[part](study, seed))
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(found, allow_nan=False))
