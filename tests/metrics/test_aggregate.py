@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vist3a.metrics.aggregate import (
+    RESAMPLES,
     bootstrap_interval,
+    nested_counts,
     paired_difference,
     paired_differences,
     percentile_interval,
     rank_correlation,
+    resampled_means,
     resamples,
 )
 
@@ -52,3 +55,35 @@ def test_pairs_that_are_not_finite_are_left_out() -> None:
     nan = float("nan")
     found = paired_differences({"a": [1.0, nan, 3.0], "b": [nan, 1.0]}, {"a": [2.0, 5.0, 3.5], "b": [1.0, nan]}, 0)
     assert found == {"a": paired_difference([1.0, 3.0], [2.0, 3.5], 0)}
+
+
+def test_resamples_of_groups_draw_groups_then_their_items() -> None:
+    """Against the closed form: the variance of the mean is that of the groups plus that of the items within."""
+    counts = nested_counts([3, 5], 0)
+    assert counts.shape == (RESAMPLES, 8)
+    assert set(np.unique(counts[:, :3].sum(1))) == {0, 3, 6}
+    assert set(np.unique(counts[:, 3:].sum(1))) == {0, 5, 10}
+    random = np.random.default_rng(1)
+    groups, items = 40, 25
+    values = np.repeat(random.normal(size=groups), items) + 2 * random.normal(size=groups * items)
+    means = resampled_means(values[:, None], nested_counts([items] * groups, 2))[:, 0]
+    by_group = values.reshape(groups, items)
+    expected = by_group.mean(1).var() / groups + by_group.var(1).mean() / (groups * items)
+    assert means.var() == pytest.approx(expected, rel=0.1)
+    assert means.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(expected / RESAMPLES))
+
+
+def test_resampled_means_leave_out_what_is_not_finite() -> None:
+    counts = nested_counts([2, 2], 3)
+    values = np.array([[1.0, 1.0], [2.0, np.nan], [3.0, 3.0], [4.0, np.inf]])
+    means = resampled_means(values, counts)
+    for row, drawn in zip(means, counts, strict=True):
+        listed = np.repeat(values, drawn.astype(int), axis=0)
+        assert row[0] == pytest.approx(listed[:, 0].mean())
+        finite = listed[np.isfinite(listed[:, 1]), 1]
+        assert (np.isnan(row[1]) and not len(finite)) or row[1] == pytest.approx(finite.mean())
+
+
+def test_groups_without_items_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one group of at least one item"):
+        nested_counts([3, 0], 0)

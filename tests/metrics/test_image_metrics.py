@@ -67,6 +67,23 @@ def test_ssim_and_psnr_equal_scipy(seed: int, height: int, width: int, level: fl
     assert psnr(ours, true).item() == (pytest.approx(-10 * np.log10(error)) if error else math.inf)
 
 
+def test_ssim_and_psnr_equal_scikit_image() -> None:
+    """Where it is installed; nothing here needs it."""
+    metrics = pytest.importorskip("skimage.metrics")
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        image = torch.rand(3, 30 + seed, 25 + seed, generator=generator, dtype=torch.float64)
+        other = (image + 0.1 * torch.randn(image.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+        x, y = (picture.permute(1, 2, 0).numpy() for picture in (image, other))
+        assert float(psnr(image, other)) == pytest.approx(
+            metrics.peak_signal_noise_ratio(x, y, data_range=1), rel=1e-12
+        )
+        expected = metrics.structural_similarity(
+            x, y, gaussian_weights=True, use_sample_covariance=False, data_range=1, channel_axis=-1
+        )
+        assert float(ssim(image, other)) == pytest.approx(expected, abs=1e-12)
+
+
 def test_ssim_is_one_for_equal_images_symmetric_and_differentiable() -> None:
     x, y = torch.rand(2, 3, 16, 16, dtype=torch.float64), torch.rand(2, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(ssim(x, x), torch.ones(2, dtype=torch.float64))

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,37 @@ def test_the_layer_study_reports(project: Path) -> None:
     page = (project / "reports" / "layer_study.md").read_text()
     assert all(sentence in page for sentence in report["statement"])
     assert (project / "reports" / "layer_study.png").is_file()
+
+
+def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
+    """The second run is stopped after it has measured one part, which the third takes over; all three reports are equal."""
+    arguments = ("--pipeline=claims",)
+    assert kedro(chain, *arguments).returncode == 0
+    written = {
+        name: (chain / "reports" / name).read_bytes() for name in ("claims.json", "claims.md", "claims_noise.png")
+    }
+    report = json.loads(written["claims.json"])
+    assert {"holds", "does not hold", "not decided", "not testable here"} >= {
+        one["verdict"] for one in report["claims"]
+    }
+    assert set(report["noise"]) == {"0", "0.01"} and set(report["orders"]["stitched_ordered"]) >= {"points", "auc_30"}
+    state = chain / "data" / "06_models" / "checkpoints" / "claims"
+    assert not state.exists(), "other code would not make the parts anew"
+    environment = {**os.environ, "VIST3A_TRACKING": "off", "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "kedro", "run", "--env=smoke", *arguments]
+    process = subprocess.Popen(
+        command, cwd=chain, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not list(state.glob("noise-1-*/figures.json")):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in state.glob("*/figures.json")}
+    assert len(kept) >= 2, "the run ended before it could be killed"
+    result = kedro(chain, *arguments)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "claims: geometry of seed 1 is there from an earlier run" in result.stdout + result.stderr
+    assert {name: (chain / "reports" / name).read_bytes() for name in written} == written
 
 
 def test_generate_writes_assets_and_says_where(chain: Path) -> None:

@@ -29,6 +29,31 @@ def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tup
     return float(low), float(high)
 
 
+def nested_counts(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:
+    """How often each item occurs in resamples [resamples, items] of groups of the given sizes, laid end to end.
+
+    The two-stage bootstrap (Davison and Hinkley, 1997, section 3.8): as many groups as there are are drawn with replacement, then
+    as many items of each drawn group as it has. Items may be scenes and groups the seeds of what was trained.
+    """
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"groups of {list(sizes)} items; at least one group of at least one item is needed")
+    random = np.random.default_rng(seed)
+    counts = np.zeros((RESAMPLES, sum(sizes)))
+    starts = np.cumsum([0, *sizes])
+    for row, drawn in zip(counts, random.integers(0, len(sizes), (RESAMPLES, len(sizes))), strict=True):
+        for group in drawn:
+            np.add.at(row, starts[group] + random.integers(0, sizes[group], sizes[group]), 1)
+    return counts
+
+
+def resampled_means(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means [resamples, columns] of ``values`` [items, columns] in the given resamples, without values that are not finite."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: NDArray[np.float64] = (counts @ np.where(there, values, 0)) / (counts @ there.astype(np.float64))
+    return means
+
+
 def paired_difference(before: Sequence[float], after: Sequence[float], seed: int) -> dict[str, float]:
     """Mean of after - before over the same items, with its bootstrap interval and the share of items that rose.
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vist3a.geometry.similarity import umeyama
 
-_CHUNK = 4096
+_CHUNK = 256
+"""Distances to so many points at once stay in the cache of a processor."""
 
 
 @dataclass(frozen=True)

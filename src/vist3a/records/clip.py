@@ -15,7 +15,8 @@ class Clip:
     """Views of one static scene in smooth order.
 
     ``frames`` are RGB in [0, 1]. ``cameras``, ``depth`` (z-depth, 0 where unknown) are known for procedural scenes
-    and data sets that have them, in the scene's own frame and unit. ``caption`` may be empty.
+    and data sets that have them, in the scene's own frame and unit. ``caption`` may be empty. ``files`` names the image of every
+    view where views came unordered: what is computed per view goes back to its image by that.
     """
 
     name: str
@@ -23,3 +24,4 @@ class Clip:
     caption: str = ""
     cameras: Cameras | None = None
     depth: Float[Tensor, "views height width"] | None = None
+    files: tuple[str, ...] = ()

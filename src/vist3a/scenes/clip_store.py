@@ -48,7 +48,10 @@ def write_clip(folder: Path, clip: Clip) -> Path:
         tensors["world_to_camera"] = clip.cameras.world_to_camera.cpu().float()
         tensors["intrinsics"] = clip.cameras.intrinsics.cpu().float()
     # One key only: the format keeps several in an order of chance.
-    metadata = {"clip": json.dumps({"name": clip.name, "caption": clip.caption}, sort_keys=True)}
+    about: dict[str, object] = {"name": clip.name, "caption": clip.caption}
+    if clip.files:
+        about["files"] = list(clip.files)
+    metadata = {"clip": json.dumps(about, sort_keys=True)}
     with replacing(path) as temporary:
         save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata=metadata)
     return path
@@ -123,4 +126,5 @@ def _parse(content: bytes) -> Clip:
         caption=about["caption"],
         cameras=cameras,
         depth=tensors.get("depth"),
+        files=tuple(about.get("files", ())),
     )

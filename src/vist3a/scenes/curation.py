@@ -16,7 +16,7 @@ from vist3a.scenes.checks import Limits
 from vist3a.scenes.clip_store import COLUMNS, write_clip
 from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.frame_statistics import frame_statistics, luma, moved_share
-from vist3a.scenes.reading import CheckedClip, Provenance, read_clip
+from vist3a.scenes.reading import CheckedClip, Order, Provenance, read_clip
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.sources import scan
 from vist3a.scenes.splits import assign_splits
@@ -56,8 +56,8 @@ class Gathered:
         return pd.DataFrame(self.rejected, columns=["source", "reason"], dtype="str")
 
 
-def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits) -> Gathered:
-    """Read, check and write every candidate below ``source``.
+def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits, order: Order = "given") -> Gathered:
+    """Read, check and write every candidate below ``source``; ``order`` is that of :func:`read_clip`.
 
     Raises:
         ValueError: ``source`` is missing, empty, or nothing in it passes.
@@ -67,7 +67,7 @@ def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits) -> G
     seen: dict[str, str] = {}
     for candidate in _progress(scan(source), "reading clips"):
         try:
-            checked = read_clip(candidate, shape.views, shape.height, shape.width, limits)
+            checked = read_clip(candidate, shape.views, shape.height, shape.width, limits, order)
             pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
             if pixels in seen:
                 raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")
@@ -103,7 +103,7 @@ def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape, device
 
 def _clip(checked: CheckedClip) -> Clip:
     frames = checked.frames.float() / 255
-    return Clip(checked.name, frames, checked.caption, checked.cameras, checked.depth)
+    return Clip(checked.name, frames, checked.caption, checked.cameras, checked.depth, checked.files)
 
 
 def _measure(clip: Clip, source: str) -> Provenance:

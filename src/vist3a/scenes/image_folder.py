@@ -24,9 +24,15 @@ def image_paths(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Images of one scene; the order of their names is the order of the views."""
+    """Images of one scene; the order of their names is the order of the views, unless ``sequence`` lists their places anew."""
 
     path: Path
+    sequence: tuple[int, ...] | None = None
+
+    def paths(self) -> list[Path]:
+        """The images in the order of the views."""
+        named = image_paths(self.path)
+        return named if self.sequence is None else [named[place] for place in self.sequence]
 
     def frames(self) -> Iterator[UInt8[Tensor, "3 rows columns"]]:
         """One image after the other, turned upright by its EXIF orientation; transparency becomes black.
@@ -35,7 +41,7 @@ class ImageFolder:
             RejectedError: An image cannot be read, or differs in shape from the first.
         """
         first: tuple[int, ...] | None = None
-        for path in image_paths(self.path):
+        for path in self.paths():
             image = read_image(path)
             first = first or tuple(image.shape)
             if tuple(image.shape) != first:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,10 +14,16 @@ from vist3a.records.cameras import Cameras
 from vist3a.scenes.checks import Limits, Stretch, longest_stretch
 from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.frame_statistics import luma, moved_share
+from vist3a.scenes.image_folder import ImageFolder
+from vist3a.scenes.ordering import order_views
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.resizing import crop_box, fit
 from vist3a.scenes.sampling import choose_views
 from vist3a.scenes.sources import Source
+from vist3a.scenes.view_distance import picture_distance
+
+Order = Literal["given", "similarity"]
+"""Of the images of a folder: that of their names, or found from their pictures."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,24 @@ class CheckedClip:
     provenance: Provenance
     cameras: Cameras | None = None
     depth: Float[Tensor, "views height width"] | None = None
+    files: tuple[str, ...] = ()
 
 
-def read_clip(source: Source, views: int, height: int, width: int, limits: Limits) -> CheckedClip:
+def read_clip(
+    source: Source, views: int, height: int, width: int, limits: Limits, order: Order = "given"
+) -> CheckedClip:
     """Measure, choose and keep at most ``views`` views of a candidate.
+
+    ``order`` "similarity": the images of a folder come in no order, and become the smooth sequence that their pictures give.
 
     Raises:
         RejectedError: It is unreadable or fails a check.
     """
     caption = source.caption()
+    files: list[str] = []
+    if order == "similarity" and isinstance(source.reader, ImageFolder):
+        reader = _smooth(source, source.reader, height, width)
+        source, files = replace(source, reader=reader), [path.name for path in reader.paths()]
     stretch = longest_stretch(_fitted(source, height, width), limits)
     sharpness = [s.sharpness for s in stretch.statistics]
     positions, stride = choose_views(len(stretch.indices), views, limits.max_stride, sharpness)
@@ -65,7 +81,13 @@ def read_clip(source: Source, views: int, height: int, width: int, limits: Limit
         source.name, caption, frames, provenance,
         cameras=posed.cameras(indices, height, width) if posed else None,
         depth=posed.depth(indices, height, width) if posed else None,
+        files=tuple(files[index] for index in indices) if files else (),
     )  # fmt: skip
+
+
+def _smooth(source: Source, folder: ImageFolder, height: int, width: int) -> ImageFolder:
+    frames = torch.stack(list(_fitted(source, height, width))).float() / 255
+    return replace(folder, sequence=order_views(picture_distance(frames), stride=1).sequence)
 
 
 def _provenance(source: Source, stretch: Stretch, positions: list[int], stride: float, motion: float) -> Provenance:

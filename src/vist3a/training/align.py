@@ -21,6 +21,7 @@ from vist3a.rendering.base import Renderer
 from vist3a.rewards.base import Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.reward_gradient import backpropagate
 from vist3a.training.rollout import prompt_noise, rollout, step_generators
@@ -47,7 +48,7 @@ class AlignSampling:
 
 def decode_views(
     generator: VideoGenerator,
-    decoder: StitchedDecoder,
+    decoder: StitchedDecoder | SequentialDecoder,
     render: Renderer,
     normalised: Float[Tensor, "batch channels times rows columns"],
     prompts: Sequence[str],

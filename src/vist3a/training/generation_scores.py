@@ -15,6 +15,7 @@ from vist3a.models.generators.base import VideoGenerator
 from vist3a.rendering.base import Renderer
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.training.align import decode_views
 
 Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
@@ -24,7 +25,7 @@ Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
 @torch.no_grad()
 def score_scenes(
     generator: VideoGenerator,
-    decoder: StitchedDecoder,
+    decoder: StitchedDecoder | SequentialDecoder,
     render: Renderer,
     scorers: Mapping[str, WeightedSum],
     prompts: Sequence[str],

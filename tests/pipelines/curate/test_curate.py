@@ -12,13 +12,14 @@ from vist3a.datasets.parquet_table import ParquetTable
 from vist3a.pipelines.curate import nodes
 from vist3a.pipelines.curate.params import CurateParams
 from vist3a.scenes.clip_store import COLUMNS, ClipStore
+from vist3a.scenes.procedural import WorldConfig, make_world
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "tests" / "scenes"))
 
 from clip_makers import moving, save_moving  # noqa: E402
 
-from vist3a.export.video import save_video  # noqa: E402
+from vist3a.export.video import save_image, save_video  # noqa: E402
 
 
 def settings(**changes):
@@ -70,6 +71,26 @@ def test_the_same_run_gives_the_same_bytes(tmp_path, mixed):
     assert first[0].equals(second[0]) and first[1].equals(second[1]) and first[2] == second[2]
 
 
+def test_images_in_no_order_become_a_smooth_clip_and_can_be_given_back(tmp_path):
+    """Shuffled names; the clip has the true order or its reverse, and says which image each view is."""
+    true = [[6, 2, 9, 0, 11, 4, 7, 12, 1, 10, 3, 8, 5], [*range(13)], [12, 3, 8, 0, 5, 10, 1, 6, 11, 2, 7, 4, 9]]
+    views = make_world(WorldConfig(9001), range(3)).rgb
+    for scene, names in enumerate(true):
+        for name, view in zip(names, views[scene], strict=True):
+            save_image(tmp_path / "source" / f"scene{scene}" / f"{name}.png", view)
+    ordered = settings(source=str(tmp_path / "source"), order="similarity")
+    index, quarantine, _ = run(tmp_path / "clips", ordered)
+    assert len(index) == 3 and len(quarantine) == 0
+    for scene, names in enumerate(true):
+        clip = ClipStore(tmp_path / "clips", index).load(f"scene{scene}")
+        wanted = [f"{name}.png" for name in names]
+        assert list(clip.files) in (wanted, wanted[::-1])
+        seen = views[scene] if list(clip.files) == wanted else views[scene].flip(0)
+        assert (clip.frames - seen).abs().max() < 0.01
+    given = run(tmp_path / "given", settings(source=str(tmp_path / "source")))[0]
+    assert ClipStore(tmp_path / "given", given).load("scene1").files == ()
+
+
 def test_nothing_usable_or_missing_source_is_one_error(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match="none of 1 candidates is usable"):
@@ -94,6 +115,7 @@ def test_procedural_clips_keep_cameras_depth_and_captions(tmp_path):
     [
         ({"sourse": "x"}, "sourse"),
         ({"checks": {"min_brightnes": 0.1}}, "min_brightnes"),
+        ({"order": "random"}, "'given' or 'similarity'"),
         ({"frames": 12}, "4n \\+ 1 is allowed"),
         ({"splits": {"fit": 0.5, "selection": 0.1, "heldout": 0.1}}, "must be 1"),
     ],

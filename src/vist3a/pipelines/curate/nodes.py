@@ -43,7 +43,9 @@ def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataF
         world = params.procedural
         gathered = gather_procedural(world.scenes, world.seed, staging, shape, resolve_device(world.device))
     else:
-        gathered = gather_folder(Path(params.source), staging, shape, Limits(**params.checks.model_dump()))
+        gathered = gather_folder(
+            Path(params.source), staging, shape, Limits(**params.checks.model_dump()), params.order
+        )
     for _, reason in gathered.rejected:
         logger.warning("quarantined %s", reason)
     index = gathered.index(params.seed, params.splits.selection, params.splits.heldout)

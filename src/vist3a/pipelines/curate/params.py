@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from vist3a.pipelines.strict import Strict
@@ -48,9 +50,14 @@ class Checks(Strict):
 
 
 class CurateParams(Strict):
-    """``source`` is ``procedural`` or a folder of videos and image folders; ``seed`` decides the splits."""
+    """``source`` is ``procedural`` or a folder of videos and image folders; ``seed`` decides the splits.
+
+    ``order``: images of a folder come in the order of their names (``given``), or in none, and are put into a smooth sequence by
+    their pictures (``similarity``). Videos and scenes of data sets have an order of their own.
+    """
 
     source: str = Field(min_length=1)
+    order: Literal["given", "similarity"] = "given"
     frames: int = Field(ge=5)
     height: int = Field(ge=16)
     width: int = Field(ge=16)

@@ -1,0 +1,27 @@
+"""The baseline that stitching does without: decode the latents to frames, then run the original network on them."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.records import Reconstruction
+
+
+class SequentialDecoder:
+    """Called like a :class:`~vist3a.stitching.decoder.StitchedDecoder`, but sees only the decoded frames."""
+
+    def __init__(self, network: ReconstructionModel) -> None:
+        self.network = network
+
+    def __call__(
+        self,
+        latents: Float[Tensor, "batch channels times rows columns"],
+        size: tuple[int, int],
+        rgb: Float[Tensor, "batch views 3 height width"],
+    ) -> Reconstruction:
+        """Reconstruction of the frames ``rgb`` that the latents were decoded to, of the given size."""
+        if tuple(rgb.shape[-2:]) != tuple(size):
+            raise ValueError(f"frames of {tuple(rgb.shape[-2:])} pixels; {tuple(size)} are needed")
+        return self.network.reconstruct(rgb)

@@ -1,0 +1,154 @@
+"""What measured figures say about each claim of the paper: the verdict follows from the intervals by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vist3a.training.claims.pooled import MORE_IS_BETTER, Estimate, Pooled
+
+TABLE_5 = ("accuracy", "completeness", "normals", "rra_5", "rta_5", "auc_30", "ate", "rpe_translation", "rpe_rotation")
+"""Pointmap and pose figures of the paper's table 5."""
+SURFACE = ("accuracy", "completeness", "normals")
+NOVEL_VIEWS = ("nvs_psnr", "nvs_ssim")
+ORDER = ("depth_absrel", "points", "rotation_deg", "translation_deg", "auc_30", "ate")
+"""Figures that tell what an order of views costs."""
+RECOVERED = 0.9
+"""Share of what shuffling loses that ordering must recover."""
+
+Kind = Literal["ahead", "no worse"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, where it is made, and the differences that decide it, oriented so that positive speaks for it."""
+
+    statement: str
+    source: str
+    kind: Kind
+    evidence: Mapping[str, Estimate]
+
+    def judged(self) -> dict[str, str]:
+        """Holds when every difference that must be positive has its whole interval above 0 (``ahead``), or when none has its
+        whole interval below 0 (``no worse``); does not hold when one has it below 0; is not decided otherwise.
+        """
+        if not self.evidence:
+            found = {"verdict": "not decided", "figure": "", "reason": "Nothing that was measured differs."}
+            return {"claim": self.statement, "source": self.source, **found}
+        ahead = [name for name, found in self.evidence.items() if found["low"] > 0]
+        behind = [name for name, found in self.evidence.items() if found["high"] < 0]
+        total = len(self.evidence)
+        if behind:
+            verdict, shown = "does not hold", behind[0]
+            said = f"{len(behind)} of {total} figures are behind with their whole interval"
+        elif self.kind == "no worse":
+            verdict, shown = "holds", min(self.evidence, key=lambda name: self.evidence[name]["low"])
+            said = f"no interval of {total} figures lies wholly behind, and {len(ahead)} lie wholly ahead"
+        elif len(ahead) == total:
+            verdict, shown = "holds", ahead[0]
+            said = f"the whole interval is ahead in all of {total} figures" if total > 1 else "the interval is ahead"
+        else:
+            verdict, shown = "not decided", next(name for name in self.evidence if name not in ahead)
+            said = f"{len(ahead)} of {total} figures are ahead with their whole interval, in the others it includes no difference"
+        one = self.evidence[shown]
+        figure = f"{shown} {one['value']:+.3g} ({one['low']:+.3g} to {one['high']:+.3g})"
+        reason = f"{said[0].upper()}{said[1:]}; for example {figure}." if total > 1 else f"{figure}."
+        return {
+            "claim": self.statement, "source": self.source, "verdict": verdict, "figure": figure, "reason": reason
+        }  # fmt: skip
+
+
+def oriented(
+    pooled: Pooled, variant: str, reference: str, figures: Sequence[str], prefix: str = "", among: int = 1
+) -> dict[str, Estimate]:
+    """Differences of two variants, positive where ``variant`` is better.
+
+    The intervals hold together, over ``among`` such lists of figures. Figures that were not measured, or in which no item differs
+    (both at their best), are left out.
+    """
+    together = among * len(figures)
+    found = {}
+    for figure in figures:
+        if figure in pooled.figures[variant]:
+            better, worse = (variant, reference) if figure in MORE_IS_BETTER else (reference, variant)
+            estimate = pooled.difference(better, worse, figure, together)
+            if any(estimate.values()):
+                found[f"{prefix}{figure}"] = estimate
+    return found
+
+
+def measured_claims(
+    geometry: Pooled, noise: Mapping[str, Pooled], generated: Pooled, orders: Pooled
+) -> list[dict[str, str]]:
+    """Verdicts on the claims that these figures decide."""
+    noisy: dict[str, Estimate] = {}
+    levels = [level for level in noise if float(level) > 0]
+    for level in levels:
+        noisy |= oriented(
+            noise[level], "stitched_distilled", "sequential", SURFACE, f"alpha {level}: ", among=len(levels)
+        )
+    share = orders.recovered("stitched_ordered", "stitched_shuffled", "stitched_true", ORDER)
+    beyond = {} if share is None else {key: value - RECOVERED for key, value in share.items()}
+    text = ("accuracy/decoded", "accuracy/rendered", "judge/text_decoded", "judge/text_rendered")
+    agreement = ("consistency_psnr", "reprojection/pixels", "reprojection/depth")
+    claims = [
+        Claim(
+            "A stitched network makes better novel views than the original", "section 4.3, table 3", "ahead",
+            oriented(geometry, "stitched_distilled", "original", NOVEL_VIEWS),
+        ),
+        Claim(
+            "Stitching keeps the quality of pointmaps and poses", "section 4.3, table 5", "no worse",
+            oriented(geometry, "stitched_distilled", "original", TABLE_5),
+        ),
+        Claim(
+            "A brief distillation improves what the closed form gives", "section 3.1", "ahead",
+            oriented(geometry, "stitched_distilled", "stitched", (*TABLE_5, *NOVEL_VIEWS)),
+        ),
+        Claim(
+            "Under noise on the latents the stitched network is better than decoding first, at every level",
+            "appendix D.2, figure 8", "ahead", noisy,
+        ),
+        Claim(
+            "Generated scenes agree better with their frames and with themselves than those of decoding first",
+            "appendix D.2, by argument", "ahead", oriented(generated, "stitched", "sequential", agreement),
+        ),
+        Claim(
+            "Alignment makes scenes follow their prompts better", "section 3.2, table 6", "ahead",
+            oriented(generated, "stitched_aligned", "stitched", text),
+        ),
+        Claim(
+            "Alignment makes renderings agree better with the decoded frames", "section 3.2, table 6", "ahead",
+            oriented(generated, "stitched_aligned", "stitched", agreement),
+        ),
+        Claim(
+            "The views must be a smooth sequence", "section F, a limitation", "ahead",
+            oriented(orders, "stitched_true", "stitched_shuffled", ORDER),
+        ),
+        Claim(
+            f"Ordering views by their pictures recovers at least {RECOVERED:.0%} of what shuffling loses", "this project",
+            "ahead", {f"share beyond {RECOVERED:g}": beyond} if beyond else {},
+        ),
+    ]  # fmt: skip
+    return [claim.judged() for claim in claims]
+
+
+ELSEWHERE = (
+    ("A good linear fit means a good stitched network", "section 4.4, figures 5 and 6",
+     "The layer study measures it: reports/layer_study.md."),
+    ("Any video generator can be stitched to any multi-view network", "section 4.3",
+     "It needs the public weights; only one pairing is trained here."),
+    ("The scenes are better than those of other text-to-3D methods", "tables 1, 2 and 4",
+     "It needs the public weights, the other methods, their benchmarks and people who judge."),
+    ("Alignment keeps the video generator's own quality", "table 7", "It needs the public weights and VBench."),
+    ("Longer videos give larger scenes, and prompts steer the camera", "figures 9 and 16",
+     "The embedded generator was trained on one length, and on prompts without camera words."),
+)  # fmt: skip
+
+
+def not_testable() -> list[dict[str, str]]:
+    """Claims that the embedded world cannot decide, with the reason."""
+    return [
+        {"claim": claim, "source": source, "verdict": "not testable here", "figure": "", "reason": reason}
+        for claim, source, reason in ELSEWHERE
+    ]

@@ -1,0 +1,167 @@
+"""What follows from figures whose answer is known: estimates, shares recovered, and the rule of the verdicts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from vist3a.export.noise_chart import SHOWN, noise_chart
+from vist3a.pipelines.claims.page import claims_page
+from vist3a.training.claims.pooled import MORE_IS_BETTER, Pooled
+from vist3a.training.claims.report import report_of
+from vist3a.training.claims.verdicts import NOVEL_VIEWS, ORDER, SURFACE, TABLE_5, Claim, oriented
+
+VARIANTS = {
+    "geometry": ("original", "sequential", "stitched", "stitched_distilled"),
+    "noise": ("sequential", "stitched_distilled"),
+    "generated": ("sequential", "stitched", "stitched_aligned"),
+    "orders": ("original_true", "original_shuffled", "stitched_true", "stitched_true_backwards", "stitched_shuffled",
+               "stitched_ordered"),
+}  # fmt: skip
+FIGURES = {
+    "geometry": {*TABLE_5, *NOVEL_VIEWS}, "noise": {*SURFACE, *SHOWN, "rotation_deg"},
+    "generated": {"accuracy/decoded", "accuracy/rendered", "consistency_psnr", "reprojection/pixels", "reprojection/depth"},
+    "orders": set(ORDER),
+}  # fmt: skip
+
+
+def estimate(low: float, high: float) -> dict[str, float]:
+    return {"value": (low + high) / 2, "low": low, "high": high}
+
+
+def world(quality: dict[str, float]) -> dict:
+    """Figures of three seeds with 16 items: about 10, better by the quality of the variant."""
+    random = np.random.default_rng(0)
+
+    def part(name: str) -> dict:
+        base = {figure: 10 + random.normal(size=16) for figure in sorted(FIGURES[name])}
+        return {
+            variant: {
+                figure: list(
+                    values
+                    + (1 if figure in MORE_IS_BETTER else -1) * quality.get(variant, 0.0)
+                    + random.normal(size=16) / 50
+                )
+                for figure, values in base.items()
+            }
+            for variant in VARIANTS[name]
+        }
+
+    levels = ("0", "0.01")
+    seeds = ("1", "2", "3")
+    found = {name: {seed: part(name) for seed in seeds} for name in ("geometry", "generated", "orders")}
+    return {**found, "noise": {seed: {level: part("noise") for level in levels} for seed in seeds}}
+
+
+def verdicts(quality: dict[str, float]) -> dict[str, str]:
+    return {one["claim"]: one["verdict"] for one in report_of(world(quality), seed=0)["claims"]}
+
+
+def test_a_world_in_which_the_paper_is_right() -> None:
+    found = verdicts(
+        {
+            "stitched_distilled": 1,
+            "stitched": 0.5,
+            "stitched_aligned": 1.5,
+            "stitched_shuffled": -5,
+            "stitched_ordered": -0.1,
+        }
+    )
+    assert [verdict for verdict in found.values() if verdict != "not testable here"] == ["holds"] * 9
+
+
+def test_a_world_in_which_it_is_wrong() -> None:
+    quality = {"stitched_distilled": -1, "stitched": -0.5, "stitched_aligned": -1, "stitched_ordered": -5}
+    found = verdicts(quality | {"stitched_shuffled": 5})
+    ordering = "Ordering views by their pictures recovers at least 90% of what shuffling loses"
+    assert found.pop(ordering) == "not decided", "there is nothing to recover"
+    assert {verdict for verdict in found.values() if verdict != "not testable here"} == {"does not hold"}
+    assert verdicts(quality | {"stitched_shuffled": -6})[ordering] == "does not hold"
+
+
+def test_without_a_difference_nothing_is_decided_and_nothing_is_lost() -> None:
+    found = verdicts({"stitched_shuffled": -5, "stitched_ordered": -0.5})
+    assert found["A stitched network makes better novel views than the original"] == "not decided"
+    assert found["Stitching keeps the quality of pointmaps and poses"] == "holds"
+    assert found["Ordering views by their pictures recovers at least 90% of what shuffling loses"] == "not decided"
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "verdict"),
+    [
+        ("ahead", [(0.1, 0.2), (0.1, 0.3)], "holds"),
+        ("ahead", [(0.1, 0.2), (-0.1, 0.3)], "not decided"),
+        ("ahead", [(0.1, 0.2), (-0.1, -0.01)], "does not hold"),
+        ("no worse", [(-0.1, 0.2), (-0.1, 0.3)], "holds"),
+        ("no worse", [(-0.1, 0.2), (-0.3, -0.1)], "does not hold"),
+    ],
+)
+def test_the_rule(kind: str, evidence: list[tuple[float, float]], verdict: str) -> None:
+    named = {f"figure {i}": estimate(*ends) for i, ends in enumerate(evidence)}
+    found = Claim("it is so", "here", kind, named).judged()  # type: ignore[arg-type]
+    assert found["verdict"] == verdict
+    assert any(f"{name} {one['value']:+.3g} ({one['low']:+.3g}" in found["reason"] for name, one in named.items())
+
+
+def test_differences_are_paired_and_oriented() -> None:
+    rows = {"a": {"ate": [1.0, 2.0, 3.0], "auc_30": [0.5, 0.6, 0.7], "rra_5": [1.0] * 3},
+            "b": {"ate": [2.0, 3.0, 4.0], "auc_30": [0.4, 0.5, 0.6], "rra_5": [1.0] * 3}}  # fmt: skip
+    pooled = Pooled({"1": rows, "2": rows}, seed=0)
+    assert pooled.difference("a", "b", "ate") == {"value": -1.0, "low": -1.0, "high": -1.0}
+    found = oriented(pooled, "a", "b", ("ate", "auc_30", "rra_5", "missing"))
+    assert set(found) == {"ate", "auc_30"}, "what does not differ anywhere, or was not measured, is no evidence"
+    assert found["ate"]["value"] == pytest.approx(1.0) and found["auc_30"]["value"] == pytest.approx(0.1)
+    rows["b"]["ate"] = [2.0, 5.0, 2.5]
+    pooled = Pooled({"1": rows, "2": rows}, seed=0)
+    alone, together = (pooled.difference("a", "b", "ate", count) for count in (1, 20))
+    assert together["low"] < alone["low"] < alone["high"] < together["high"] and alone["value"] == together["value"]
+    mean = pooled.mean("a", "ate")
+    assert mean["low"] < mean["value"] < mean["high"]
+
+
+def test_missing_values_do_not_count() -> None:
+    pooled = Pooled({"1": {"a": {"x": [1.0, None, 3.0]}, "b": {"x": [0.0, 5.0, None]}}}, seed=0)
+    assert pooled.mean("a", "x")["value"] == 2.0
+    assert pooled.difference("a", "b", "x")["value"] == 1.0
+    with pytest.raises(ValueError, match="no item has a finite value"):
+        Pooled({"1": {"a": {"x": [None]}}}, seed=0).mean("a", "x")
+
+
+def test_the_share_recovered_in_closed_form() -> None:
+    best, worst = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 7.0])
+    lost = worst - best
+    rows = {
+        "good": {"x": list(best), "auc_30": list(-best), "z": [1.0] * 3, "ate": list(worst)},
+        "bad": {"x": list(worst), "auc_30": list(-worst), "z": [1.0] * 3, "ate": list(best)},
+        "mine": {
+            "x": list(worst - 0.75 * lost),
+            "auc_30": list(-worst + 0.25 * lost),
+            "z": [0.0] * 3,
+            "ate": [0.0] * 3,
+        },
+    }
+    pooled = Pooled({"1": rows, "2": rows}, seed=0)
+    for figures, share in ((["x"], 0.75), (["auc_30"], 0.25), (["x", "auc_30", "z", "ate"], 0.5)):
+        found = pooled.recovered("mine", "bad", "good", figures)
+        assert found is not None and set(found) == {"value", "low", "high"}
+        assert all(value == pytest.approx(share) for value in found.values())
+    assert pooled.recovered("mine", "bad", "good", ["z", "ate"]) is None
+
+
+def test_report_page_and_chart_show_the_same() -> None:
+    report = report_of(world({"stitched_distilled": 1, "stitched_shuffled": -2}), seed=0)
+    about = {"seeds": [1, 2], "heldout_seed": 0, "scenes": 8, "noise_scenes": 8, "noise_levels": [0, 0.01], "prompts": 8,
+             "pixel_step": 4, "distillation_steps": 3, "alignment_steps": 2, "latent_numbers": 4096}  # fmt: skip
+    page = claims_page({"about": about, **report})
+    assert "noise of\n6.4% of" in page and "{" not in page
+    for one in report["claims"]:
+        assert f"| {one['claim']} | {one['source']} | **{one['verdict']}** |" in page
+    ate = report["geometry"]["original"]["ate"]
+    assert f"{ate['value']:.3g} ({ate['low']:.3g} to {ate['high']:.3g})" in page
+    figure = noise_chart(report["noise"])
+    axis = figure.axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
+    wanted = [report["noise"][level]["sequential"]["accuracy"]["value"] for level in ("0", "0.01")]
+    assert drawn["decoded first"] == wanted and not any(math.isnan(value) for value in wanted)
