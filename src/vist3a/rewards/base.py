@@ -30,7 +30,9 @@ class Views:
         """Decoded or rendered views; ValueError where there are none."""
         images = self.decoded if kind == "decoded" else self.rendered
         if images is None:
-            raise ValueError(f"a term of the reward reads {kind} views, and there are none; allowed: terms whose needs are met")
+            raise ValueError(
+                f"a term of the reward reads {kind} views, and there are none; allowed: terms whose needs are met"
+            )
         return images
 
     def geometry(self) -> Reconstruction:

@@ -10,6 +10,6 @@ from vist3a.rewards.terms import weighted_terms
 from vist3a.rewards.weighted_sum import WeightedSum
 
 
-def reward_from(scorer: DualEncoder, weights: Mapping[str, float]) -> WeightedSum:
+def reward_from(scorer: DualEncoder, weights: Mapping[str, float | None]) -> WeightedSum:
     """Text-image score on decoded and on rendered views, photometric and perceptual consistency, geometry: those with a weight."""
     return weighted_terms(weights, {"text": scorer}, feature_distance(scorer.image.features))

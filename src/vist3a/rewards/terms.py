@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vist3a.rewards.base import Reward
+from vist3a.rewards.base import Kind, Reward
 from vist3a.rewards.consistency import Distance, PerceptualConsistency, PhotometricConsistency
 from vist3a.rewards.geometry import CameraSmoothness, PointmapCameraConsistency, ReprojectionConsistency
 from vist3a.rewards.text_image import TextImageReward, TextImageScorer
@@ -16,25 +16,26 @@ GEOMETRY: Mapping[str, Callable[[], Reward]] = {
     "camera_smoothness": CameraSmoothness,
 }
 L1, PERCEPTUAL = "consistency_l1", "consistency_perceptual"
-DECODED, RENDERED = "_decoded", "_rendered"
+KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
 
 
 def term_names(scorers: tuple[str, ...]) -> tuple[str, ...]:
     """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry."""
-    return (*(name + kind for name in scorers for kind in (DECODED, RENDERED)), L1, PERCEPTUAL, *GEOMETRY)
+    return (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY)
 
 
 def renders(term: str) -> bool:
     """Whether a term needs Gaussians."""
-    return term.endswith(RENDERED) or term in (L1, PERCEPTUAL)
+    return term.endswith("_rendered") or term in (L1, PERCEPTUAL)
 
 
 def weighted_terms(
-    weights: Mapping[str, float], scorers: Mapping[str, TextImageScorer], perceptual: Distance | None
+    weights: Mapping[str, float | None], scorers: Mapping[str, TextImageScorer], perceptual: Distance | None
 ) -> WeightedSum:
-    """The terms of ``weights`` and their sum; ValueError for a name that is none."""
+    """The terms of ``weights`` and their sum (weight None: no such term); ValueError for a name that is none."""
     terms: dict[str, Reward] = {}
-    for name in weights:
+    given = {name: weight for name, weight in weights.items() if weight is not None}
+    for name in given:
         scorer, _, kind = name.rpartition("_")
         if name in GEOMETRY:
             terms[name] = GEOMETRY[name]()
@@ -42,8 +43,10 @@ def weighted_terms(
             terms[name] = PhotometricConsistency()
         elif name == PERCEPTUAL and perceptual is not None:
             terms[name] = PerceptualConsistency(perceptual)
-        elif scorer in scorers and (kind == "decoded" or kind == "rendered"):
-            terms[name] = TextImageReward(scorers[scorer], kind)
+        elif scorer in scorers and kind in KINDS:
+            terms[name] = TextImageReward(scorers[scorer], KINDS[kind])
         else:
             raise ValueError(f"reward term {name!r}; allowed: {', '.join(term_names(tuple(scorers)))}")
-    return WeightedSum(terms, weights)
+    if not terms:
+        raise ValueError(f"no reward term has a weight; allowed: {', '.join(term_names(tuple(scorers)))}")
+    return WeightedSum(terms, given)

@@ -142,4 +142,6 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     for state in (content, *(content.get(key) for key in NESTED if isinstance(content, dict))):
         if isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values()):
             return {str(key): value for key, value in state.items()}
-    raise ValueError(f"{path} holds {type(content).__name__}; allowed: tensors by key, or these as {' or '.join(NESTED)}")
+    raise ValueError(
+        f"{path} holds {type(content).__name__}; allowed: tensors by key, or these as {' or '.join(NESTED)}"
+    )

@@ -43,12 +43,16 @@ def load_perceptual(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Frozen perceptual distance by its name among ``public`` reward models."""
     if source != LPIPS_NETWORK:
-        raise ValueError(f"{where}: {source!r}; allowed: {LPIPS_NETWORK}, or null for the features of the reward scorer")
+        raise ValueError(
+            f"{where}: {source!r}; allowed: {LPIPS_NETWORK}, or null for the features of the reward scorer"
+        )
     return Lpips.from_files(_file(source, where, public), _file(LPIPS_LINEAR, where, public)).to(device)
 
 
 def _file(name: str, where: str, public: Mapping[str, PublicWeights]) -> Path:
     if name not in public:
-        raise ValueError(f"{where}: weights.yml has no entry {name} under rewards; entries: {', '.join(public) or 'none'}")
+        raise ValueError(
+            f"{where}: weights.yml has no entry {name} under rewards; entries: {', '.join(public) or 'none'}"
+        )
     use_licence(name, public[name].licence, public[name].commercial)
     return locate(public[name])

@@ -69,5 +69,7 @@ def _linear_weights(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail anywhere
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}); allowed: the lpips package's own file") from error
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); allowed: the lpips package's own file"
+        ) from error
     return {str(key): value for key, value in content.items()}
