@@ -11,5 +11,5 @@ from vist3a.rewards.weighted_sum import WeightedSum
 
 
 def reward_from(scorer: DualEncoder, weights: Mapping[str, float | None]) -> WeightedSum:
-    """Text-image score on decoded and on rendered views, photometric and perceptual consistency, geometry: those with a weight."""
+    """Text-image scores, photometric and perceptual consistency, geometry: the terms that have a weight."""
     return weighted_terms(weights, {"text": scorer}, feature_distance(scorer.image.features))

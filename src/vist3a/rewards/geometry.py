@@ -82,8 +82,8 @@ class PointmapCameraConsistency:
 class CameraSmoothness:
     """Minus the changes of the camera's velocity, squared: of its centre relative to the mean squared step, and of its turning.
 
-    Zero for a camera that moves and turns at constant rates. Turning is the rotation from one view to the next; two of them differ
-    by 2 (1 - cos angle), about the square of the angle between them in radians.
+    Zero for a camera that moves and turns at constant rates. Turning is the rotation from one view to the next; two of them
+    differ by 2 (1 - cos angle), about the square of the angle between them in radians.
     """
 
     needs = SCENE

@@ -34,8 +34,8 @@ class DriftAlarm:
         apart = max(rising(reward), rising([-value for value in judge])) <= self.config.probability
         if apart and not self._warned:
             logger.warning(
-                "the reward rises (%.4g to %.4g) while the judge falls (%.4g to %.4g) between steps %d and %d on the same prompts "
-                "and noise: the generator may be learning to please the reward models only; consider stopping, or a smaller weight",
+                "the reward rises (%.4g to %.4g) while the judge falls (%.4g to %.4g) between steps %d and %d on the same "
+                "prompts and noise: the generator may be learning to please the reward models only; consider stopping",
                 reward[0], reward[-1], judge[0], judge[-1], steps[0], steps[-1],
             )  # fmt: skip
         self._warned = apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ class WatchConfig:
 
     judge_every: int = 0
     previews_every: int = 0
-    drift: DriftConfig = DriftConfig()
+    drift: DriftConfig = field(default_factory=DriftConfig)
 
 
 class Watch:

@@ -35,5 +35,5 @@ CLIP_SIZES = {
     "pickscore-v1": ClipSizes(layout="transformers"),
     "dfn5b-clip-h-14-378": ClipSizes(image_size=378, activation="quick_gelu", resize="squash"),
 }
-"""HPSv2.1 (Wu et al., 2023) and PickScore (Kirstain et al., 2023) are finetuned from the same CLIP ViT-H/14 (LAION-2B); DFN-5B CLIP
-(Fang et al., 2023) has that shape with another activation and image size."""
+"""HPSv2.1 (Wu et al., 2023) and PickScore (Kirstain et al., 2023) are finetuned from the same CLIP ViT-H/14 (LAION-2B); DFN-5B
+CLIP (Fang et al., 2023) has that shape with another activation and image size."""

@@ -43,7 +43,8 @@ def align_generator(
 ) -> tuple[Callable[[Path], None], dict[str, Any], pd.DataFrame]:
     """The adapter, every reward term at the first and last steps, and the whole history."""
     device = resolve_device(networks.device)
-    models = load_reward_models(params, device)
+    decoder = load_decoder(networks, distill_params, stitched_decoder)
+    models = load_reward_models(params, decoder.network.has_gaussians, device)
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
     if params.prompts_file is None:
         prompts = [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
@@ -52,11 +53,9 @@ def align_generator(
     embed, negative = networks.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
-    decoder = load_decoder(networks, distill_params, stitched_decoder)
     if params.gradient_checkpointing:
         generator.denoiser.enable_gradient_checkpointing()
         decoder.network.gradient_checkpointing = True
-    has_gaussians = decoder.network.has_gaussians
     state = run_folder(
         checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),
         "\n".join(prompts),
@@ -67,7 +66,7 @@ def align_generator(
         embed,
         decoder,
         renderer_for(device),
-        models.watched(has_gaussians),
+        models.watched,
         prompts[: params.watch.prompts],
         SamplingConfig(
             params.denoising_steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
@@ -86,7 +85,7 @@ def align_generator(
         embed,
         decoder,
         renderer_for(device),
-        models.reward(has_gaussians),
+        models.reward,
         prompts,
         fit_clips,
         LoopConfig(**params.loop.model_dump()),

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from vist3a.pipelines.loop import Loop
 from vist3a.pipelines.networks import Dtype
 from vist3a.pipelines.strict import Strict
-from vist3a.rewards.terms import renders, term_names
+from vist3a.rewards.terms import KINDS, renders, term_names
 
 
 class RewardWeights(Strict):
@@ -39,8 +39,8 @@ class Watching(Strict):
     """The generator is looked at while it is trained, on ``prompts`` fixed prompts and noise.
 
     Every ``judge_every`` steps (0: never) ``judge`` (a folder, or an entry under rewards of weights.yml, which no term may use)
-    and the reward score what it makes; a warning says when over the last ``drift_window`` judgements the reward rises and the judge
-    falls. Every ``previews_every`` steps (0: never) a picture goes into the record of the run.
+    and the reward score what it makes; a warning says when over the last ``drift_window`` judgements the reward rises and the
+    judge falls. Every ``previews_every`` steps (0: never) a picture goes into the record of the run.
     """
 
     judge: str
@@ -55,10 +55,10 @@ class AlignParams(Strict):
     """``prompts_file`` (one prompt per line) replaces the procedural prompts; ``gradient_steps`` is K of DRTune.
 
     ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
-    ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or an
-    entry under rewards of weights.yml, ``reward_models`` names further entries; ``perceptual`` is the entry of LPIPS (null: distance
-    in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every ``term_gradients_every`` steps
-    (0: never) the norm of each term's own gradient is logged.
+    ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
+    an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
+    distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
+    ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
     """
 
     seed: int
@@ -67,7 +67,7 @@ class AlignParams(Strict):
     reward_scorer: str
     rewards: RewardWeights
     pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
-    reward_models: dict[str, str] = {}
+    reward_models: dict[str, str] = Field(default_factory=dict)
     perceptual: str | None = None
     reward_dtype: Dtype = "float32"
     term_gradients_every: int = Field(0, ge=0)
@@ -94,7 +94,7 @@ class AlignParams(Strict):
         allowed = term_names(("text", *self.reward_models))
         for key in ("rewards", "pointmap_rewards"):
             weights = getattr(self, key).given()
-            if unknown := [name for name in getattr(self, key).model_dump() if name not in allowed]:
+            if unknown := [name for name in weights if name not in allowed]:
                 raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
             if not weights:
                 raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")
@@ -103,7 +103,10 @@ class AlignParams(Strict):
                 f"align.pointmap_rewards: {', '.join(rendered)} needs renderings, which a 3D network without Gaussians has not; "
                 f"allowed: {', '.join(name for name in allowed if not renders(name))}"
             )
-        if self.watch.judge_every and self.watch.judge in (self.reward_scorer, *self.reward_models.values()):
+        terms = self.rewards.given() | self.pointmap_rewards.given()
+        sources = {"text": self.reward_scorer} | self.reward_models
+        optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}
+        if self.watch.judge_every and self.watch.judge in optimised:
             raise ValueError(
                 f"align.watch.judge: {self.watch.judge} is part of the reward; allowed: a scorer that is not optimised, or "
                 "align.watch.judge_every 0"

@@ -84,7 +84,7 @@ def measure_generation(
     judge = DualEncoder.from_pretrained(Path(params.judge), device)
     # The judge scores by the terms that are its own; those of other models say the same whoever asks.
     own = {name: w for name, w in align.weights(has_gaussians).items() if name in term_names(("text",))}
-    scorers = {"reward": load_reward_models(align, device, watched=False).reward(has_gaussians)}
+    scorers = {"reward": load_reward_models(align, has_gaussians, device, watched=False).reward}
     if own:
         scorers["judge"] = reward_from(judge, own)
     verdict = partial(shows, judge) if judge.attribute_heads else None
