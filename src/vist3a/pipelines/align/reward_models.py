@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from vist3a.models.networks import DTYPES
+from vist3a.models.reward_models import load_perceptual, load_scorer
 from vist3a.models.scorers import DualEncoder
-from vist3a.models.scorers.loading import load_perceptual, load_scorer
 from vist3a.models.weights import registered_rewards
 from vist3a.pipelines.align.params import AlignParams
 from vist3a.rewards.consistency import Distance, feature_distance
