@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import project_config
 import pytest
 import torch
+from clip_files import TINY_PUBLIC, write_public, write_tokenizer
 from huggingface_hub import constants
 
 from vist3a.models.reward_models import load_perceptual, load_scorer
@@ -66,11 +66,6 @@ def test_a_missing_file_is_one_sentence(name: str, caplog: pytest.LogCaptureFixt
 
 
 def test_a_copy_on_this_machine_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sys.path.insert(0, str(Path(__file__).parent / "scorers"))
-    try:
-        from clip_files import TINY_PUBLIC, write_public, write_tokenizer
-    finally:
-        sys.path.pop(0)
     monkeypatch.setitem(CLIP_SIZES, "pickscore-v1", TINY_PUBLIC)
     entries = published()
     entries["pickscore-v1"] = replace(entries["pickscore-v1"], path=str(write_public(tmp_path)))
