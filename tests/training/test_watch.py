@@ -161,7 +161,7 @@ def test_a_resumed_watch_knows_what_was_seen(with_gaussians: StitchedDecoder, tm
     again = watch(*arguments, judge_every=5)
     assert {name: float(value) for name, value in again(3).items()} == seen
     assert watch(*arguments)(0).keys() == seen.keys()
-    assert watch(generator, with_gaussians, reward, tmp_path / "none.json", None)(0) == {}
+    assert watch(generator, with_gaussians, reward, tmp_path / "none.json", arguments[-1])(0) == {}
 
 
 def test_drifting_scores_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
