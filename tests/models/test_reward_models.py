@@ -14,9 +14,9 @@ import torch
 from clip_files import TINY_PUBLIC, write_public, write_tokenizer
 from huggingface_hub import constants
 
+from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES
 from vist3a.models.reward_models import load_perceptual, load_scorer
 from vist3a.models.scorers import DualEncoder, DualEncoderConfig
-from vist3a.models.scorers.clip_sizes import CLIP_SIZES
 from vist3a.models.weights import PublicWeights, licences_used, locate, parse_rewards, register, registered_rewards
 
 CPU = torch.device("cpu")

@@ -77,7 +77,7 @@ def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
         ),
         (
             {"pointmap_rewards": {"text_rendered": 1.0}},
-            "align.pointmap_rewards: text_rendered needs renderings, which a 3D network without Gaussians has not; allowed: text_d",
+            "align.pointmap_rewards: text_rendered needs renderings, which a 3D network without Gaussians has not; allowed: text",
         ),
         (
             {"reward_scorer": "x", "watch": {"judge": "x", "judge_every": 1}},

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vist3a.models.scorers.clip import ClipScorer
-from vist3a.models.scorers.clip_sizes import CLIP_SIZES
+from vist3a.models.public_scorers.clip import ClipScorer
+from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES
+from vist3a.models.public_scorers.lpips import Lpips
 from vist3a.models.scorers.dual_encoder import DualEncoder
-from vist3a.models.scorers.lpips import Lpips
 from vist3a.models.weight_files import CONFIG
 from vist3a.models.weights import PublicWeights, locate, use_licence
 

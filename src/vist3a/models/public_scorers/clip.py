@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vist3a.models.scorers.clip_keys import from_open_clip
-from vist3a.models.scorers.clip_sizes import ClipSizes
+from vist3a.models.public_scorers.clip_keys import from_open_clip
+from vist3a.models.public_scorers.clip_sizes import ClipSizes
 from vist3a.models.weight_files import PICKLED, load_strictly, read_pickled, read_tensors
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

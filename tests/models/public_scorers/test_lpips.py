@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.models.scorers.lpips import STAGES, Lpips
+from vist3a.models.public_scorers.lpips import STAGES, Lpips
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.models.scorers.clip import DEVIATION, MEAN, ClipScorer
-from vist3a.models.scorers.clip_sizes import CLIP_SIZES, ClipSizes
+from vist3a.models.public_scorers.clip import DEVIATION, MEAN, ClipScorer
+from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES, ClipSizes
 
 TEXTS = ["a red ball", "The BLUE cube on the floor a red ball", "ball"]
 
