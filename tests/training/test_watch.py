@@ -153,6 +153,19 @@ def test_the_norms_of_the_terms_gradients_are_logged(with_gaussians: StitchedDec
     assert logged[1]["reward_gradient_norm"] <= sum(norms.values()) * (1 + 1e-9)
 
 
+def test_recomputed_blocks_give_the_same_norms(with_gaussians: StitchedDecoder) -> None:
+    reward = reward_from(scorer(1), RENDERED)
+    _, stored = trained(with_gaussians, reward, steps=1)
+    with_gaussians.network.gradient_checkpointing = True
+    try:
+        _, recomputed = trained(with_gaussians, reward, steps=1)
+    finally:
+        with_gaussians.network.gradient_checkpointing = False
+    for name in RENDERED:
+        key = f"reward_gradient/{name}"
+        assert recomputed[1][key] == pytest.approx(stored[1][key], rel=1e-9)
+
+
 def test_a_resumed_watch_knows_what_was_seen(with_gaussians: StitchedDecoder, tmp_path: Path) -> None:
     reward, generator = reward_from(scorer(1), {"text_decoded": 1.0}), tiny_generator()
     arguments = (generator, with_gaussians, reward, tmp_path / "watch.json", lambda step, picture: None)
