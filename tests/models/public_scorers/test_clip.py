@@ -133,6 +133,15 @@ def test_the_score_has_the_gradient_of_finite_differences(tmp_path: Path) -> Non
     assert float(gradient.abs().max()) > 0
 
 
+def test_half_precision_is_close_and_keeps_the_type_of_the_images(tmp_path: Path) -> None:
+    path, words = write_public(tmp_path), write_tokenizer(tmp_path / "tokenizer.json")
+    images = torch.rand(3, 3, 40, 50, generator=torch.Generator().manual_seed(4))
+    full, half = (ClipScorer.from_files(path, words, TINY_PUBLIC, dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact, rounded = (model.score(images, model.embed_text(TEXTS)) for model in (full, half))
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=0.05)
+
+
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
     tokenizer = write_tokenizer(tmp_path / "tokenizer.json")
     state = open_clip_state()
