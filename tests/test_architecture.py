@@ -16,7 +16,7 @@ MODULE_LINES, NODES_LINES = 350, 120
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 HEAVY = ("mlflow", "diffusers", "transformers", "gsplat", "av", "matplotlib", "peft", "numba")
 # Concrete networks are named by configuration. Code outside of these places sees the contracts in ``models/*/base.py`` only.
-NETWORK = re.compile(r"vist3a\.models\.(generators|reconstruction|scorers)\.(?!base\b)\w+")
+NETWORK = re.compile(r"vist3a\.models\.(generators|reconstruction|scorers|public_scorers)\.(?!base\b)\w+")
 KNOWS_NETWORKS = ("vist3a.models.", "vist3a.training.pretrain.", "vist3a.pipelines.pretrain.")
 
 SOURCES = sorted(project_graph.PACKAGE.rglob("*.py"))

@@ -98,6 +98,12 @@ def test_reports_become_metrics_curves_and_files(project: Path) -> None:
     assert not [name for name in run.metrics if name.startswith("score/points")]
 
 
+def test_pictures_of_a_training_are_kept_by_step(project: Path) -> None:
+    (name,) = {name for name in Recorded(project, 0).files if name.startswith("images/") and name.endswith(".png")}
+    assert "preview" in name
+    assert "step+3" in name
+
+
 def test_time_and_memory_of_every_node_and_pipeline(project: Path) -> None:
     metrics = Recorded(project, 0).metrics
     for name in ("stage/score_points", "stage/draw_views", "stage/act", "pipeline/score", "pipeline/rest"):

@@ -27,10 +27,12 @@ FILES = {
         import time
         from pathlib import Path
 
+        import numpy as np
         from kedro.pipeline import Node, Pipeline
         from pydantic import BaseModel, ConfigDict
 
         from vist3a.models.weights import registered, use_licence
+        from vist3a.training.picture_log import picture_log
         from vist3a.training.step_log import step_log
 
 
@@ -59,6 +61,7 @@ FILES = {
             log = step_log("align")
             for step in range(1, 6):
                 log(step, {"reward": step / 10, "loss": 1.0})
+            picture_log("align/preview")(3, np.zeros((4, 6, 3), np.uint8))
             return {"reward": {"first": 0.1, "last": 0.5}, "note": "text"}
 
 

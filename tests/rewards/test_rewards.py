@@ -7,7 +7,7 @@ import torch
 
 from vist3a.models.scorers import DualEncoder, DualEncoderConfig
 from vist3a.rewards.base import Views
-from vist3a.rewards.consistency import PerceptualConsistency, PhotometricConsistency
+from vist3a.rewards.consistency import PerceptualConsistency, PhotometricConsistency, feature_distance
 from vist3a.rewards.embedded import reward_from
 from vist3a.rewards.text_image import TextImageReward
 from vist3a.rewards.weighted_sum import WeightedSum
@@ -74,7 +74,7 @@ def test_photometric_consistency() -> None:
 
 @pytest.mark.parametrize("tower", ["conv", "hybrid"])
 def test_perceptual_consistency_is_zero_for_equal_views_only(tower: str) -> None:
-    term = PerceptualConsistency(scorer(tower).image.features)
+    term = PerceptualConsistency(feature_distance(scorer(tower).image.features))
     seen = views()
     assert float(term(Views(seen.decoded, seen.decoded, seen.prompts)).abs().max()) == 0
     assert bool((term(seen) < 0).all())

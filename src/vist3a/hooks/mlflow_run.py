@@ -86,6 +86,10 @@ class MlflowRun:
         else:
             self.quietly(self._client.log_artifact, self.id, str(path), folder)
 
+    def picture(self, key: str, step: int, picture: Any) -> None:
+        """Record bytes [height, width, 3] as the picture ``key`` of a step; the UI shows them in order."""
+        self.quietly(self._client.log_image, self.id, picture, key=safe_name(key), step=step)
+
     def table(self, columns: dict[str, list[Any]], file: str) -> None:
         """Record a table that the UI shows as one."""
         self.quietly(self._client.log_table, self.id, columns, file)

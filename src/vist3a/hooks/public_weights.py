@@ -7,7 +7,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from vist3a.hooks.tracking_settings import configured
-from vist3a.models.weights import parse, parse_generators, register
+from vist3a.models.weights import parse, parse_generators, parse_rewards, register
 
 
 class KnownWeights:
@@ -17,4 +17,8 @@ class KnownWeights:
     def after_context_created(self, context: Any) -> None:
         """Read, check and register the entries."""
         files = configured(context.config_loader, "weights")
-        register(parse(files.get("weights", {})), parse_generators(files.get("generators", {})))
+        register(
+            parse(files.get("weights", {})),
+            parse_generators(files.get("generators", {})),
+            parse_rewards(files.get("rewards", {})),
+        )

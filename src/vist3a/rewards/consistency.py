@@ -4,34 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vist3a.rewards.base import Views
+from vist3a.rewards.base import Need, Views
+
+BOTH: frozenset[Need] = frozenset({"decoded", "rendered"})
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Distance >= 0 of pairs of images in [0, 1], one number per pair."""
 
 
 class PhotometricConsistency:
     """Minus the mean absolute difference."""
 
+    needs = BOTH
+
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
         """Score in [-1, 0]."""
-        return -(views.decoded - views.rendered).abs().mean((1, 2, 3, 4))
+        return -(views.images("decoded") - views.images("rendered")).abs().mean((1, 2, 3, 4))
 
 
 class PerceptualConsistency:
-    """Minus the mean distance of channel-normalised feature maps (the distance of LPIPS, unweighted)."""
+    """Minus the mean perceptual distance."""
 
-    def __init__(self, features: Callable[[Tensor], Sequence[Tensor]]) -> None:
-        self.features = features
+    needs = BOTH
+
+    def __init__(self, distance: Distance) -> None:
+        self.distance = distance
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
-        """Score <= 0; features are taken from images in [-1, 1]."""
-        batch, count = views.decoded.shape[:2]
-        a = self.features(views.decoded.flatten(0, 1) * 2 - 1)
-        b = self.features(views.rendered.flatten(0, 1) * 2 - 1)
-        distance = sum(
+        """Score <= 0."""
+        decoded, rendered = views.images("decoded"), views.images("rendered")
+        distance = self.distance(decoded.flatten(0, 1), rendered.flatten(0, 1))
+        return -distance.view(decoded.shape[:2]).mean(1)
+
+
+def feature_distance(features: Callable[[Tensor], Sequence[Tensor]]) -> Distance:
+    """The distance of LPIPS without learned channel weights, in any ``features`` of images in [-1, 1]; mean over the maps."""
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        pairs = zip(features(first * 2 - 1), features(second * 2 - 1), strict=True)
+        terms = [
             (nn.functional.normalize(x, dim=1) - nn.functional.normalize(y, dim=1)).square().sum(1).mean((1, 2))
-            for x, y in zip(a, b, strict=True)
-        )
-        assert isinstance(distance, Tensor)
-        return -distance.view(batch, count).mean(1) / len(a)
+            for x, y in pairs
+        ]
+        return torch.stack(terms).mean(0)
+
+    return distance

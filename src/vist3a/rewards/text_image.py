@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.rewards.base import Views
+from vist3a.rewards.base import Kind, Need, Views
 
 
 @runtime_checkable
@@ -27,12 +27,13 @@ class TextImageScorer(Protocol):
 class TextImageReward:
     """Mean score over the views of a sample."""
 
-    def __init__(self, scorer: TextImageScorer, on: Literal["decoded", "rendered"]) -> None:
+    def __init__(self, scorer: TextImageScorer, on: Kind) -> None:
         self.scorer, self.on = scorer, on
+        self.needs: frozenset[Need] = frozenset({on})
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
-        """Score in the scorer's own range (cosine similarity for the embedded one)."""
-        images = views.decoded if self.on == "decoded" else views.rendered
+        """Score in the scorer's own range (cosine similarity for all that we have)."""
+        images = views.images(self.on)
         batch, count = images.shape[:2]
         text = self.scorer.embed_text(views.prompts)
         scores = self.scorer.score(images.flatten(0, 1), text.repeat_interleave(count, dim=0))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.rewards.base import Reward, Views
+from vist3a.rewards.base import Need, Reward, Views
 
 
 class WeightedSum:
@@ -19,6 +19,11 @@ class WeightedSum:
         if unknown or missing:
             raise ValueError(f"reward weights: unknown terms {unknown}, terms without a weight {missing}")
         self.terms, self.weights = terms, weights
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What any term reads of the views."""
+        return frozenset().union(*(term.needs for term in self.terms.values()))
 
     def __call__(self, views: Views) -> tuple[Float[Tensor, " batch"], dict[str, Float[Tensor, " batch"]]]:
         """Total per sample and the unweighted terms per sample."""

@@ -7,7 +7,7 @@ generator's LoRA.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.records import Clip, Condition, Reconstruction
 from vist3a.rendering.base import Renderer
-from vist3a.rewards.base import Views
+from vist3a.rewards.base import Need, Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.sequential import SequentialDecoder
@@ -27,11 +27,15 @@ from vist3a.training.reward_gradient import backpropagate
 from vist3a.training.rollout import prompt_noise, rollout, step_generators
 from vist3a.training.sampling import Embed
 from vist3a.training.step_log import Log
+from vist3a.training.term_gradients import term_gradient_norms
 
 
 @dataclass(frozen=True)
 class AlignSampling:
-    """Sizes of an alignment step. ``gradient_steps`` is K; ``scored_views`` views per sample are rendered and scored."""
+    """Sizes of an alignment step. ``gradient_steps`` is K; ``scored_views`` views per sample are rendered and scored.
+
+    Every ``term_gradients_every`` steps (0: never) the gradient of each reward term is taken on its own, for its norm.
+    """
 
     prompts_per_step: int
     clips_per_step: int
@@ -44,6 +48,7 @@ class AlignSampling:
     height: int
     width: int
     flow_shift: float | None = None
+    term_gradients_every: int = 0
 
 
 def decode_views(
@@ -53,16 +58,28 @@ def decode_views(
     normalised: Float[Tensor, "batch channels times rows columns"],
     prompts: Sequence[str],
     view_indices: Tensor,
+    needs: Collection[Need] = ("decoded", "rendered"),
 ) -> tuple[Views, Reconstruction]:
-    """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents."""
-    raw = generator.denormalise(normalised)
-    frames = decoder.network.fit(generator.decode(raw))
-    size = (frames.shape[-2], frames.shape[-1])
+    """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
+
+    What ``needs`` does not name is left out, the video decoder too where the 3D network does not read the image.
+    """
+    raw, network = generator.denormalise(normalised), decoder.network
+    if "rendered" in needs and not network.has_gaussians:
+        raise ValueError(
+            "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
+            "terms on decoded views and on geometry"
+        )
+    frames = network.fit(generator.decode(raw)) if "decoded" in needs or network.needs_rgb else None
+    stride = generator.spatial_stride
+    size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
     scene = decoder(raw, size, rgb=frames)
-    if scene.gaussians is None:
-        raise ValueError("alignment needs a reconstruction network with a Gaussian head")
-    rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
-    return Views(frames[:, view_indices], rendered, tuple(prompts)), scene
+    rendered = None
+    if "rendered" in needs:
+        assert scene.gaussians is not None
+        rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
+    shown = None if frames is None else frames[:, view_indices]
+    return Views(shown, rendered, tuple(prompts), scene), scene
 
 
 def align(
@@ -80,16 +97,16 @@ def align(
     negative: Condition | None = None,
     checkpoint: Path | None = None,
     log: Log | None = None,
+    watch: Callable[[int], Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Train the generator's parameters that require gradients (its LoRA), in place.
 
     ``embed`` gives the conditions of prompts and of the captions of clips; ``negative`` is what guidance compares with (None:
-    the empty text, where the generator compares at all).
+    the empty text, where the generator compares at all). ``watch(step)`` is called before every step and its scalars are logged
+    (see :class:`vist3a.training.watch.Watch`).
     """
     if not prompts:
         raise ValueError("alignment needs at least one prompt")
-    if not decoder.network.has_gaussians:
-        raise ValueError("alignment needs a reconstruction network with a Gaussian head")
     denoiser = generator.denoiser
     device = next(denoiser.parameters()).device
     shape = generator.latent_grid(sampling.frames, sampling.height, sampling.width)
@@ -98,6 +115,7 @@ def align(
             negative = embed([""])
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        watched = watch(step) if watch is not None else {}
         random = step_generator(seed, step)
         first = step * sampling.prompts_per_step
         chosen = [prompts[(first + i) % len(prompts)] for i in range(sampling.prompts_per_step)]
@@ -118,13 +136,17 @@ def align(
             generators=step_generators(chosen, seed + step),
         )
         latents = path.latents.detach().requires_grad_(True)
-        scored, _ = decode_views(generator, decoder, render, latents, chosen, views)
+        scored, _ = decode_views(generator, decoder, render, latents, chosen, views, rewards.needs)
         total, parts = rewards(scored)
+        every = sampling.term_gradients_every
+        norms = term_gradient_norms(rewards.weights, parts, latents) if every and step % every == 0 else {}
         (gradient,) = torch.autograd.grad(-total.mean(), latents)
         backpropagate(generator, path, gradient, condition, negative, sampling.guidance)
         generative = _generative_loss(generator, embed, clips, sampling, random, device)
         logged = {f"reward/{name}": value.detach().mean() for name, value in parts.items()}
+        logged |= {f"reward_gradient/{name}": norm for name, norm in norms.items()}
         logged |= {
+            **watched,
             "reward/total": total.detach().mean(),
             "reward_gradient_norm": gradient.norm(),
             "generative_loss": generative.detach(),

@@ -11,21 +11,24 @@ import pandas as pd
 
 from vist3a.engine.device import resolve_device
 from vist3a.models.lora import add_lora, save_lora
-from vist3a.models.scorers import DualEncoder
 from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.align.reward_models import load_reward_models
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
-from vist3a.rewards.embedded import reward_from
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import sample_prompts
 from vist3a.scenes.prompt_list import read_prompts
 from vist3a.training.align import AlignSampling, align
+from vist3a.training.drift import DriftConfig
 from vist3a.training.history import History
 from vist3a.training.loop import LoopConfig
+from vist3a.training.picture_log import picture_log
 from vist3a.training.run_folder import run_folder
+from vist3a.training.sampling import SamplingConfig
 from vist3a.training.step_log import step_log
+from vist3a.training.watch import WatchConfig, watch_generator
 
 
 def align_generator(
@@ -40,6 +43,8 @@ def align_generator(
 ) -> tuple[Callable[[Path], None], dict[str, Any], pd.DataFrame]:
     """The adapter, every reward term at the first and last steps, and the whole history."""
     device = resolve_device(networks.device)
+    decoder = load_decoder(networks, distill_params, stitched_decoder)
+    models = load_reward_models(params, decoder.network.has_gaussians, device)
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
     if params.prompts_file is None:
         prompts = [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
@@ -48,22 +53,39 @@ def align_generator(
     embed, negative = networks.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
-    decoder = load_decoder(networks, distill_params, stitched_decoder)
     if params.gradient_checkpointing:
         generator.denoiser.enable_gradient_checkpointing()
         decoder.network.gradient_checkpointing = True
-    scorer = DualEncoder.from_pretrained(Path(params.reward_scorer), device)
     state = run_folder(
         checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),
         "\n".join(prompts),
     )  # fmt: skip
     history = History(step_log("align"), state / "history.json")
+    watch = watch_generator(
+        generator,
+        embed,
+        decoder,
+        renderer_for(device),
+        models.watched,
+        prompts[: params.watch.prompts],
+        SamplingConfig(
+            params.denoising_steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
+        ),
+        WatchConfig(
+            params.watch.judge_every, params.watch.previews_every, DriftConfig(window=params.watch.drift_window)
+        ),
+        seed=params.seed,
+        device=device,
+        negative=negative,
+        path=state / "watch.json",
+        pictures=picture_log("align/preview"),
+    )
     align(
         generator,
         embed,
         decoder,
         renderer_for(device),
-        reward_from(scorer, params.rewards.model_dump()),
+        models.reward,
         prompts,
         fit_clips,
         LoopConfig(**params.loop.model_dump()),
@@ -72,6 +94,7 @@ def align_generator(
         negative=negative,
         checkpoint=state / "loop.pt",
         log=history,
+        watch=watch,
     )
     first, last = history.ends(window=5)
     shutil.rmtree(state, ignore_errors=True)

@@ -4,25 +4,61 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from vist3a.pipelines.loop import Loop
+from vist3a.pipelines.networks import Dtype
 from vist3a.pipelines.strict import Strict
+from vist3a.rewards.terms import KINDS, renders, term_names
 
 
 class RewardWeights(Strict):
-    """Weights of the reward terms (VIST3A B.2): text-image score on decoded and on rendered views, and their consistency."""
+    """Weights of the reward terms (VIST3A B.2); null: the term is not computed, 0: computed and logged only.
 
-    text_decoded: float
-    text_rendered: float
-    consistency_l1: float
-    consistency_perceptual: float
+    Text-image score of ``reward_scorer`` on decoded and on rendered views, and their consistency; agreement of the 3D with itself
+    (see :mod:`vist3a.rewards.geometry`). For every name in ``reward_models`` also ``<name>_decoded`` and ``<name>_rendered``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    text_decoded: float | None = None
+    text_rendered: float | None = None
+    consistency_l1: float | None = None
+    consistency_perceptual: float | None = None
+    reprojection: float | None = None
+    pointmap_camera: float | None = None
+    camera_smoothness: float | None = None
+
+    def given(self) -> dict[str, float]:
+        """Weights by term, without those that are null."""
+        return {name: weight for name, weight in self.model_dump().items() if weight is not None}
+
+
+class Watching(Strict):
+    """The generator is looked at while it is trained, on ``prompts`` fixed prompts and noise.
+
+    Every ``judge_every`` steps (0: never) ``judge`` (a folder, or an entry under rewards of weights.yml, which no term may use)
+    and the reward score what it makes; a warning says when over the last ``drift_window`` judgements the reward rises and the
+    judge falls. Every ``previews_every`` steps (0: never) a picture goes into the record of the run.
+    """
+
+    judge: str
+    judge_every: int = Field(0, ge=0)
+    previews_every: int = Field(0, ge=0)
+    prompts: int = Field(2, gt=0)
+    # Of fewer than four values no order is unlikely enough.
+    drift_window: int = Field(5, ge=4)
 
 
 class AlignParams(Strict):
     """``prompts_file`` (one prompt per line) replaces the procedural prompts; ``gradient_steps`` is K of DRTune.
 
     ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
+    ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
+    an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
+    distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
+    ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
     """
 
     seed: int
@@ -30,6 +66,12 @@ class AlignParams(Strict):
     prompts: int = Field(gt=0)
     reward_scorer: str
     rewards: RewardWeights
+    pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
+    reward_models: dict[str, str] = Field(default_factory=dict)
+    perceptual: str | None = None
+    reward_dtype: Dtype = "float32"
+    term_gradients_every: int = Field(0, ge=0)
+    watch: Watching
     prompts_per_step: int = Field(gt=0)
     clips_per_step: int = Field(gt=0)
     denoising_steps: int = Field(gt=0)
@@ -46,3 +88,31 @@ class AlignParams(Strict):
     lora_alpha: float = Field(gt=0)
     lora_targets: tuple[Literal["to_q", "to_k", "to_v", "to_out.0"], ...]
     loop: Loop
+
+    @model_validator(mode="after")
+    def _terms_exist(self) -> AlignParams:
+        allowed = term_names(("text", *self.reward_models))
+        for key in ("rewards", "pointmap_rewards"):
+            weights = getattr(self, key).given()
+            if unknown := [name for name in weights if name not in allowed]:
+                raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+            if not weights:
+                raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")
+        if rendered := [name for name in self.pointmap_rewards.given() if renders(name)]:
+            raise ValueError(
+                f"align.pointmap_rewards: {', '.join(rendered)} needs renderings, which a 3D network without Gaussians has not; "
+                f"allowed: {', '.join(name for name in allowed if not renders(name))}"
+            )
+        terms = self.rewards.given() | self.pointmap_rewards.given()
+        sources = {"text": self.reward_scorer} | self.reward_models
+        optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}
+        if self.watch.judge_every and self.watch.judge in optimised:
+            raise ValueError(
+                f"align.watch.judge: {self.watch.judge} is part of the reward; allowed: a scorer that is not optimised, or "
+                "align.watch.judge_every 0"
+            )
+        return self
+
+    def weights(self, has_gaussians: bool) -> dict[str, float]:
+        """The weights that hold for the 3D network."""
+        return (self.rewards if has_gaussians else self.pointmap_rewards).given()

@@ -16,12 +16,14 @@ from vist3a.metrics.aggregate import paired_differences
 from vist3a.models.lora import load_lora
 from vist3a.models.scorers import DualEncoder
 from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.align.reward_models import load_reward_models
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.evaluate.params import EvaluateParams
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
+from vist3a.rewards.terms import term_names
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import WorldConfig, sample_prompts
 from vist3a.scenes.prompt_list import read_prompts
@@ -78,12 +80,13 @@ def measure_generation(
     """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
     device = resolve_device(networks.device)
     decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
-    weights = align.rewards.model_dump()
+    has_gaussians = decoder.network.has_gaussians
     judge = DualEncoder.from_pretrained(Path(params.judge), device)
-    scorers = {
-        "reward": reward_from(DualEncoder.from_pretrained(Path(align.reward_scorer), device), weights),
-        "judge": reward_from(judge, weights),
-    }
+    # The judge scores by the terms that are its own; those of other models say the same whoever asks.
+    own = {name: w for name, w in align.weights(has_gaussians).items() if name in term_names(("text",))}
+    scorers = {"reward": load_reward_models(align, has_gaussians, device, watched=False).reward}
+    if own:
+        scorers["judge"] = reward_from(judge, own)
     verdict = partial(shows, judge) if judge.attribute_heads else None
     if params.prompts_file is None:
         trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}

@@ -121,19 +121,18 @@ class Stages:
         return f"{self.shapes.steps} denoising steps" + (f", {count} Gaussians" if count else "")
 
     def align(self) -> str:
-        """One alignment step: a prompt, a clip, one denoising step with gradient; not without Gaussians or text."""
+        """One alignment step: a prompt, a clip, one denoising step with gradient; not without text."""
         if not self._takes_text():
             return "left out: the generator takes no text"
         decoder = self._decoder().requires_grad_(False).eval()
-        if not decoder.network.has_gaussians:
-            return "left out: the 3D network has no Gaussian head"
         generator = self.load_generator("vae", "denoiser")
         add_lora(generator.denoiser, 8, 16.0, self.shapes.lora_targets, seed=0)
         generator.denoiser.enable_gradient_checkpointing()
         decoder.network.gradient_checkpointing = True
         torch.manual_seed(0)
         scorer = DualEncoder(DualEncoderConfig("conv", 64, 1, 2, ("a", "red", "ball"))).requires_grad_(False).eval()
-        names = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
+        rendered = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
+        names = rendered if decoder.network.has_gaussians else ("reprojection", "pointmap_camera", "camera_smoothness")
         rewards = reward_from(scorer.to(self.device), dict.fromkeys(names, 1.0))
         height, width = self.shapes.video
         sampling = AlignSampling(

@@ -1,0 +1,42 @@
+"""Reward hacking: what is optimised rises on the same prompts and noise while a judge that nothing optimises falls."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from vist3a.metrics.trend import rising
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DriftConfig:
+    """The last ``window`` measurements are looked at; both trends must have at most this ``probability`` of being chance."""
+
+    window: int = 5
+    probability: float = 0.05
+
+
+class DriftAlarm:
+    """Warns once when the two drift apart, and again only after they have come together in between."""
+
+    def __init__(self, config: DriftConfig) -> None:
+        self.config = config
+        self._warned = False
+
+    def __call__(self, series: dict[int, tuple[float, float]]) -> bool:
+        """Whether (reward, judge) by step drift apart at the last step."""
+        steps = sorted(series)[-self.config.window :]
+        if len(steps) < self.config.window:
+            return False
+        reward, judge = zip(*(series[step] for step in steps), strict=True)
+        apart = max(rising(reward), rising([-value for value in judge])) <= self.config.probability
+        if apart and not self._warned:
+            logger.warning(
+                "the reward rises (%.4g to %.4g) while the judge falls (%.4g to %.4g) between steps %d and %d on the same "
+                "prompts and noise: the generator may be learning to please the reward models only; consider stopping",
+                reward[0], reward[-1], judge[0], judge[-1], steps[0], steps[-1],
+            )  # fmt: skip
+        self._warned = apart
+        return apart

@@ -1,0 +1,130 @@
+"""Parameters of the reward: which terms there are, what belongs together, what a preset loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import project_config
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+from pydantic import ValidationError
+
+from vist3a.models.scorers import DualEncoder, DualEncoderConfig
+from vist3a.models.weights import register
+from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.align.reward_models import load_reward_models
+
+CPU = torch.device("cpu")
+RENDERED = ["text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual"]
+MODELS = {"hps": "hps-v2.1", "dfn": "dfn5b-clip-h-14-378"}
+
+
+def values(environment: str = "base", preset: str | None = None, **changes: Any) -> dict[str, Any]:
+    found: Any = dict(project_config.loader(environment)["parameters"])["align"]
+    if preset is not None:
+        preset_values = yaml.safe_load((project_config.CONF / f"{preset}.yml").read_text())["run"]["params"]["align"]
+        found = OmegaConf.merge(found, preset_values)
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(found, changes))
+    return merged
+
+
+@pytest.fixture
+def scorer(tmp_path: Path) -> str:
+    config = DualEncoderConfig("conv", 8, 1, 1, ("a", "ball"), image_size=16, conv_channels=(8, 8))
+    DualEncoder(config).save_pretrained(tmp_path / "scorer")
+    return str(tmp_path / "scorer")
+
+
+def test_the_embedded_reward_is_what_it_was(scorer: str) -> None:
+    params = AlignParams(**values(reward_scorer=scorer))
+    models = load_reward_models(params, has_gaussians=True, device=CPU)
+    assert list(models.reward.terms) == RENDERED
+    assert models.reward.weights == dict(zip(RENDERED, (1.0, 1.0, 1.0, 0.25), strict=True))
+    # The default run pays for nothing but the reward.
+    assert models.watched == {}
+    assert (params.watch.judge_every, params.watch.previews_every, params.term_gradients_every) == (0, 0, 0)
+
+
+def test_pointmaps_have_their_own_reward_which_decodes_nothing() -> None:
+    params = AlignParams(**values(reward_scorer="nowhere"))
+    reward = load_reward_models(params, has_gaussians=False, device=CPU).reward
+    assert reward.needs == {"scene"}
+    assert list(reward.terms) == ["reprojection", "pointmap_camera", "camera_smoothness"]
+
+
+def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
+    DualEncoder.from_pretrained(Path(scorer)).save_pretrained(tmp_path / "judge")
+    params = AlignParams(**values(reward_scorer=scorer, watch={"judge": str(tmp_path / "judge"), "judge_every": 5}))
+    watched = load_reward_models(params, has_gaussians=True, device=CPU).watched
+    assert watched["judge"].weights == {"text_decoded": 0.5, "text_rendered": 0.5}
+    assert load_reward_models(params, False, CPU).watched["judge"].weights == {"text_decoded": 1.0}
+    assert load_reward_models(params, True, CPU, watched=False).watched == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rewards": {"hps_decoded": 1.0}},
+            r"align.rewards: no term hps_decoded; allowed: text_decoded, text_rendered",
+        ),
+        (
+            {"rewards": dict.fromkeys(RENDERED)},
+            "align.rewards: every weight is null; allowed: at least one of text_decoded",
+        ),
+        (
+            {"pointmap_rewards": {"text_rendered": 1.0}},
+            "align.pointmap_rewards: text_rendered needs renderings, which a 3D network without Gaussians has not; allowed: text",
+        ),
+        (
+            {"reward_scorer": "x", "watch": {"judge": "x", "judge_every": 1}},
+            "align.watch.judge: x is part of the reward; allowed: a scorer that is not optimised",
+        ),
+        (
+            {
+                "reward_models": MODELS,
+                "rewards": {"dfn_rendered": 1.0},
+                "watch": {"judge": MODELS["dfn"], "judge_every": 1},
+            },
+            "align.watch.judge: dfn5b-clip-h-14-378 is part of the reward",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AlignParams(**values(**changes))
+
+
+def test_a_model_without_a_weight_may_judge() -> None:
+    AlignParams(**values(reward_models=MODELS, watch={"judge": MODELS["dfn"], "judge_every": 1}))
+
+
+def test_features_are_needed_for_the_distance(scorer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vist3a.pipelines.align import reward_models
+
+    class Other(torch.nn.Module):
+        """A scorer of another kind."""
+
+    monkeypatch.setattr(reward_models, "load_scorer", lambda *_: Other())
+    with pytest.raises(
+        ValueError, match=r"align.perceptual: null for reward_scorer .*, which has no feature maps; allowed: lpi"
+    ):
+        load_reward_models(AlignParams(**values(reward_scorer=scorer)), True, CPU)
+
+
+@pytest.mark.parametrize(
+    ("preset", "models"),
+    [(None, {"hps", "dfn"}), ("paper", {"hps", "dfn"}), ("released", {"pick", "dfn"})],
+)
+def test_presets_use_the_published_models(preset: str | None, models: set[str]) -> None:
+    params = AlignParams(**values("wan_anysplat", preset))
+    weights = params.weights(has_gaussians=True)
+    assert {name.split("_")[0] for name in weights if "consistency" not in name} == models
+    assert params.watch.judge not in {params.reward_models[name] for name in models}
+    # Without the files a run ends here, before anything is trained.
+    register({})
+    with pytest.raises(FileNotFoundError, match=r"align.reward_models.\w+: .* is no folder"):
+        load_reward_models(params, True, CPU)
