@@ -38,6 +38,11 @@ class StitchedDecoder(nn.Module):
         special = self.special_tokens[roles].expand(batch, -1, -1, -1)
         return TokenState(self.point, tokens, special.to(tokens.dtype))
 
+    @property
+    def needs_rgb(self) -> bool:
+        """Whether a head reads the image."""
+        return self.network.needs_rgb
+
     def forward(
         self,
         latents: Float[Tensor, "batch channels times rows columns"],

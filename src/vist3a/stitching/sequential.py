@@ -14,14 +14,17 @@ class SequentialDecoder:
 
     def __init__(self, network: ReconstructionModel) -> None:
         self.network = network
+        self.needs_rgb = True
 
     def __call__(
         self,
         latents: Float[Tensor, "batch channels times rows columns"],
         size: tuple[int, int],
-        rgb: Float[Tensor, "batch views 3 height width"],
+        rgb: Float[Tensor, "batch views 3 height width"] | None,
     ) -> Reconstruction:
         """Reconstruction of the frames ``rgb`` that the latents were decoded to, of the given size."""
+        if rgb is None:
+            raise ValueError("decoding first needs the frames that the latents were decoded to")
         if tuple(rgb.shape[-2:]) != tuple(size):
             raise ValueError(f"frames of {tuple(rgb.shape[-2:])} pixels; {tuple(size)} are needed")
         return self.network.reconstruct(rgb)

@@ -62,7 +62,7 @@ def decode_views(
 ) -> tuple[Views, Reconstruction]:
     """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
 
-    What ``needs`` does not name is left out, the video decoder too where the 3D network does not read the image.
+    What ``needs`` does not name is left out, the video decoder too where nothing of the 3D decoder reads the image.
     """
     raw, network = generator.denormalise(normalised), decoder.network
     if "rendered" in needs and not network.has_gaussians:
@@ -70,7 +70,7 @@ def decode_views(
             "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
             "terms on decoded views and on geometry"
         )
-    frames = network.fit(generator.decode(raw)) if "decoded" in needs or network.needs_rgb else None
+    frames = network.fit(generator.decode(raw)) if "decoded" in needs or decoder.needs_rgb else None
     stride = generator.spatial_stride
     size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
     scene = decoder(raw, size, rgb=frames)
