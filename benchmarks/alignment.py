@@ -7,8 +7,9 @@ checkpointing.
 
 Ours is ``vist3a.training.align.align`` itself. What its first step draws is recorded, and the plain step repeats it: one graph
 over everything with detached inputs of the denoiser, two forward passes per denoising step, eager, one backward pass. It is timed
-under bfloat16 autocast, as the public code runs. Gradients of the adapter are compared with the plain step without autocast, which
-has the numeric types of ours, and the two plain ones with each other, which is what rounding alone does.
+under bfloat16 autocast, as the public code runs. Gradients of the adapter are compared with the plain step without autocast,
+which has the numeric types of ours, and the two plain ones with each other, which is what rounding alone does. The bar on their
+cosine holds for the whole step, and for the reward's part, which may be the smaller one, from the same rollout.
 
     python benchmarks/alignment.py --out alignment.json          # CUDA, under five minutes
     python benchmarks/alignment.py --tiny --out alignment.json   # the same code on the CPU in seconds, tiny networks
@@ -359,7 +360,11 @@ def recompute_decoder(scene: Scene) -> None:
 
 def compile_blocks(scene: Scene) -> None:
     """Compiled blocks of the denoiser, convolutions of the autoencoder laid out for tensor cores."""
-    scene.generator.transformer.compile_repeated_blocks(fullgraph=True)
+    import torch._dynamo
+
+    # Rollout, reward and clips differ in text, batch and graph: each gets code of its own shape.
+    torch._dynamo.config.recompile_limit = 32
+    scene.generator.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
     channels_last(scene.generator.vae)
 
 
@@ -416,7 +421,8 @@ def compare_gradients(scene: Scene, report: Report, cast: bool) -> tuple[Draws, 
     report.say(f"cosine, ours to plain: {shown(found['ours to plain'])}", cosines=found)
     if cast:
         autocast = plain_gradients(scene, draws, cast=True)[:2]
-        found |= {"plain to plain under autocast": cosines(plain, autocast), "ours to plain under autocast": cosines(own, autocast)}  # fmt: skip
+        found["plain to plain under autocast"] = cosines(plain, autocast)
+        found["ours to plain under autocast"] = cosines(own, autocast)
         report.say(f"cosine, plain to plain under autocast: {shown(found['plain to plain under autocast'])}")
         report.say(f"cosine, ours to plain under autocast: {shown(found['ours to plain under autocast'])}")
     found["ours to plain, same rollout"] = cosines(ours(scene, 0, path=path)[1:], plain)
@@ -443,7 +449,8 @@ def run_way(
     met = {
         "faster": ratios["faster"] >= BARS["faster"],
         "memory": ratios["memory"] <= BARS["memory"],
-        "cosine": alike["whole"] > BARS["cosine"],
+        "cosine": min(alike["whole"], report.found["cosines"]["ours to plain, same rollout"]["reward"])
+        > BARS["cosine"],
     }
     report.found["ours"][way] = measured.report() | ratios | {"cosines": alike, "met": met}
     parts = ", ".join(f"{part} {value:.2f}" for part, value in measured.report()["parts"].items())
