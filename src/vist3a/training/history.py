@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,16 +13,19 @@ from vist3a.training.step_log import Log
 
 
 class History:
-    """A :data:`Log` that forwards to another one and remembers; a resumed run overwrites the steps it repeats."""
+    """A :data:`Log` that forwards to another one and remembers; a resumed run overwrites the steps it repeats.
 
-    def __init__(self, forward: Log, path: Path) -> None:
-        self.forward, self.path = forward, path
+    Scalars whose name begins with one of ``passing`` are forwarded only: what differs from run to run is no result.
+    """
+
+    def __init__(self, forward: Log, path: Path, passing: Sequence[str] = ()) -> None:
+        self.forward, self.path, self.passing = forward, path, tuple(passing)
         stored = json.loads(path.read_text()) if path.is_file() else {}
         self.rows: dict[int, dict[str, float]] = {int(step): row for step, row in stored.items()}
 
     def __call__(self, step: int, scalars: Mapping[str, float]) -> None:
         """Remember, store, forward."""
-        self.rows[step] = dict(scalars)
+        self.rows[step] = {name: value for name, value in scalars.items() if not name.startswith(self.passing)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".partial")
         partial.write_text(json.dumps(self.rows))
