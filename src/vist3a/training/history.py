@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,11 @@ class History:
         return pd.DataFrame([{"step": step, **self.rows[step]} for step in sorted(self.rows)])
 
     def ends(self, window: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Means over the first and the last ``window`` logged steps."""
+        """Means over the first and the last ``window`` logged steps; what had no finite value there is left out."""
         table = self.table().drop(columns="step")
         first, last = table.head(window).mean(), table.tail(window).mean()
-        return {str(k): float(v) for k, v in first.items()}, {str(k): float(v) for k, v in last.items()}
+        return _finite(first), _finite(last)
+
+
+def _finite(means: pd.Series[float]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in means.items() if math.isfinite(value)}

@@ -104,6 +104,10 @@ def _train(
     if not processes.first:
         return lambda folder: None, {}, pd.DataFrame()
     first, last = history.ends(window=5)
-    shutil.rmtree(state, ignore_errors=True)
+
+    def save(folder: Path) -> None:
+        save_lora(generator.denoiser, folder)
+        shutil.rmtree(state, ignore_errors=True)
+
     report = {"first": first, "last": last, "steps": params.loop.steps, "prompts": len(prompts)}
-    return lambda folder: save_lora(generator.denoiser, folder), report, history.table()
+    return save, report, history.table()
