@@ -19,7 +19,7 @@ STEPS = 9
 TRAINING = {
     "prompts": 5,
     "prompts_per_step": 2,
-    "clips_per_step": 1,
+    "clips_per_step": 2,
     "variant": "released",
     "denoising_steps": [2, 4],
     "guidance": [1.5, 4.0],
