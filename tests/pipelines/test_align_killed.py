@@ -1,4 +1,7 @@
-"""An alignment that is killed at random steps and started again ends with the very weights and reports of an undisturbed one."""
+"""An alignment that is killed at random steps and started again ends with the very weights and reports of an undisturbed one.
+
+And one that torchrun starts in two processes writes once.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,34 @@ TRAINING = {
 }
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two equal projects with a stitched decoder, and the parameters of the run."""
+ARGUMENTS = ["--pipeline=align", "--env=smoke"]
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python of its own, which must end well."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "VIST3A_TRACKING": "off", "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three equal projects with a stitched decoder, and the parameters of the run."""
+    tmp_path, before = tmp_path_factory.mktemp("align"), Path.cwd()
     whole = tmp_path / "whole"
     whole.mkdir()
-    monkeypatch.chdir(whole)
+    os.chdir(whole)  # paths of the catalog start there
     create(whole, ["wan"], [RECONSTRUCTIONS["anysplat"]])
     values = chosen(whole, "wan", "anysplat")
+    values["score"] = {"functional_points": 0}
     for pipeline in ("extract", "score", "distill"):
         run(whole, pipeline, values)
     judge = tmp_path / "judge"
@@ -45,23 +68,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "run.yml").write_text(yaml.safe_dump({"run": {"params": values}}))
     shutil.copy(REPOSITORY / "pyproject.toml", whole)
     (whole / "src").mkdir()
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(whole, tmp_path / "killed")
+    os.chdir(before)
+    for name in ("killed", "shared"):
+        shutil.copytree(whole, tmp_path / name)
     return tmp_path
 
 
 def test_two_kills_do_not_change_a_bit(root: Path) -> None:
     driver = Path(__file__).with_name("align_kill_driver.py")
-    arguments = ["--pipeline=align", "--env=smoke", f"--config={root / 'run.yml'}"]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(driver), str(root), "5", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "VIST3A_TRACKING": "off", "PYTHONPATH": str(REPOSITORY / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = python(root, str(driver), str(root), "5", *ARGUMENTS, f"--config={root / 'run.yml'}")
     kills = [line.split() for line in done.stdout.splitlines() if line.startswith(("killed", "finished"))]
     assert [ended for ended, _ in kills] == ["killed"] * 2
     assert 0 < int(kills[0][1]) < int(kills[-1][1]) < STEPS
@@ -76,3 +91,18 @@ def test_two_kills_do_not_change_a_bit(root: Path) -> None:
     assert {"watch/judge/total", "reward_gradient/text_decoded"} <= report["last"].keys()
     # Nothing of the unfinished state is left.
     assert not [*killed.rglob("align-*/loop.pt*")]
+
+
+def test_two_processes_of_torchrun_write_once(root: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vist3a"]
+    values = yaml.safe_load((root / "run.yml").read_text())
+    values["run"]["params"]["align"]["loop"]["steps"] = 2
+    (root / "short.yml").write_text(yaml.safe_dump(values))
+    project = root / "shared"
+    done = python(project, *torchrun, *ARGUMENTS, f"--config={root / 'short.yml'}")
+    lines = (done.stdout + done.stderr).splitlines()
+    for step in (1, 2):
+        assert len([line for line in lines if f"align step {step}:" in line]) == 1
+    assert (project / "data/06_models/aligned_generator/adapter_model.safetensors").is_file()
+    assert json.loads((project / "reports" / "align.json").read_text())["steps"] == 2
+    assert not [*project.rglob("align-*/loop.pt*")]
