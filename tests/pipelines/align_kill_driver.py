@@ -52,9 +52,9 @@ def logged(project: Path) -> int:
 
 
 def main() -> None:
-    """An undisturbed run, two killed ones, and one that finishes what they left."""
+    """An undisturbed run, and beside it two killed ones and one that finishes what they left."""
     root, dice, arguments = Path(sys.argv[1]), random.Random(int(sys.argv[2])), sys.argv[3:]
-    finish(start(root / "whole", arguments))
+    whole = start(root / "whole", arguments)
     project = root / "killed"
     for _ in range(2):
         pid, wanted = start(project, arguments), logged(project) + dice.randint(1, 3)
@@ -66,6 +66,7 @@ def main() -> None:
         status = os.waitpid(pid, 0)[1]
         sys.stdout.write(f"{'killed' if os.WIFSIGNALED(status) else 'finished'} {logged(project)}\n")
     finish(start(project, arguments))
+    finish(whole)
 
 
 if __name__ == "__main__":

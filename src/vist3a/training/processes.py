@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor
 
 from vist3a.training.launch import ALONE, Processes, started
+
+# The first process may embed thousands of prompts, or look at the generator, while the others wait.
+PATIENCE = timedelta(hours=6)
 
 
 @contextmanager
@@ -22,12 +26,14 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if processes.count == 1:
         yield processes
         return
+    own = None
     if device.type == "cuda":
         local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= found:
             raise ValueError(f"torchrun --nproc-per-node: more processes than GPUs; allowed here: at most {found}")
         torch.cuda.set_device(local)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        own = torch.device("cuda", local)
+    torch.distributed.init_process_group("gloo" if own is None else "nccl", timeout=PATIENCE, device_id=own)
     try:
         yield processes
     finally:
