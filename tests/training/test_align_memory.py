@@ -13,7 +13,7 @@ from vist3a.records import Clip
 from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
 from vist3a.training import align as aligning
-from vist3a.training.align import AlignSampling, align
+from vist3a.training.align import AlignSampling, align, decode_views
 from vist3a.training.loop import LoopConfig
 from vist3a.training.part_meter import PARTS_LOGGED, PartMeter
 
@@ -84,3 +84,23 @@ def test_a_part_that_comes_twice_is_summed() -> None:
     assert float(once["seconds/rollout"]) > 0
     assert meter.scalars() == {}
     assert all(name.startswith(PARTS_LOGGED) for name in once)
+
+
+def test_a_video_decoder_in_half_precision_gives_nearly_the_same_gradient() -> None:
+    torch.manual_seed(0)
+    stitched, reward = decoder(tiny_network()), reward_from(scorer(1), {"text_decoded": 1.0})
+    generator = tiny_generator()
+    latents = torch.randn(1, *generator.latent_grid(5, 16, 16), generator=torch.Generator().manual_seed(2)).double()
+    gradients = []
+    for dtype in (torch.float64, torch.bfloat16):
+        generator.vae.to(dtype)
+        leaf = latents.clone().requires_grad_(True)
+        views, _ = decode_views(generator, stitched, renderer_for(CPU), leaf, PROMPTS[:1], torch.arange(5), {"decoded"})
+        assert views.decoded is not None
+        assert views.decoded.dtype == torch.float64
+        total, _ = reward(views)
+        (gradient,) = torch.autograd.grad(total.sum(), leaf)
+        gradients.append(gradient)
+    exact, half = gradients
+    assert not torch.equal(exact, half)
+    assert float(torch.cosine_similarity(exact.flatten(), half.flatten(), 0)) > 0.99
