@@ -18,7 +18,7 @@ from vist3a.settings import CONFIG_LOADER_ARGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
-STAGES = ("pretrain", "validate_embedded", *CHAIN, "layer_study", "claims")
+STAGES = ("pretrain", "validate_embedded", *CHAIN, "layer_study", "claims", "alignment_study")
 # Folders of unfinished trainings and of embedded texts: read and written by nodes on their own, outside of what DVC compares.
 STATE = {"chain_checkpoints", "pretrain_checkpoints", "text_embeddings"}
 

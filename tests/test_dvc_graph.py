@@ -35,7 +35,7 @@ def test_one_stage_per_pipeline() -> None:
 
 def test_only_what_concerns_new_embedded_networks_is_frozen() -> None:
     frozen = [name for name, stage in STAGES.items() if stage.get("frozen")]
-    assert frozen == ["pretrain", "validate_embedded", "layer_study", "claims"]
+    assert frozen == ["pretrain", "validate_embedded", "layer_study", "claims", "alignment_study"]
 
 
 @pytest.mark.parametrize("name", project_config.STAGES[1:])

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against closed forms and a direct numpy computation."""
+"""PSNR, SSIM and sharpness against closed forms and a direct numpy computation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, laplace
 
-from vist3a.metrics.image import psnr, ssim
+from vist3a.metrics.image import psnr, sharpness, ssim
 
 
 def direct_ssim(x: np.ndarray, y: np.ndarray) -> float:
@@ -96,3 +96,13 @@ def test_ssim_is_one_for_equal_images_symmetric_and_differentiable() -> None:
 def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ValueError, match="11 x 11"):
         ssim(torch.rand(3, 10, 20), torch.rand(3, 10, 20))
+
+
+def test_sharpness_equals_scipy_and_falls_with_blur() -> None:
+    images = np.random.default_rng(3).random((2, 4, 3, 9, 12))
+    expected = [[np.sqrt(np.mean(laplace(view.mean(0))[1:-1, 1:-1] ** 2)) for view in scene] for scene in images]
+    np.testing.assert_allclose(sharpness(torch.from_numpy(images)).numpy(), expected, rtol=1e-12)
+    soft = gaussian_filter(images, (0, 0, 0, 1, 1))
+    assert bool((sharpness(torch.from_numpy(soft)) < sharpness(torch.from_numpy(images))).all())
+    with pytest.raises(ValueError, match="at least 3 x 3 pixels, not 2 x 5"):
+        sharpness(torch.zeros(3, 2, 5))

@@ -126,6 +126,36 @@ def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     assert {name: (chain / "reports" / name).read_bytes() for name in written} == written
 
 
+def test_the_alignment_study_reports_and_a_killed_run_goes_on(chain: Path) -> None:
+    """The second run is stopped after an adapter was measured; the third goes on, and its report is that of the first."""
+    arguments = ("--pipeline=alignment_study",)
+    assert kedro(chain, *arguments).returncode == 0
+    written = {name: (chain / "reports" / name).read_bytes() for name in ("alignment_study.json", "alignment_study.md")}
+    report = json.loads(written["alignment_study.json"])
+    assert set(report["means"]) == {"no_finetuning", "generative", "consistency", "quality", "full"}
+    assert {"reward/total", "judge/total", "accuracy/rendered", "sharpness/rendered", "consistency_psnr"} <= set(
+        report["means"]["full"]
+    )
+    changes = [found["reward/total"]["value"] for found in report["differences"].values()]
+    assert len(set(changes)) == len(changes) and 0.0 not in changes, "every variant trains something else"
+    state = chain / "data" / "06_models" / "checkpoints" / "alignment_study"
+    assert not state.exists(), "other code would not make the parts anew"
+    environment = {**os.environ, "VIST3A_TRACKING": "off", "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "kedro", "run", "--env=smoke", *arguments]
+    process = subprocess.Popen(
+        command, cwd=chain, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not list(state.glob("figures-generative-1-*/figures.json")):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert list(state.glob("adapter-generative-1-*")), "the run ended before it could be killed"
+    result = kedro(chain, *arguments)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "alignment_study: generative of seed 1 is there from an earlier run" in result.stdout + result.stderr
+    assert {name: (chain / "reports" / name).read_bytes() for name in written} == written
+
+
 def test_generate_writes_assets_and_says_where(chain: Path) -> None:
     result = kedro(chain, "--pipeline=generate", "--params=generate.prompt=a green cube in ../../a white room")
     assert result.returncode == 0, result.stderr[-3000:]

@@ -9,7 +9,7 @@ import pytest
 
 from vist3a.export.noise_chart import SHOWN, noise_chart
 from vist3a.pipelines.claims.page import claims_page
-from vist3a.training.claims.pooled import MORE_IS_BETTER, Pooled
+from vist3a.training.claims.pooled import Pooled, more_is_better
 from vist3a.training.claims.report import report_of
 from vist3a.training.claims.verdicts import NOVEL_VIEWS, ORDER, SURFACE, TABLE_5, Claim, oriented
 
@@ -41,7 +41,7 @@ def world(quality: dict[str, float]) -> dict:
             variant: {
                 figure: list(
                     values
-                    + (1 if figure in MORE_IS_BETTER else -1) * quality.get(variant, 0.0)
+                    + (1 if more_is_better(figure) else -1) * quality.get(variant, 0.0)
                     + random.normal(size=16) / 50
                 )
                 for figure, values in base.items()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from vist3a.training.claims.pooled import MORE_IS_BETTER
+from vist3a.pipelines.estimate_tables import by_figure, cell, named, table
 from vist3a.training.claims.verdicts import ORDER, RECOVERED
 
 PAGE = """# The claims of the paper, measured
@@ -79,7 +79,6 @@ GEOMETRY = ("nvs_psnr", "nvs_ssim", "depth_absrel", "depth_delta_125", "accuracy
 NOISE = ("accuracy", "completeness", "normals", "depth_absrel", "rotation_deg")
 GENERATED = ("accuracy/decoded", "accuracy/rendered", "judge/text_decoded", "judge/text_rendered", "consistency_psnr",
              "reprojection/pixels", "reprojection/depth")  # fmt: skip
-Estimates = Mapping[str, Mapping[str, float]]
 
 
 def claims_page(report: Mapping[str, Any]) -> str:
@@ -89,64 +88,35 @@ def claims_page(report: Mapping[str, Any]) -> str:
     for level in sorted(report["noise"], key=float):
         means, change = report["noise"][level], report["noise_difference"][level]["stitched_distilled - sequential"]
         for figure in NOISE:
-            cells = [_cell(means[variant][figure]) for variant in ("sequential", "stitched_distilled")]
-            noise.append([level, _named(figure), *cells, _cell(change[figure], signed=True)])
+            cells = [cell(means[variant][figure]) for variant in ("sequential", "stitched_distilled")]
+            noise.append([level, named(figure), *cells, cell(change[figure], signed=True)])
     return PAGE.format(
         **{key: value for key, value in about.items() if key not in ("seeds", "noise_levels")},
         count=len(about["seeds"]),
         seeds=", ".join(str(seed) for seed in about["seeds"]),
-        claims=_table(
+        claims=table(
             ["claim", "where", "verdict", "reason"],
             [[one["claim"], one["source"], f"**{one['verdict']}**", one["reason"]] for one in report["claims"]],
         ),
-        geometry=_by_figure(report["geometry"], ("original", "sequential", "stitched", "stitched_distilled"), GEOMETRY),
-        geometry_difference=_by_figure(report["geometry_difference"], None, GEOMETRY, signed=True),
+        geometry=by_figure(report["geometry"], ("original", "sequential", "stitched", "stitched_distilled"), GEOMETRY),
+        geometry_difference=by_figure(report["geometry_difference"], None, GEOMETRY, signed=True),
         thousandth=1e-3 * about["latent_numbers"] ** 0.5,
-        noise=_table(["alpha", "figure", "sequential", "stitched and distilled", "difference"], noise),
-        generated=_by_figure(report["generated"], ("sequential", "stitched", "stitched_aligned"), GENERATED),
-        generated_difference=_by_figure(report["generated_difference"], None, GENERATED, signed=True),
-        orders=_by_figure(
+        noise=table(["alpha", "figure", "sequential", "stitched and distilled", "difference"], noise),
+        generated=by_figure(report["generated"], ("sequential", "stitched", "stitched_aligned"), GENERATED),
+        generated_difference=by_figure(report["generated_difference"], None, GENERATED, signed=True),
+        orders=by_figure(
             report["orders"],
             ("original_true", "original_shuffled", "stitched_true", "stitched_true_backwards", "stitched_shuffled",
              "stitched_ordered"),
             ORDER,
         ),
         recovered=RECOVERED,
-        recovery=_table(
+        recovery=table(
             ["figure", "recovered"],
             [[name, _share(recovery[name])] for name in (*ORDER, "mean") if name in recovery],
         ),
     )  # fmt: skip
 
 
-def _by_figure(
-    table: Mapping[str, Estimates], variants: Sequence[str] | None, figures: Sequence[str], signed: bool = False
-) -> str:
-    columns = list(table) if variants is None else list(variants)
-    rows = [
-        [_named(figure), *(_cell(table[column][figure], signed) for column in columns)]
-        for figure in figures
-        if figure in table[columns[0]]
-    ]
-    return _table(["", *columns], rows)
-
-
-def _named(figure: str) -> str:
-    return f"{figure} ({'+' if figure in MORE_IS_BETTER else '-'})"
-
-
-def _cell(one: Mapping[str, float], signed: bool = False) -> str:
-    """Mean and interval; a difference (``signed``) whose interval excludes 0 is bold."""
-    if not signed:
-        return f"{one['value']:.3g} ({one['low']:.3g} to {one['high']:.3g})"
-    text = f"{one['value']:+.3g} ({one['low']:+.3g} to {one['high']:+.3g})"
-    return f"**{text}**" if one["low"] > 0 or one["high"] < 0 else text
-
-
 def _share(one: Mapping[str, float]) -> str:
     return f"{one['value']:.1%} ({one['low']:.1%} to {one['high']:.1%})"
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

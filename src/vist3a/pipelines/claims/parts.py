@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vist3a.engine.device import resolve_device
-from vist3a.export.atomic import replacing
 from vist3a.models.lora import load_lora
 from vist3a.models.scorers import DualEncoder
 from vist3a.pipelines.claims.training import Study
+from vist3a.pipelines.kept_parts import kept_figures
 from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
@@ -26,8 +23,6 @@ from vist3a.stitching.store import load_fit
 from vist3a.training.claims import measurements
 from vist3a.training.sampling import SamplingConfig, sample_latents
 from vist3a.training.validation.judging import shows
-
-logger = logging.getLogger(__name__)
 
 
 def geometry(study: Study, seed: int) -> dict[str, Any]:
@@ -105,16 +100,7 @@ PARTS: dict[str, Callable[[Study, int], dict[str, Any]]] = {
 
 def measured(study: Study, seed: int, part: str) -> dict[str, Any]:
     """Figures of a part, from an earlier run where there was one; values that are not finite become null."""
-    file = study.folder(seed, part) / "figures.json"
-    if not file.is_file():
-        logger.info("claims: measuring %s of seed %d", part, seed)
-        found = _finite(PARTS[part](study, seed))
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(found, allow_nan=False))
-    else:
-        logger.info("claims: %s of seed %d is there from an earlier run", part, seed)
-    kept: dict[str, Any] = json.loads(file.read_text())
-    return kept
+    return kept_figures(study.folder(seed, part), lambda: PARTS[part](study, seed), "claims", f"{part} of seed {seed}")
 
 
 def _decoder(study: Study, seed: int) -> StitchedDecoder:
@@ -124,11 +110,3 @@ def _decoder(study: Study, seed: int) -> StitchedDecoder:
 def _world(study: Study, seed: int) -> WorldConfig:
     params = study.params
     return WorldConfig(params.heldout_seed + seed, params.frames, height=params.height, width=params.width)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value if math.isfinite(value) else None

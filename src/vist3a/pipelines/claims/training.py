@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from vist3a.pipelines.claims.params import ClaimsParams
 from vist3a.pipelines.distill.nodes import distill_decoder
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.evaluate.params import EvaluateParams
+from vist3a.pipelines.kept_parts import kept_folder
 from vist3a.pipelines.networks import Networks
 from vist3a.training.run_folder import run_folder
 
@@ -55,7 +53,7 @@ class Study:
             loop = match.loop.model_copy(update={"steps": self.params.distillation_steps})
             match = match.model_copy(update={"loop": loop})
         changed = self.distill.model_copy(update={"seed": seed, "match": match, "measured_clips": 1})
-        return _kept(
+        return kept_folder(
             self.folder(seed, "decoder"),
             lambda: distill_decoder(
                 changed, self.networks, self.stitch_layer, self.clips, self.clip_index, self.checkpoints
@@ -67,22 +65,10 @@ class Study:
         loop = self.align.loop.model_copy(update={"steps": self.params.alignment_steps})
         changed = self.align.model_copy(update={"seed": seed, "loop": loop})
         decoder = self.decoder(seed)
-        return _kept(
+        return kept_folder(
             self.folder(seed, "adapter"),
             lambda: align_generator(
                 changed, self.distill, self.networks, decoder, self.clips, self.clip_index, self.checkpoints,
                 self.text_embeddings,
             )[0],
         )  # fmt: skip
-
-
-def _kept(folder: Path, make: Callable[[], Callable[[Path], None]]) -> Path:
-    """``folder``, filled now unless an earlier run did; it appears whole or not at all."""
-    if not folder.is_dir():
-        write = make()
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write(partial)
-        os.replace(partial, folder)
-    return folder

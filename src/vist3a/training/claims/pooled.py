@@ -16,11 +16,15 @@ Estimate = dict[str, float]
 MORE_IS_BETTER = frozenset(
     {
         "depth_delta_125", "normals", "f_score", "rra_5", "rta_5", "auc_30", "nvs_psnr", "nvs_ssim", "consistency_psnr",
-        "accuracy/decoded", "accuracy/rendered", "judge/total", "judge/text_decoded", "judge/text_rendered",
-        "judge/consistency_l1", "judge/consistency_perceptual", "reprojection/covered",
+        "reprojection/covered",
     }
 )  # fmt: skip
-"""Figures of which more is better; of all others less is."""
+SCORES = ("accuracy/", "judge/", "reward/", "sharpness/")
+
+
+def more_is_better(figure: str) -> bool:
+    """Whether more of a figure is better; of all that are neither scores nor named here less is."""
+    return figure in MORE_IS_BETTER or figure.startswith(SCORES)
 
 
 class Pooled:
@@ -61,7 +65,7 @@ class Pooled:
         shares, resampled = [], []
         for figure in figures:
             own, bad, good = (self._values[name, figure] for name in (variant, worst, best))
-            sign = -1 if figure in MORE_IS_BETTER else 1
+            sign = -1 if more_is_better(figure) else 1
             columns = sign * np.stack([bad - own, bad - good], 1)
             gained, lost = np.nanmean(columns, 0)
             if lost > 0:

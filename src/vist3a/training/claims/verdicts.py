@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vist3a.training.claims.pooled import MORE_IS_BETTER, Estimate, Pooled
+from vist3a.training.claims.pooled import Estimate, Pooled, more_is_better
 
 TABLE_5 = ("accuracy", "completeness", "normals", "rra_5", "rta_5", "auc_30", "ate", "rpe_translation", "rpe_rotation")
 """Pointmap and pose figures of the paper's table 5."""
@@ -71,7 +71,7 @@ def oriented(
     found = {}
     for figure in figures:
         if figure in pooled.figures[variant]:
-            better, worse = (variant, reference) if figure in MORE_IS_BETTER else (reference, variant)
+            better, worse = (variant, reference) if more_is_better(figure) else (reference, variant)
             estimate = pooled.difference(better, worse, figure, together)
             if any(estimate.values()):
                 found[f"{prefix}{figure}"] = estimate
