@@ -274,6 +274,13 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
             if hasattr(vae, setting):
                 getattr(vae, setting)()
 
+    def checkpoint_gradients(self) -> None:
+        """Keep little for backward passes and run the denoiser's and the video decoder's blocks again: less memory, more time."""
+        for part in ("denoiser", "vae"):
+            network = self._part(self.ATTRIBUTES[part][0]) if self._has(part) else None
+            if getattr(network, "_supports_gradient_checkpointing", False):
+                network.enable_gradient_checkpointing()
+
     def stream_denoiser(self, device: torch.device) -> None:
         """Keep the denoiser in host memory and bring its blocks to ``device`` one after the other while it runs."""
         self.denoiser.to("cpu")

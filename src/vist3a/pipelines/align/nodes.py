@@ -50,7 +50,7 @@ def align_generator(
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
     decoder = load_decoder(networks, distill_params, stitched_decoder)
     if params.gradient_checkpointing:
-        generator.denoiser.enable_gradient_checkpointing()
+        generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
     scorer = DualEncoder.from_pretrained(Path(params.reward_scorer), device)
     state = run_folder(
