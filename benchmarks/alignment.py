@@ -33,7 +33,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.memory_layout import channels_last
 from vist3a.records import Clip, Condition
 from vist3a.rendering import renderer_for
 from vist3a.rewards.base import Views
@@ -331,15 +330,9 @@ def cosine(a: Gradients, b: Gradients) -> float:
     return inner / max(first * second, 1e-300) ** 0.5
 
 
-def accelerate(scene: Scene) -> None:
-    """Compiled blocks of the denoiser, the autoencoder laid out for tensor cores."""
-    scene.generator.transformer.compile_repeated_blocks(fullgraph=True)
-    channels_last(scene.generator.vae)
-
-
 WAYS: Mapping[str, Callable[[Scene], None]] = {
     "eager": lambda scene: None,
-    "compiled": accelerate,
+    "compiled": lambda scene: scene.generator.compile_for_training(),
     # More memory: the compiled blocks are not run again in the backward pass.
     "compiled, blocks kept": lambda scene: scene.generator.transformer.disable_gradient_checkpointing(),
 }
