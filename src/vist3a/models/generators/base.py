@@ -277,7 +277,7 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
     def checkpoint_gradients(self) -> None:
         """Keep little for backward passes and run the denoiser's and the video decoder's blocks again: less memory, more time."""
         for part in ("denoiser", "vae"):
-            network = self._part(self.ATTRIBUTES[part][0]) if self._has(part) else None
+            network: Any = getattr(self, self.ATTRIBUTES[part][0])
             if getattr(network, "_supports_gradient_checkpointing", False):
                 network.enable_gradient_checkpointing()
 
@@ -301,7 +301,7 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         self.compile_for_training(mode)
 
     def compile_for_training(self, mode: str | None = None) -> None:
-        """What :meth:`accelerate` does as far as it leaves adapters and gradients as they are."""
+        """The part of :meth:`accelerate` that leaves adapters in place and lets gradients through."""
         if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
             self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
         elif self._has("denoiser"):

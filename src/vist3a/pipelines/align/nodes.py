@@ -49,8 +49,6 @@ def align_generator(
     generator = networks.load_generator("vae", "denoiser")
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
     decoder = load_decoder(networks, distill_params, stitched_decoder)
-    if params.compile:
-        generator.compile_for_training()
     if params.gradient_checkpointing:
         generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True

@@ -22,8 +22,7 @@ class RewardWeights(Strict):
 class AlignParams(Strict):
     """``prompts_file`` (one prompt per line) replaces the procedural prompts; ``gradient_steps`` is K of DRTune.
 
-    ``compile``: the denoiser's blocks are compiled at their first use, for many steps on a GPU.
-    ``gradient_checkpointing`` recomputes blocks of all networks in the backward pass: less memory, more time.
+    ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
     """
 
     seed: int
@@ -42,7 +41,6 @@ class AlignParams(Strict):
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width: int = Field(gt=0)
-    compile: bool = False
     gradient_checkpointing: bool = False
     lora_rank: int = Field(gt=0)
     lora_alpha: float = Field(gt=0)
