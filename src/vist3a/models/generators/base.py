@@ -298,10 +298,6 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``; a denoiser without
         such blocks is compiled whole), and the autoencoder's weights laid out for tensor cores. Results change by rounding only.
         """
-        self.compile_for_training(mode)
-
-    def compile_for_training(self, mode: str | None = None) -> None:
-        """The part of :meth:`accelerate` that leaves adapters in place and lets gradients through."""
         if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
             self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
         elif self._has("denoiser"):
