@@ -298,10 +298,17 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``; a denoiser without
         such blocks is compiled whole), and the autoencoder's weights laid out for tensor cores. Results change by rounding only.
         """
+        self._compile(mode, None)
+
+    def compile_for_training(self) -> None:
+        """The part of :meth:`accelerate` that leaves adapters in place and lets gradients through; code per batch size."""
+        self._compile(None, False)
+
+    def _compile(self, mode: str | None, dynamic: bool | None) -> None:
         if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
-            self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
+            self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode, dynamic=dynamic)
         elif self._has("denoiser"):
-            self.denoiser.compile(mode=mode)
+            self.denoiser.compile(mode=mode, dynamic=dynamic)
         if self._has("vae"):
             channels_last(self._part("vae"))
 
