@@ -77,7 +77,7 @@ def _train(
         generator.vae.to(DTYPES[params.vae_dtype])
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
     if params.gradient_checkpointing:
-        generator.denoiser.enable_gradient_checkpointing()
+        generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
     state = run_folder(
         checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),
