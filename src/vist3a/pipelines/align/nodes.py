@@ -76,6 +76,8 @@ def _train(
     if params.vae_dtype is not None:
         generator.vae.to(DTYPES[params.vae_dtype])
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
+    if params.compile:
+        generator.compile_for_training()
     if params.gradient_checkpointing:
         generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True

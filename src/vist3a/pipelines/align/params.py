@@ -61,6 +61,7 @@ class AlignParams(Strict):
     draws from.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
+    ``compile``: the denoiser's blocks are compiled at their first use.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
     distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
@@ -91,6 +92,7 @@ class AlignParams(Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     gradient_checkpointing: bool = False
+    compile: bool = False
     vae_dtype: Dtype | None = None
     lora_rank: int = Field(gt=0)
     lora_alpha: float = Field(gt=0)
