@@ -35,7 +35,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.memory_layout import channels_last
 from vist3a.models.public_scorers.clip import ClipScorer
 from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES, ClipSizes
 from vist3a.records import Clip, Condition
@@ -353,9 +352,8 @@ def length(gradient: Gradient) -> float:
 
 
 def recompute_decoder(scene: Scene) -> None:
-    """Checkpoints in the video decoder, too, where the generator has them."""
-    if hasattr(scene.generator, "checkpoint_gradients"):
-        scene.generator.checkpoint_gradients()
+    """Checkpoints in the video decoder, too."""
+    scene.generator.checkpoint_gradients()
 
 
 def compile_blocks(scene: Scene) -> None:
@@ -364,11 +362,7 @@ def compile_blocks(scene: Scene) -> None:
 
     # Rollout, reward and clips differ in text, batch and graph: each gets code of its own shape.
     torch._dynamo.config.recompile_limit = 32
-    if hasattr(scene.generator, "compile_for_training"):
-        scene.generator.compile_for_training()
-        return
-    scene.generator.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
-    channels_last(scene.generator.vae)
+    scene.generator.compile_for_training()
 
 
 WAYS: Mapping[str, Callable[[Scene], Any]] = {

@@ -12,7 +12,8 @@ def main() -> None:
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(Path.cwd())
-    run(sys.argv[1:], standalone_mode=True)
+    # By this name Kedro looks up what a file given by --config says.
+    run(sys.argv[1:], prog_name="run", standalone_mode=True)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,14 @@ from vist3a.hooks.determinism import Determinism
 from vist3a.hooks.parameter_keys import ParameterKeys
 from vist3a.hooks.public_weights import KnownWeights
 from vist3a.hooks.run_record import RunRecord
+from vist3a.hooks.several_processes import SeveralProcesses
 from vist3a.hooks.workspace_lock import WorkspaceLock
+from vist3a.training.launch import started
 
-HOOKS = (Determinism(), ParameterKeys(), KnownWeights(), RunRecord(), WorkspaceLock())
+HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), KnownWeights())
+# One process records and holds the workspace for all.
+if started().first:
+    HOOKS += (RunRecord(), WorkspaceLock())
 # kedro-viz would write its own record into the project at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry", "kedro-viz")
 

@@ -91,6 +91,20 @@ def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
             },
             "align.watch.judge: dfn5b-clip-h-14-378 is part of the reward",
         ),
+        ({"variant": "first"}, "align.variant: 'first'; allowed: drtune, last, released"),
+        (
+            {"denoising_steps": [50, 10]},
+            r"align.denoising_steps: \[50, 10\]; allowed: a whole number from 1 on, or a range \[low, high\] of two such",
+        ),
+        ({"denoising_steps": [10, 20, 30]}, r"align.denoising_steps: \[10, 20, 30\]; allowed"),
+        ({"denoising_steps": 10.5}, "align.denoising_steps: 10.5; allowed: a whole number from 1 on"),
+        ({"guidance": [0.5, 2.0]}, r"align.guidance: \[0.5, 2.0\]; allowed: a number from 1 on, or a range"),
+        ({"guidance": "strong"}, "align.guidance: 'strong'; allowed: a number from 1 on"),
+        (
+            {"variant": "released", "denoising_steps": [2, 9], "gradient_steps": 2},
+            "align.gradient_steps: 2 with variant released needs 3 denoising steps, and align.denoising_steps gives 2; allowed",
+        ),
+        ({"denoising_steps": 1}, "align.gradient_steps: 2 with variant drtune needs 2 denoising steps"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(changes: dict[str, Any], message: str) -> None:
@@ -128,3 +142,18 @@ def test_presets_use_the_published_models(preset: str | None, models: set[str]) 
     register({})
     with pytest.raises(FileNotFoundError, match=r"align.reward_models.\w+: .* is no folder"):
         load_reward_models(params, True, CPU)
+
+
+def test_numbers_stay_numbers_and_ranges_are_pairs() -> None:
+    params = AlignParams(**values())
+    assert (params.variant, params.denoising_steps, params.guidance) == ("drtune", 12, 3.0)
+    ranges = AlignParams(**values(denoising_steps=[10, 50], guidance=[4, 6.0]))
+    assert (ranges.denoising_steps, ranges.guidance) == ((10, 50), (4.0, 6.0))
+    AlignParams(**values(variant="last", denoising_steps=1))
+
+
+def test_presets_draw_as_published() -> None:
+    paper, released = (AlignParams(**values("wan_anysplat", preset)) for preset in ("paper", "released"))
+    assert (paper.variant, paper.denoising_steps, paper.gradient_steps) == ("drtune", (10, 50), 2)
+    assert (released.variant, released.denoising_steps, released.gradient_steps) == ("released", (10, 50), 2)
+    assert released.guidance == (4.0, 6.0)

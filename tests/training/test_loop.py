@@ -147,3 +147,50 @@ def test_history_survives_a_restart(tmp_path: Path) -> None:
     assert again.table()["step"].tolist() == [1, 2, 3, 4]
     assert again.ends(2) == ({"reward": 1.5}, {"reward": 17.0})
     assert seen == [1, 2, 3, 3, 4]
+
+
+def test_history_forwards_what_it_does_not_keep_and_reports_what_is_finite(tmp_path: Path) -> None:
+    forwarded: list[dict[str, float]] = []
+    history = History(lambda _, scalars: forwarded.append(dict(scalars)), tmp_path / "h.json", passing=("seconds/",))
+    history(1, {"reward": 1.0, "covered": float("nan"), "seconds/rollout": 3.0})
+    history(2, {"reward": 2.0, "covered": 0.5, "seconds/rollout": 4.0})
+    assert [row["seconds/rollout"] for row in forwarded] == [3.0, 4.0]
+    assert history.ends(1) == ({"reward": 1.0}, {"reward": 2.0, "covered": 0.5})
+
+
+def test_a_resumed_run_logs_the_last_value_of_rare_terms(tmp_path: Path) -> None:
+    def run(name: str, seconds: float | None) -> dict[int, dict[str, float]]:
+        model, loss = problem()
+        logged: dict[int, dict[str, float]] = {}
+
+        def rare(step: int):
+            value, parts = loss(step)
+            return value, parts if step % 4 else {**parts, "rare": value}
+
+        config = replace(CONFIG, steps=6, log_every=1)
+        loop = TrainingLoop({"m": model}, config, tmp_path / name)
+        loop.run(rare, lambda step, scalars: logged.update({step: dict(scalars)}), seconds)
+        return logged
+
+    whole = run("a.pt", None)
+    assert run("b.pt", 0.0).keys() == {1}
+    assert run("b.pt", None) == {step: row for step, row in whole.items() if step > 1}
+    assert whole[2]["rare"] == whole[1]["rare"]
+
+
+def test_gradients_may_be_there_already() -> None:
+    models = []
+    for early in (False, True):
+        model, loss = problem()
+
+        def step_loss(step: int, early: bool = early, loss=loss):
+            value, parts = loss(step)
+            if early:
+                value.backward()
+                return value.detach(), parts
+            return value, parts
+
+        TrainingLoop({"m": model}, replace(CONFIG, steps=3)).run(step_loss)
+        models.append(model)
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 import torch
 from reconstruction_cases import build
-from tiny_networks import WORDS, tiny_generator, tiny_network
+from tiny_alignment import PROMPTS, RENDERED, decoder, scorer
+from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.models.lora import add_lora
-from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.models.scorers import DualEncoder, DualEncoderConfig
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
 from vist3a.rewards.embedded import reward_from
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, tap_settings
-from vist3a.stitching.search import solve_points
-from vist3a.stitching.tap import Tap
 from vist3a.training.align import AlignSampling, align
 from vist3a.training.drift import DriftConfig
 from vist3a.training.loop import LoopConfig
@@ -31,26 +27,7 @@ from vist3a.training.sampling import SamplingConfig
 from vist3a.training.watch import Watch, WatchConfig, watch_generator
 
 CPU = torch.device("cpu")
-PROMPTS = ["a red ball", "a green cube on the floor", "the ball"]
-RENDERED = {"text_decoded": 1.0, "text_rendered": 1.0, "consistency_l1": 1.0, "consistency_perceptual": 0.25}
 GEOMETRY = {"reprojection": 1.0, "camera_smoothness": 0.1}
-
-
-def decoder(network: ReconstructionModel) -> StitchedDecoder:
-    """Stitched behind the encoder's first block, fitted on noise."""
-    generator = tiny_generator()
-    point = network.stitch_point("encoder.01")
-    settings = tap_settings(generator, network, [point], (16, 16), kernel=(3, 3, 3))
-    frames = {f"c{i}": (torch.rand(5, 3, 16, 16) * 255).byte() for i in range(4)}
-    moments = accumulate(Tap(generator, network, settings), list(frames), frames.__getitem__, batch=2)
-    solved = solve_points(moments, moments, settings, (1e-2,), "position")
-    return StitchedDecoder(network, settings.spec, solved[point.name].layer).double().requires_grad_(False).eval()
-
-
-def scorer(seed: int) -> DualEncoder:
-    torch.manual_seed(seed)
-    config = DualEncoderConfig("conv", 8, 1, 1, WORDS, image_size=16, conv_channels=(8, 8))
-    return DualEncoder(config).double().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,11 @@ from vist3a.rewards.base import Need, Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.sequential import SequentialDecoder
+from vist3a.training.align_draw import Variant, draw_align_step
+from vist3a.training.launch import Processes
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.training.part_meter import PartMeter
+from vist3a.training.processes import connected, sum_over
 from vist3a.training.reward_gradient import backpropagate
 from vist3a.training.rollout import prompt_noise, rollout, step_generators
 from vist3a.training.sampling import Embed
@@ -34,14 +38,15 @@ from vist3a.training.term_gradients import term_gradient_norms
 class AlignSampling:
     """Sizes of an alignment step. ``gradient_steps`` is K; ``scored_views`` views per sample are rendered and scored.
 
+    A pair of ``denoising_steps`` or ``guidance`` is a range that every step draws from.
     Every ``term_gradients_every`` steps (0: never) the gradient of each reward term is taken on its own, for its norm.
     """
 
     prompts_per_step: int
     clips_per_step: int
-    denoising_steps: int
+    denoising_steps: int | tuple[int, int]
     gradient_steps: int
-    guidance: float
+    guidance: float | tuple[float, float]
     scored_views: int
     generative_weight: float
     frames: int
@@ -49,6 +54,7 @@ class AlignSampling:
     width: int
     flow_shift: float | None = None
     term_gradients_every: int = 0
+    variant: Variant = "drtune"
 
 
 def decode_views(
@@ -103,57 +109,133 @@ def align(
 
     ``embed`` gives the conditions of prompts and of the captions of clips; ``negative`` is what guidance compares with (None:
     the empty text, where the generator compares at all). ``watch(step)`` is called before every step and its scalars are logged
-    (see :class:`vist3a.training.watch.Watch`).
+    (see :class:`vist3a.training.watch.Watch`). Of several processes
+    (:func:`vist3a.training.processes.joined`) each takes its share of the prompts and clips of a step.
     """
     if not prompts:
         raise ValueError("alignment needs at least one prompt")
+    processes = connected()
+    for name in ("prompts_per_step", "clips_per_step"):
+        if getattr(sampling, name) < processes.count:
+            raise ValueError(
+                f"align.{name}: {getattr(sampling, name)}, but there are {processes.count} processes; allowed: at least one each"
+            )
     denoiser = generator.denoiser
     device = next(denoiser.parameters()).device
-    shape = generator.latent_grid(sampling.frames, sampling.height, sampling.width)
     if negative is None and generator.uses_negative:
         with torch.no_grad():
             negative = embed([""])
+    meter = PartMeter(device)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         watched = watch(step) if watch is not None else {}
         random = step_generator(seed, step)
         first = step * sampling.prompts_per_step
         chosen = [prompts[(first + i) % len(prompts)] for i in range(sampling.prompts_per_step)]
-        keep = torch.randperm(sampling.denoising_steps, generator=random)[: sampling.gradient_steps].tolist()
-        views = torch.randperm(sampling.frames, generator=random)[: sampling.scored_views].sort().values
+        logged, squares = _reward_step(
+            generator, embed, decoder, render, rewards, chosen, sampling, random, meter, processes,
+            step=step, seed=seed, negative=negative, device=device,
+        )  # fmt: skip
+        with meter("generative"):
+            generative = _generative_loss(generator, embed, clips, sampling, random, device, processes)
+            (sampling.generative_weight * generative).backward()
+        logged["generative_loss"] = generative.detach()
+        sum_over(processes, [*logged.values(), *squares.values()])
+        logged |= {name: square.sqrt() for name, square in squares.items()}
+        loss = sampling.generative_weight * logged["generative_loss"]
+        return loss, {**watched, **logged, **meter.scalars()}
+
+    TrainingLoop({"transformer": denoiser}, loop, checkpoint, processes).run(step_loss, log)
+
+
+def _reward_step(
+    generator: VideoGenerator,
+    embed: Embed,
+    decoder: StitchedDecoder,
+    render: Renderer,
+    rewards: WeightedSum,
+    prompts: Sequence[str],
+    sampling: AlignSampling,
+    random: torch.Generator,
+    meter: PartMeter,
+    processes: Processes,
+    *,
+    step: int,
+    seed: int,
+    negative: Condition | None,
+    device: torch.device,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Accumulate the gradient of minus the mean reward of ``prompts`` that this process's share of them contributes.
+
+    The share's part of the mean of every term, and of the squared norms of the gradients at the latents; both sum over processes.
+    """
+    shape = generator.latent_grid(sampling.frames, sampling.height, sampling.width)
+    drawn = draw_align_step(
+        random,
+        variant=sampling.variant,
+        denoising_steps=sampling.denoising_steps,
+        guidance=sampling.guidance,
+        gradient_steps=sampling.gradient_steps,
+        frames=sampling.frames,
+        scored_views=sampling.scored_views,
+    )
+    own = processes.share(prompts)
+    share = len(own) / len(prompts)
+    with meter("rollout"):
         with torch.no_grad():
-            condition = embed(chosen)
-        noise = torch.cat([prompt_noise(p, seed + step, shape, device) for p in chosen])
+            condition = embed(own)
         path = rollout(
             generator,
-            noise,
+            torch.cat([prompt_noise(prompt, seed + step, shape, device) for prompt in own]),
             condition,
             negative,
-            steps=sampling.denoising_steps,
-            guidance=sampling.guidance,
-            keep=keep,
+            steps=drawn.steps,
+            guidance=drawn.guidance,
+            keep=drawn.keep,
             flow_shift=sampling.flow_shift,
-            generators=step_generators(chosen, seed + step),
+            generators=step_generators(own, seed + step),
         )
-        latents = path.latents.detach().requires_grad_(True)
-        scored, _ = decode_views(generator, decoder, render, latents, chosen, views, rewards.needs)
-        total, parts = rewards(scored)
+    with meter("reward"):
         every = sampling.term_gradients_every
-        norms = term_gradient_norms(rewards.weights, parts, latents) if every and step % every == 0 else {}
-        (gradient,) = torch.autograd.grad(-total.mean(), latents)
-        backpropagate(generator, path, gradient, condition, negative, sampling.guidance)
-        generative = _generative_loss(generator, embed, clips, sampling, random, device)
-        logged = {f"reward/{name}": value.detach().mean() for name, value in parts.items()}
-        logged |= {f"reward_gradient/{name}": norm for name, norm in norms.items()}
-        logged |= {
-            **watched,
-            "reward/total": total.detach().mean(),
-            "reward_gradient_norm": gradient.norm(),
-            "generative_loss": generative.detach(),
-        }
-        return sampling.generative_weight * generative, logged
+        gradient, logged, squares = _reward_gradient(
+            generator,
+            decoder,
+            render,
+            rewards,
+            path.latents,
+            own,
+            drawn.views,
+            share,
+            bool(every) and step % every == 0,
+        )
+    with meter("gradient"):
+        backpropagate(generator, path, gradient, condition, negative, drawn.guidance)
+    return logged, squares
 
-    TrainingLoop({"transformer": denoiser}, loop, checkpoint).run(step_loss, log)
+
+def _reward_gradient(
+    generator: VideoGenerator,
+    decoder: StitchedDecoder,
+    render: Renderer,
+    rewards: WeightedSum,
+    latents: Float[Tensor, "batch channels times rows columns"],
+    prompts: Sequence[str],
+    views: Sequence[int],
+    share: float,
+    by_term: bool,
+) -> tuple[Float[Tensor, "batch channels times rows columns"], dict[str, Tensor], dict[str, Tensor]]:
+    """Gradient of minus the mean reward, times ``share``, at normalised latents; terms and squared norms to log.
+
+    A function of its own: on return frames, scene and renderings are gone, before the denoiser needs the memory.
+    """
+    latents = latents.detach().requires_grad_(True)
+    scored, _ = decode_views(generator, decoder, render, latents, prompts, torch.tensor(views), rewards.needs)
+    total, parts = rewards(scored)
+    norms = term_gradient_norms(rewards.weights, parts, latents) if by_term else {}
+    (gradient,) = torch.autograd.grad(-total.mean() * share, latents)
+    logged = {f"reward/{name}": value.detach().mean() * share for name, value in {**parts, "total": total}.items()}
+    squares = {f"reward_gradient/{name}": (norm * share).square() for name, norm in norms.items()}
+    return gradient, logged, squares | {"reward_gradient_norm": gradient.square().sum()}
 
 
 def _generative_loss(
@@ -163,15 +245,19 @@ def _generative_loss(
     sampling: AlignSampling,
     random: torch.Generator,
     device: torch.device,
+    processes: Processes,
 ) -> Float[Tensor, ""]:
-    """The generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
+    """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
     chosen = torch.randint(len(clips), (sampling.clips_per_step,), generator=random).tolist()
     shortest = min(len(clips[i].frames) for i in chosen)
+    own = processes.share(range(len(chosen)))
     with torch.no_grad():
-        frames = torch.stack([clips[i].frames[:shortest] for i in chosen]).to(device)
+        frames = torch.stack([clips[chosen[i]].frames[:shortest] for i in own]).to(device)
         clean = generator.normalise(generator.encode(frames))
-        condition = embed([clips[i].caption for i in chosen])
-    noise = torch.randn(clean.shape, generator=random).to(device)
-    level = torch.rand(len(clean), generator=random).to(device)
+        condition = embed([clips[chosen[i]].caption for i in own])
+    # Drawn for all clips, so that each has its noise wherever it is.
+    noise = torch.randn(len(chosen), *clean.shape[1:], generator=random)[own].to(device)
+    level = torch.rand(len(chosen), generator=random)[own].to(device)
     pair = generator.training_pair(clean, noise, level)
-    return (generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target).square().mean()
+    error = generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target
+    return error.square().mean() * (len(own) / len(chosen))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,16 +14,19 @@ from vist3a.training.step_log import Log
 
 
 class History:
-    """A :data:`Log` that forwards to another one and remembers; a resumed run overwrites the steps it repeats."""
+    """A :data:`Log` that forwards to another one and remembers; a resumed run overwrites the steps it repeats.
 
-    def __init__(self, forward: Log, path: Path) -> None:
-        self.forward, self.path = forward, path
+    Scalars whose name begins with one of ``passing`` are forwarded only: what differs from run to run is no result.
+    """
+
+    def __init__(self, forward: Log, path: Path, passing: Sequence[str] = ()) -> None:
+        self.forward, self.path, self.passing = forward, path, tuple(passing)
         stored = json.loads(path.read_text()) if path.is_file() else {}
         self.rows: dict[int, dict[str, float]] = {int(step): row for step, row in stored.items()}
 
     def __call__(self, step: int, scalars: Mapping[str, float]) -> None:
         """Remember, store, forward."""
-        self.rows[step] = dict(scalars)
+        self.rows[step] = {name: value for name, value in scalars.items() if not name.startswith(self.passing)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".partial")
         partial.write_text(json.dumps(self.rows))
@@ -34,7 +38,11 @@ class History:
         return pd.DataFrame([{"step": step, **self.rows[step]} for step in sorted(self.rows)])
 
     def ends(self, window: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Means over the first and the last ``window`` logged steps."""
+        """Means over the first and the last ``window`` logged steps; what had no finite value there is left out."""
         table = self.table().drop(columns="step")
         first, last = table.head(window).mean(), table.tail(window).mean()
-        return {str(k): float(v) for k, v in first.items()}, {str(k): float(v) for k, v in last.items()}
+        return _finite(first), _finite(last)
+
+
+def _finite(means: pd.Series[float]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in means.items() if math.isfinite(value)}

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
+from vist3a.training.launch import ALONE, Processes
+from vist3a.training.processes import sum_over
 from vist3a.training.schedule import warmup_cosine
 from vist3a.training.step_log import Log
 
@@ -56,11 +58,18 @@ class TrainingLoop:
     """Runs ``config.steps`` optimiser steps over ``modules``; resumable.
 
     Gradients are taken for parameters that require them. After :meth:`run` the modules hold the averaged parameters when
-    ``config.ema`` is set; the checkpoint holds both, so a run that was cut short goes on from the unaveraged ones.
+    ``config.ema`` is set; the checkpoint holds both, so a run that was cut short goes on from the unaveraged ones. Of several
+    ``processes``, which hold equal modules, gradients are summed; all read the checkpoint, the first one writes it and logs.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], config: LoopConfig, checkpoint: Path | None = None) -> None:
-        self.config, self.checkpoint = config, checkpoint
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        config: LoopConfig,
+        checkpoint: Path | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.checkpoint, self.processes = config, checkpoint, processes
         self.parameters = {
             f"{name}.{key}": p for name, m in modules.items() for key, p in m.named_parameters() if p.requires_grad
         }
@@ -72,23 +81,26 @@ class TrainingLoop:
         self.average = [p.detach().clone() for p in values] if config.ema is not None else []
         self.step = 0
         self.skipped = 0
+        # Terms that only some steps have are logged with their last value.
+        self._latest: dict[str, Tensor] = {}
         if checkpoint is not None and checkpoint.is_file():
             self._load(load_checkpoint(checkpoint, self.device))
 
     def run(self, step_loss: StepLoss, log: Log | None = None, max_seconds: float | None = None) -> int:
         """Train to the end, or for about ``max_seconds``; returns the number of steps done so far, earlier runs included.
 
-        ``step_loss(step)`` gives the loss and named scalar tensors to log. Steps whose gradient is not finite are skipped
-        and counted (``skipped``).
+        ``step_loss(step)`` gives the loss and named scalar tensors to log; a loss without a graph has left its gradients on the
+        parameters already. Steps whose gradient is not finite are skipped and counted (``skipped``).
         """
         values = list(self.parameters.values())
         start = time.monotonic()
-        latest: dict[str, Tensor] = {}  # terms that only some steps have are logged with their last value
         while self.step < self.config.steps:
             loss, parts = step_loss(self.step)
-            latest.update(parts)
-            loss.backward()
+            self._latest.update({name: part.detach() for name, part in parts.items()})
+            if loss.requires_grad:
+                loss.backward()
             loss = loss.detach()
+            self._sum_gradients(values)
             norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
             if bool(torch.isfinite(norm)):
                 factor = warmup_cosine(self.step, self.config.steps, self.config.warmup)
@@ -102,9 +114,10 @@ class TrainingLoop:
             for parameter in values:
                 parameter.grad = None
             self.step += 1
-            if log is not None and (self.step % self.config.log_every == 0 or self.step == self.config.steps):
+            due = self.step % self.config.log_every == 0 or self.step == self.config.steps
+            if log is not None and due and self.processes.first:
                 scalars = {"loss": float(loss), "gradient_norm": float(norm), "skipped_steps": float(self.skipped)}
-                log(self.step, scalars | {k: float(v) for k, v in latest.items()})
+                log(self.step, scalars | {k: float(v) for k, v in self._latest.items()})
             if self.step % self.config.checkpoint_every == 0:
                 self.save()
             if max_seconds is not None and time.monotonic() - start > max_seconds:
@@ -121,18 +134,26 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Write the checkpoint, if one is kept."""
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.processes.first:
             save_checkpoint(
                 self.checkpoint,
                 {
                     "config": asdict(self.config),
                     "step": self.step,
                     "skipped": self.skipped,
+                    "latest": self._latest,
                     "parameters": {k: p.detach() for k, p in self.parameters.items()},
                     "average": self.average,
                     "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
                 },
             )
+
+    def _sum_gradients(self, values: list[nn.Parameter]) -> None:
+        if self.processes.count > 1:
+            for parameter in values:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            sum_over(self.processes, [parameter.grad for parameter in values if parameter.grad is not None])
 
     def _update_average(self, values: list[nn.Parameter]) -> None:
         if self.config.ema is not None:
@@ -149,7 +170,7 @@ class TrainingLoop:
         self.average = [a.to(self.device) for a in state["average"]]
         for (optimizer, _), stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
-        self.step, self.skipped = int(state["step"]), int(state["skipped"])
+        self.step, self.skipped, self._latest = int(state["step"]), int(state["skipped"]), state.get("latest", {})
         logger.info("resumed %s at step %d of %d", self.checkpoint, self.step, self.config.steps)
 
 

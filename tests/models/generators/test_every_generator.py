@@ -337,3 +337,18 @@ def test_saving_memory_changes_nothing_that_fits_in_one_piece(kind: str) -> None
     expected = rollout(generator, noise, condition, negative, steps=2, guidance=3.0).latents
     generator.stream_denoiser(torch.device("cpu"))
     torch.testing.assert_close(rollout(generator, noise, condition, negative, steps=2, guidance=3.0).latents, expected)
+
+
+@pytest.mark.parametrize("kind", ["wan", "cogvideox", "hunyuan_video", "svd"])
+def test_checkpoints_change_no_gradient(kind: str) -> None:
+    found = []
+    for checkpointed in (False, True):
+        generator = tiny(kind)
+        if checkpointed:
+            generator.checkpoint_gradients()
+        latents = noise_of(generator).requires_grad_(True)
+        answer = generator.prediction(latents, torch.tensor([500.0]), condition_of(generator))
+        frames = generator.decode(0.1 * latents)
+        loss = (answer * torch.linspace(-1, 1, answer.numel()).view(answer.shape)).sum() + frames.square().mean()
+        found.append((frames.detach(), *torch.autograd.grad(loss, latents)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)

@@ -82,3 +82,31 @@ def test_folder_round_trip_and_missing_parts(tmp_path: Path) -> None:
         only_vae.embed(["a ball"])
     with pytest.raises(ValueError, match="unknown parts"):
         WanGenerator.from_pretrained(str(tmp_path), parts=("vea",))
+
+
+def test_recomputed_decoder_is_the_same_and_keeps_less() -> None:
+    generator = tiny_generator(5)
+    start = 0.1 * torch.randn(1, 4, 4, 4, 4, dtype=torch.float64)
+    weight = torch.randn(1, 13, 3, 32, 32, dtype=torch.float64)
+    kept: dict[bool, int] = {}
+    found = {}
+    for recomputes in (False, True):
+        if recomputes:
+            generator.checkpoint_gradients()
+        bytes_kept = [0]
+
+        def keep(tensor: torch.Tensor, bytes_kept: list[int] = bytes_kept) -> torch.Tensor:
+            bytes_kept[0] += tensor.untyped_storage().nbytes()
+            return tensor
+
+        latents = start.clone().requires_grad_(True)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            frames = generator.decode(latents)
+        kept[recomputes] = bytes_kept[0]
+        (gradient,) = torch.autograd.grad((frames * weight).sum(), latents)
+        found[recomputes] = frames.detach(), gradient
+    torch.testing.assert_close(found[True], found[False], rtol=1e-9, atol=1e-9)
+    assert kept[True] < 0.5 * kept[False]
+    # Without a graph there is nothing to keep, and the usual path is taken.
+    with torch.no_grad():
+        assert torch.equal(generator.decode(start), tiny_generator(5).decode(start))

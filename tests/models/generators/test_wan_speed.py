@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from tiny_networks import tiny_generator
 
@@ -125,12 +126,52 @@ for found, wanted in zip(results(), expected, strict=True):
 print("equal")
 """
 
+TRAINED = """
+from functools import partialmethod
 
-def test_compiled_blocks_change_nothing() -> None:
+import torch
+
+torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")
+from tiny_generators import tiny
+from vist3a.models.lora import add_lora
+from vist3a.training.reward_gradient import backpropagate
+from vist3a.training.rollout import rollout
+
+generator = tiny("wan")
+add_lora(generator.transformer, 2, 4.0, ["to_q", "to_k", "to_v", "to_out.0"], seed=0)
+trained = {name: p for name, p in generator.transformer.named_parameters() if p.requires_grad}
+for name, parameter in trained.items():
+    if "lora_B" in name:
+        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(1))
+noise = torch.randn(1, 4, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+
+def gradients():
+    with torch.no_grad():
+        condition, negative = generator.embed(["a red ball"]), generator.embed([""])
+    path = rollout(generator, noise, condition, negative, steps=3, guidance=4.0, keep=(0, 2))
+    backpropagate(generator, path, torch.sin(path.latents), condition, negative, 4.0)
+    found = {name: p.grad for name, p in trained.items()}
+    for parameter in trained.values():
+        parameter.grad = None
+    return found
+
+expected = gradients()
+generator.compile_for_training()
+generator.checkpoint_gradients()
+for _ in range(2):
+    found = gradients()
+    for name, wanted in expected.items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-3, atol=1e-5)
+print("equal" if max(float(g.abs().max()) for g in expected.values()) > 1e-3 else "nothing to compare")
+"""
+
+
+@pytest.mark.parametrize("program", [COMPILED, TRAINED], ids=["inference", "training"])
+def test_compiled_blocks_change_nothing(program: str) -> None:
     """In a process of its own: the checks of shapes that these tests switch on are nothing to compile."""
     tests = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
     done = subprocess.run(
-        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]

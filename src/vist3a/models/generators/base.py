@@ -274,6 +274,13 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
             if hasattr(vae, setting):
                 getattr(vae, setting)()
 
+    def checkpoint_gradients(self) -> None:
+        """Keep little for backward passes and run the denoiser's and the video decoder's blocks again: less memory, more time."""
+        for part in ("denoiser", "vae"):
+            network: Any = getattr(self, self.ATTRIBUTES[part][0])
+            if getattr(network, "_supports_gradient_checkpointing", False):
+                network.enable_gradient_checkpointing()
+
     def stream_denoiser(self, device: torch.device) -> None:
         """Keep the denoiser in host memory and bring its blocks to ``device`` one after the other while it runs."""
         self.denoiser.to("cpu")
@@ -291,10 +298,17 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``; a denoiser without
         such blocks is compiled whole), and the autoencoder's weights laid out for tensor cores. Results change by rounding only.
         """
+        self._compile(mode, None)
+
+    def compile_for_training(self) -> None:
+        """The part of :meth:`accelerate` that leaves adapters in place and lets gradients through; code per batch size."""
+        self._compile(None, False)
+
+    def _compile(self, mode: str | None, dynamic: bool | None) -> None:
         if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
-            self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode)
+            self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode, dynamic=dynamic)
         elif self._has("denoiser"):
-            self.denoiser.compile(mode=mode)
+            self.denoiser.compile(mode=mode, dynamic=dynamic)
         if self._has("vae"):
             channels_last(self._part("vae"))
 

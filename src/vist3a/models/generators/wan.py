@@ -26,6 +26,8 @@ class WanGenerator(VideoGenerator):
     latents_std: Tensor
     whole_clip = False
     """Whether clips are decoded in one pass instead of four frames at a time: faster on a GPU, for more memory."""
+    recomputes_decoder = False
+    """Whether a graph through the video decoder keeps inputs of blocks only (in one pass over the clip)."""
 
     def __init__(
         self,
@@ -76,10 +78,11 @@ class WanGenerator(VideoGenerator):
         return self.spatial_stride * patch
 
     def _decode_video(self, latents: Tensor) -> Tensor:
-        if self.whole_clip:
+        recompute = self.recomputes_decoder and latents.requires_grad and torch.is_grad_enabled()
+        if self.whole_clip or recompute:
             from vist3a.models.generators.wan_whole_clip import decode_video
 
-            return decode_video(self._part("vae"), latents).clamp(-1, 1)
+            return decode_video(self._part("vae"), latents, recompute).clamp(-1, 1)
         return super()._decode_video(latents)
 
     def normalise(
@@ -155,6 +158,11 @@ class WanGenerator(VideoGenerator):
         if self.transformer is not None:
             fuse_projections(self.transformer)
         super().accelerate(mode)
+
+    def checkpoint_gradients(self) -> None:
+        """See :meth:`VideoGenerator.checkpoint_gradients`."""
+        super().checkpoint_gradients()
+        self.recomputes_decoder = True
 
     def training_pair(
         self,

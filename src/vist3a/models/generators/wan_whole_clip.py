@@ -8,11 +8,15 @@ first frame prepended; temporal upsampling is a causal convolution over frames 1
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, patchify, unpatchify
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 def encode_moments(
@@ -32,19 +36,29 @@ def encode_moments(
 
 
 def decode_video(
-    vae: AutoencoderKLWan, latents: Float[Tensor, "batch channels times rows columns"]
+    vae: AutoencoderKLWan, latents: Float[Tensor, "batch channels times rows columns"], checkpointing: bool = False
 ) -> Float[Tensor, "batch 3 frames height width"]:
-    """Video of raw latents, nominally in [-1, 1] but not clamped (training needs gradients outside the range)."""
+    """Video of raw latents, nominally in [-1, 1] but not clamped (training needs gradients outside the range).
+
+    ``checkpointing``: a graph keeps what goes into each block only, and the blocks run again in the backward pass.
+    """
     if vae.config.is_residual:
         raise ValueError("the whole-clip path covers the Wan 2.1 autoencoder only (is_residual must be false)")
     decoder = vae.decoder
+
+    def run(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        if checkpointing and torch.is_grad_enabled():
+            result: Tensor = checkpoint(layer, x, use_reentrant=False)
+            return result
+        return layer(x)
+
     x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
     for block in decoder.up_blocks:
         for resnet in block.resnets:
-            x = resnet(x)
+            x = run(resnet, x)
         if block.upsamplers is not None:
-            x = _upsample(block.upsamplers[0], x)
-    x = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
+            x = run(partial(_upsample, block.upsamplers[0]), x)
+    x = run(lambda x: decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x))), x)
     return unpatchify(x, vae.config.patch_size) if vae.config.patch_size else x
 
 

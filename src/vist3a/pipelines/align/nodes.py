@@ -11,8 +11,10 @@ import pandas as pd
 
 from vist3a.engine.device import resolve_device
 from vist3a.models.lora import add_lora, save_lora
+from vist3a.models.networks import DTYPES
 from vist3a.pipelines.align.params import AlignParams
 from vist3a.pipelines.align.reward_models import load_reward_models
+from vist3a.pipelines.align.watching import watch_over
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.stitched import load_decoder
@@ -21,14 +23,15 @@ from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import sample_prompts
 from vist3a.scenes.prompt_list import read_prompts
 from vist3a.training.align import AlignSampling, align
-from vist3a.training.drift import DriftConfig
 from vist3a.training.history import History
+from vist3a.training.launch import Processes
 from vist3a.training.loop import LoopConfig
-from vist3a.training.picture_log import picture_log
+from vist3a.training.part_meter import PARTS_LOGGED
+from vist3a.training.processes import first_one_first, joined
 from vist3a.training.run_folder import run_folder
-from vist3a.training.sampling import SamplingConfig
 from vist3a.training.step_log import step_log
-from vist3a.training.watch import WatchConfig, watch_generator
+
+Trained = tuple[Callable[[Path], None], dict[str, Any], pd.DataFrame]
 
 
 def align_generator(
@@ -40,8 +43,25 @@ def align_generator(
     clip_index: pd.DataFrame,
     checkpoints: Path,
     text_embeddings: Path,
-) -> tuple[Callable[[Path], None], dict[str, Any], pd.DataFrame]:
-    """The adapter, every reward term at the first and last steps, and the whole history."""
+) -> Trained:
+    """The adapter, every reward term at the first and last steps, and the whole history; nothing but in the first process."""
+    with joined(resolve_device(networks.device)) as processes:
+        return _train(
+            params, distill_params, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings, processes
+        )  # fmt: skip
+
+
+def _train(
+    params: AlignParams,
+    distill_params: DistillParams,
+    networks: Networks,
+    stitched_decoder: Path,
+    clips: Path,
+    clip_index: pd.DataFrame,
+    checkpoints: Path,
+    text_embeddings: Path,
+    processes: Processes,
+) -> Trained:
     device = resolve_device(networks.device)
     decoder = load_decoder(networks, distill_params, stitched_decoder)
     models = load_reward_models(params, decoder.network.has_gaussians, device)
@@ -50,36 +70,23 @@ def align_generator(
         prompts = [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
     else:
         prompts = read_prompts(Path(params.prompts_file))
-    embed, negative = networks.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
+    with first_one_first(processes):
+        embed, negative = networks.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
+    if params.vae_dtype is not None:
+        generator.vae.to(DTYPES[params.vae_dtype])
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
+    if params.compile:
+        generator.compile_for_training()
     if params.gradient_checkpointing:
-        generator.denoiser.enable_gradient_checkpointing()
+        generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
     state = run_folder(
         checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),
         "\n".join(prompts),
     )  # fmt: skip
-    history = History(step_log("align"), state / "history.json")
-    watch = watch_generator(
-        generator,
-        embed,
-        decoder,
-        renderer_for(device),
-        models.watched,
-        prompts[: params.watch.prompts],
-        SamplingConfig(
-            params.denoising_steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
-        ),
-        WatchConfig(
-            params.watch.judge_every, params.watch.previews_every, DriftConfig(window=params.watch.drift_window)
-        ),
-        seed=params.seed,
-        device=device,
-        negative=negative,
-        path=state / "watch.json",
-        pictures=picture_log("align/preview"),
-    )
+    history = History(step_log("align"), state / "history.json", passing=PARTS_LOGGED)
+    watch = watch_over(params, generator, embed, decoder, models, prompts, negative, device, state / "watch.json")
     align(
         generator,
         embed,
@@ -94,9 +101,15 @@ def align_generator(
         negative=negative,
         checkpoint=state / "loop.pt",
         log=history,
-        watch=watch,
+        watch=watch if processes.first else None,
     )
+    if not processes.first:
+        return lambda folder: None, {}, pd.DataFrame()
     first, last = history.ends(window=5)
-    shutil.rmtree(state, ignore_errors=True)
+
+    def save(folder: Path) -> None:
+        save_lora(generator.denoiser, folder)
+        shutil.rmtree(state, ignore_errors=True)
+
     report = {"first": first, "last": last, "steps": params.loop.steps, "prompts": len(prompts)}
-    return lambda folder: save_lora(generator.denoiser, folder), report, history.table()
+    return save, report, history.table()

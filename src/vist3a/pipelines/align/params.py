@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from vist3a.pipelines.align.ranges import Guidance, Steps
 from vist3a.pipelines.loop import Loop
 from vist3a.pipelines.networks import Dtype
 from vist3a.pipelines.strict import Strict
 from vist3a.rewards.terms import KINDS, renders, term_names
+from vist3a.training.align_draw import Variant
 
 
 class RewardWeights(Strict):
@@ -52,9 +54,14 @@ class Watching(Strict):
 
 
 class AlignParams(Strict):
-    """``prompts_file`` (one prompt per line) replaces the procedural prompts; ``gradient_steps`` is K of DRTune.
+    """``prompts_file`` (one prompt per line) replaces the procedural prompts.
 
+    ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
+    ``released`` at as many random ones and the last. ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step
+    draws from.
+    ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
+    ``compile``: the denoiser's blocks are compiled at their first use.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
     distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
@@ -74,9 +81,10 @@ class AlignParams(Strict):
     watch: Watching
     prompts_per_step: int = Field(gt=0)
     clips_per_step: int = Field(gt=0)
-    denoising_steps: int = Field(gt=0)
+    variant: Variant = "drtune"
+    denoising_steps: Steps
     gradient_steps: int = Field(gt=0)
-    guidance: float = Field(ge=1)
+    guidance: Guidance
     flow_shift: float | None = Field(None, gt=0)
     scored_views: int = Field(gt=0)
     generative_weight: float = Field(ge=0)
@@ -84,6 +92,8 @@ class AlignParams(Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     gradient_checkpointing: bool = False
+    compile: bool = False
+    vae_dtype: Dtype | None = None
     lora_rank: int = Field(gt=0)
     lora_alpha: float = Field(gt=0)
     lora_targets: tuple[Literal["to_q", "to_k", "to_v", "to_out.0"], ...]
@@ -110,6 +120,25 @@ class AlignParams(Strict):
             raise ValueError(
                 f"align.watch.judge: {self.watch.judge} is part of the reward; allowed: a scorer that is not optimised, or "
                 "align.watch.judge_every 0"
+            )
+        return self
+
+    @field_validator("variant", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        if value not in get_args(Variant):
+            raise ValueError(f"align.variant: {value!r}; allowed: {', '.join(get_args(Variant))}")
+        return value
+
+    @model_validator(mode="after")
+    def _steps_suffice(self) -> AlignParams:
+        steps = self.denoising_steps
+        fewest = steps[0] if isinstance(steps, tuple) else steps
+        needed = self.gradient_steps + (self.variant == "released")
+        if self.variant != "last" and needed > fewest:
+            raise ValueError(
+                f"align.gradient_steps: {self.gradient_steps} with variant {self.variant} needs {needed} denoising steps, and "
+                f"align.denoising_steps gives {fewest}; allowed: fewer gradient steps or more denoising steps"
             )
         return self
 

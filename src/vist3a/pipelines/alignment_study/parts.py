@@ -23,6 +23,7 @@ from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
 from vist3a.rewards.terms import KINDS, weighted_terms
 from vist3a.scenes.procedural import sample_prompts
+from vist3a.training.align_draw import middle_guidance
 from vist3a.training.alignment_study import UNTRAINED, score_variant, variant_weights
 from vist3a.training.run_folder import run_folder
 from vist3a.training.sampling import SamplingConfig, sample_latents
@@ -104,7 +105,8 @@ class Study:
         generator = networks.load_generator("vae", "denoiser")
         if adapter is not None:
             load_lora(generator.denoiser, adapter)
-        config = SamplingConfig(params.denoising_steps, how.guidance, how.frames, how.height, how.width, how.flow_shift)
+        guidance = middle_guidance(how.guidance)
+        config = SamplingConfig(params.denoising_steps, guidance, how.frames, how.height, how.width, how.flow_shift)
         latents = sample_latents(generator, embed, prompts, config, own, device, negative)
         verdict = partial(shows, judge) if judge.attribute_heads else None
         return score_variant(generator, decoder, renderer_for(device), scorers, verdict, prompts, latents)

@@ -127,7 +127,7 @@ class Stages:
         decoder = self._decoder().requires_grad_(False).eval()
         generator = self.load_generator("vae", "denoiser")
         add_lora(generator.denoiser, 8, 16.0, self.shapes.lora_targets, seed=0)
-        generator.denoiser.enable_gradient_checkpointing()
+        generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
         torch.manual_seed(0)
         scorer = DualEncoder(DualEncoderConfig("conv", 64, 1, 2, ("a", "red", "ball"))).requires_grad_(False).eval()

@@ -1,0 +1,88 @@
+"""A project of tiny random networks of the published classes, and the chain's pipelines on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import project_config
+import torch
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from kedro.validation.parameter_validator import ParameterValidator
+from reconstruction_cases import build
+from tiny_generators import FAMILIES, public_pipeline, tiny
+from tiny_networks import WORDS
+
+from vist3a.models.scorers import DualEncoder, DualEncoderConfig
+from vist3a.settings import CONFIG_LOADER_ARGS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GENERATORS = {"wan": "wan", "wan14b": "wan", "cogvideox": "cogvideox", "hunyuan": "hunyuan_video", "svd": "svd"}
+TEXT_TOKENS = {"wan": 8, "cogvideox": 8, "hunyuan_video": 16, "svd": None}
+RECONSTRUCTIONS = {
+    "anysplat": ("anysplat", "anysplat"),
+    "vggt": ("vggt", "vggt"),
+    "da3": ("depth_anything3", "da3-giant"),
+    "mvdust3r": ("mvdust3r", "mvdust3r"),
+}
+LOOP = {"steps": 1, "learning_rate": 1.0e-4, "warmup": 1, "log_every": 1, "checkpoint_every": 1}
+# Clips of 5 frames of 32 px; the 3D networks see 16 px. Latents 4x4, tokens 4x4.
+SIZES = {"frames": 5, "height": 32, "width": 32}
+
+
+def create(
+    root: Path,
+    families: Sequence[str] = FAMILIES,
+    reconstructions: Iterable[tuple[str, str]] = RECONSTRUCTIONS.values(),
+) -> None:
+    """A project with the tiny networks in folders, and curated clips; ``root`` must be the working directory."""
+    shutil.copytree(REPOSITORY / "conf", root / "conf")
+    for seed, family in enumerate(families):
+        public_pipeline(tiny(family, seed)).save_pretrained(root / "networks" / family)
+    for name, kind in reconstructions:
+        build(kind).float().save_pretrained(root / "networks" / name)
+    torch.manual_seed(1)
+    DualEncoder(DualEncoderConfig("conv", 8, 1, 1, WORDS, image_size=16, conv_channels=(8, 8))).save_pretrained(
+        root / "networks" / "scorer"
+    )
+    run(root, "curate", {"curate": {**SIZES, "procedural": {"scenes": 4}}})
+
+
+def run(root: Path, pipeline: str, values: dict[str, Any]) -> None:
+    """As ``kedro run --env=smoke`` with these parameters; without a session, whose hooks the checks of shapes would disturb."""
+    settings = {key: value for key, value in CONFIG_LOADER_ARGS.items() if key != "default_run_env"}
+    loader = OmegaConfigLoader(
+        str(root / "conf"), env="smoke", default_run_env="base", runtime_params=values, **settings
+    )
+    catalog = DataCatalog.from_config(loader["catalog"])
+    pipelines = project_config.pipelines()
+    for group, typed in ParameterValidator(pipelines).validate_raw_params(dict(loader["parameters"])).items():
+        catalog[f"params:{group}"] = MemoryDataset(typed, copy_mode="assign")
+    SequentialRunner().run(pipelines[pipeline], catalog)
+
+
+def chosen(root: Path, generator: str, reconstruction: str) -> dict[str, Any]:
+    """Parameters that put the tiny networks of a pairing into the smoke environment."""
+    family, (network, _) = GENERATORS[generator], RECONSTRUCTIONS[reconstruction]
+    scorer = str(root / "networks" / "scorer")
+    return {
+        "networks": {
+            "generator": {
+                "family": family,
+                "source": str(root / "networks" / family),
+                "max_text_tokens": TEXT_TOKENS[family],
+                "prompt_template": "a ball on {prompt}",
+            },
+            "reconstruction": {"family": network, "source": str(root / "networks" / network), "size": [16, 16]},
+        },
+        "extract": {"kernel": [3, 3, 3], "kinds": ["encoder"]},
+        "score": {"functional_points": 1},
+        "distill": {"tuning": "lora", "lora_rank": 2, "match": None, "features": [], "loop": LOOP},
+        "align": {**SIZES, "reward_scorer": scorer, "prompts": 1, "loop": LOOP, "denoising_steps": 2},
+        "evaluate": {**SIZES, "judge": scorer, "truth": None, "steps": 2, "prompts": 2},
+        "generate": {**SIZES, "scorer": None, "steps": 2, "turntable_frames": 2, "turntable_size": 16},
+    }
