@@ -13,6 +13,7 @@ from vist3a.pipelines.alignment_study.params import AlignmentStudyParams
 from vist3a.pipelines.alignment_study.parts import STATE, Study
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.networks import Networks
+from vist3a.training.align_draw import middle_guidance
 from vist3a.training.alignment_study import VARIANTS, report_of, variant_weights
 
 
@@ -42,7 +43,7 @@ def report_variants(
         "prompts_per_step": align.prompts_per_step,
         "clips_per_step": align.clips_per_step,
         "gradient_steps": align.gradient_steps,
-        "guidance": align.guidance,
+        "guidance": middle_guidance(align.guidance),
         "generative_weight": align.generative_weight,
         "weights": weights,
     }

@@ -13,8 +13,8 @@ class AlignmentStudyParams(Strict):
     """Every seed of ``seeds`` trains every variant for ``steps`` steps and judges it on ``prompts`` prompts of its own.
 
     Held-out prompts and their noise are those of ``heldout_seed`` + seed, the same for all variants of a seed. Training and
-    sampling take ``denoising_steps``; everything else of both is that of ``align``. ``judge`` is a scorer that nothing is
-    optimised against.
+    sampling take ``denoising_steps``, and of a range of guidance its middle; everything else of both is that of ``align``.
+    ``judge`` is a scorer that nothing is optimised against.
     """
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]

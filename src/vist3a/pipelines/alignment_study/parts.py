@@ -65,6 +65,7 @@ class Study:
         changes: dict[str, Any] = {
             "seed": seed,
             "denoising_steps": self.params.denoising_steps,
+            "guidance": middle_guidance(self.align.guidance),
             "loop": self.align.loop.model_copy(update={"steps": self.params.steps}),
         }
         if variant != UNTRAINED:
