@@ -1,8 +1,8 @@
 """How strongly a network's outputs depend on its tokens at one point: a metric in which token errors are output errors.
 
-Not in the paper. Matching tokens with equal weights spends a training on directions that no output reads. To first order an error ``d`` of a token moves the outputs
-by ``J d``, so that its mean square is ``d^T G d`` with the Gauss-Newton matrix ``G = E[J^T J]``, estimated here with random
-projections of the outputs (Hutchinson).
+Not in the paper. Matching tokens with equal weights spends a training on directions that no output reads. To first order an
+error ``d`` of a token moves the outputs by ``J d``, so that its mean square is ``d^T G d`` with the Gauss-Newton matrix
+``G = E[J^T J]``, estimated here with random projections of the outputs (Hutchinson).
 """
 
 from __future__ import annotations
