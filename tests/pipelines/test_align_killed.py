@@ -52,7 +52,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three equal projects with a stitched decoder, and the parameters of the run."""
+    """Four equal projects with a stitched decoder, and the parameters of the run."""
     tmp_path, before = tmp_path_factory.mktemp("align"), Path.cwd()
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -69,7 +69,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(REPOSITORY / "pyproject.toml", whole)
     (whole / "src").mkdir()
     os.chdir(before)
-    for name in ("killed", "shared"):
+    for name in ("killed", "shared", "sharded"):
         shutil.copytree(whole, tmp_path / name)
     return tmp_path
 
@@ -93,12 +93,14 @@ def test_two_kills_do_not_change_a_bit(root: Path) -> None:
     assert not [*killed.rglob("align-*/loop.pt*")]
 
 
-def test_two_processes_of_torchrun_write_once(root: Path) -> None:
+@pytest.mark.parametrize("name", ["shared", "sharded"])
+def test_two_processes_of_torchrun_write_once(root: Path, name: str) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vist3a"]
     values = yaml.safe_load((root / "run.yml").read_text())
-    values["run"]["params"]["align"]["loop"]["steps"] = 2
+    align = values["run"]["params"]["align"]
+    align["shard"], align["loop"]["steps"] = name == "sharded", 2
     (root / "short.yml").write_text(yaml.safe_dump(values))
-    project = root / "shared"
+    project = root / name
     done = python(project, *torchrun, *ARGUMENTS, f"--config={root / 'short.yml'}")
     lines = (done.stdout + done.stderr).splitlines()
     for step in (1, 2):

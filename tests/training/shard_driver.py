@@ -120,8 +120,8 @@ def answers(generator: VideoGenerator, device: torch.device) -> list[Tensor]:
 def compare_generators(device: torch.device, processes: Processes) -> dict[str, float]:
     """Largest relative change, by sharding, of what a denoiser of texts says, bfloat16 and partly float32 as published."""
     changes = {}
-    for kind in KINDS:
-        generator = tiny(kind)
+    for kind in (*KINDS, "wan compiled"):
+        generator = tiny(kind.removesuffix(" compiled"))
         if not generator.takes_text:
             continue
         generator.to(device)
@@ -132,10 +132,21 @@ def compare_generators(device: torch.device, processes: Processes) -> dict[str, 
                 parameter.data = parameter.data.float()
         add_lora(generator.denoiser, 2, 4.0, ["to_q", "to_v"], seed=0)
         whole = answers(generator, device)
+        if kind == "wan compiled":
+            generator.checkpoint_gradients()
+            compile_blocks(generator, device)
         shard_frozen(generator.denoiser, processes)
         pairs = zip(whole, answers(generator, device), strict=True)
         changes[kind] = max(float((b - a).norm() / a.norm().clamp(min=1e-9)) for a, b in pairs)
     return changes
+
+
+def compile_blocks(generator: VideoGenerator, device: torch.device) -> None:
+    """As ``align.compile`` does on a GPU; elsewhere without the compiler that a test has no time for."""
+    if device.type == "cuda":
+        generator.compile_for_training()
+    else:
+        generator.denoiser.compile_repeated_blocks(fullgraph=True, dynamic=False, backend="aot_eager")
 
 
 def memory_of_a_large_one(device: torch.device, processes: Processes) -> dict[str, int]:
