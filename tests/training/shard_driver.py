@@ -150,11 +150,11 @@ def compile_blocks(generator: VideoGenerator, device: torch.device) -> None:
 
 
 def memory_of_a_large_one(device: torch.device, processes: Processes) -> dict[str, int]:
-    """Bytes on the GPU for a denoiser of 0.37e9 parameters: whole, sharded, and at most while a sharded one takes a gradient."""
+    """Bytes on the GPU for a denoiser of 16 wide blocks: whole, sharded, and at most while a sharded one takes a gradient."""
     from diffusers import WanTransformer3DModel
 
     with device:
-        network = WanTransformer3DModel(num_attention_heads=12, attention_head_dim=128, ffn_dim=8960, num_layers=8)
+        network = WanTransformer3DModel(num_attention_heads=12, attention_head_dim=128, ffn_dim=8960, num_layers=16)
     network.to(torch.bfloat16).requires_grad_(False)
     add_lora(network, 8, 16.0, ["to_q", "to_v"], seed=0)
     network.enable_gradient_checkpointing()

@@ -75,13 +75,13 @@ def test_each_process_holds_about_half(
     held = [result["held"] for result in found(trained[1])]
     assert sum(part["here"] for part in held) == held[0]["all"] == held[1]["all"] > 0
     assert all(part["here"] < 0.52 * part["all"] for part in held)
-    # On GPUs, bytes of a large denoiser: beside its half, a process holds a few of eight blocks at a time.
+    # On GPUs, bytes of a large denoiser: beside its half, a process holds a few of 16 blocks at a time.
     for rank, result in enumerate(found(trained[1])):
         if trained[0] == "cuda":
             memory = result["memory"]
             record_property(f"memory of process {rank}", memory)
             assert memory["sharded"] < 0.55 * memory["whole"]
-            assert memory["peak"] < 0.95 * memory["whole"]
+            assert memory["peak"] < 0.85 * memory["whole"]
 
 
 def test_the_adapter_is_saved_whole(trained: tuple[str, Path]) -> None:
