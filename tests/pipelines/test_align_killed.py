@@ -54,7 +54,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three equal projects with a stitched decoder, and the parameters of the run."""
+    """Four equal projects with a stitched decoder, and the parameters of the run."""
     tmp_path, before = tmp_path_factory.mktemp("align"), Path.cwd()
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -71,7 +71,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(REPOSITORY / "pyproject.toml", whole)
     (whole / "src").mkdir()
     os.chdir(before)
-    for name in ("killed", "shared"):
+    for name in ("killed", "shared", "sharded"):
         shutil.copytree(whole, tmp_path / name)
     return tmp_path
 
@@ -105,16 +105,23 @@ def test_two_kills_change_nothing(root: Path) -> None:
     assert not [*killed.rglob("align-*/loop.pt*")]
 
 
-def test_two_processes_of_torchrun_write_once(root: Path) -> None:
+def test_two_processes_of_torchrun_write_once_whole_or_sharded(root: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vist3a"]
     values = yaml.safe_load((root / "run.yml").read_text())
-    values["run"]["params"]["align"]["loop"]["steps"] = 2
-    (root / "short.yml").write_text(yaml.safe_dump(values))
-    project = root / "shared"
-    done = python(project, *torchrun, *ARGUMENTS, f"--config={root / 'short.yml'}")
-    lines = (done.stdout + done.stderr).splitlines()
-    for step in (1, 2):
-        assert len([line for line in lines if f"align step {step}:" in line]) == 1
-    assert (project / "data/06_models/aligned_generator/adapter_model.safetensors").is_file()
-    assert json.loads((project / "reports" / "align.json").read_text())["steps"] == 2
-    assert not [*project.rglob("align-*/loop.pt*")]
+    align = values["run"]["params"]["align"]
+    adapters = []
+    for name in ("shared", "sharded"):
+        align["shard"], align["loop"]["steps"] = name == "sharded", 2
+        (root / "short.yml").write_text(yaml.safe_dump(values))
+        project = root / name
+        done = python(project, *torchrun, *ARGUMENTS, f"--config={root / 'short.yml'}")
+        lines = (done.stdout + done.stderr).splitlines()
+        for step in (1, 2):
+            assert len([line for line in lines if f"align step {step}:" in line]) == 1
+        adapters.append(load_file(project / "data/06_models/aligned_generator/adapter_model.safetensors"))
+        assert json.loads((project / "reports" / "align.json").read_text())["steps"] == 2
+        assert not [*project.rglob("align-*/loop.pt*")]
+    shared, sharded = adapters
+    assert shared.keys() == sharded.keys()
+    for name, weight in shared.items():
+        assert float((sharded[name] - weight).norm()) <= 1e-4 * float(weight.norm()), name

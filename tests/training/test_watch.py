@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -152,6 +153,30 @@ def test_a_resumed_watch_knows_what_was_seen(with_gaussians: StitchedDecoder, tm
     assert {name: float(value) for name, value in again(3).items()} == seen
     assert watch(*arguments)(0).keys() == seen.keys()
     assert watch(generator, with_gaussians, reward, tmp_path / "none.json", arguments[-1])(0) == {}
+
+
+def test_who_accompanies_a_watch_samples_when_it_does(tmp_path: Path) -> None:
+    """Also where a resumed run knows some of the scores; scores, pictures and the file are the first process's alone."""
+    path, pictures = tmp_path / "watch.json", [torch.zeros(1, 4, 3, 16, 16)]
+    path.write_text(json.dumps({"2": {"watch/reward/total": 0.0, "watch/judge/total": 0.0}}))
+    steps: dict[str, list[int]] = {"first": [], "other": [], "scored": [], "shown": []}
+
+    def watching(name: str) -> Watch:
+        def sample() -> list[torch.Tensor]:
+            steps[name].append(step)
+            return []
+
+        def score(latents: list[torch.Tensor], judged: bool) -> tuple[dict[str, list[float]], list[torch.Tensor]]:
+            steps["scored"].append(step)
+            return {"reward/total": [0.0], "judge/total": [0.0]}, pictures
+
+        return Watch(sample, score, WatchConfig(2, 3), path, lambda step, picture: steps["shown"].append(step))
+
+    first, other = watching("first"), watching("other")
+    for step in range(7):
+        other.accompany(step)
+        first(step)
+    assert steps == {"first": [0, 3, 4, 6], "other": [0, 3, 4, 6], "scored": [0, 3, 4, 6], "shown": [0, 3, 6]}
 
 
 def test_drifting_scores_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -58,8 +58,7 @@ class Watch:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """The last scores as ``watch/...`` scalars; new ones where the step is due."""
-        every, pictured = self.config.judge_every, self.config.previews_every
-        judged, shown = _due(step, every) and step not in self.rows, _due(step, pictured)
+        judged, shown = self._due(step)
         if judged or shown:
             scores, pictures = self._score(self._sample(), judged)
             if shown:
@@ -68,6 +67,17 @@ class Watch:
                 self._keep(step, {f"watch/{name}": sum(values) / len(values) for name, values in scores.items()})
         past = [known for known in self.rows if known <= step]
         return {name: torch.tensor(value) for name, value in self.rows[max(past)].items()} if past else {}
+
+    def accompany(self, step: int) -> dict[str, Tensor]:
+        """What other processes do meanwhile: run a sharded generator as often, and forget what it made."""
+        if any(self._due(step)):
+            self._sample()
+        return {}
+
+    def _due(self, step: int) -> tuple[bool, bool]:
+        """Whether to judge and whether to show; the stored scores are equal in all processes when they start."""
+        judged = _divides(self.config.judge_every, step) and step not in self.rows
+        return judged, _divides(self.config.previews_every, step)
 
     def _keep(self, step: int, row: dict[str, float]) -> None:
         self.rows[step] = row
@@ -117,5 +127,5 @@ def preview(pictures: Sequence[Tensor]) -> np.ndarray:
     return sheet
 
 
-def _due(step: int, every: int) -> bool:
+def _divides(every: int, step: int) -> bool:
     return every > 0 and step % every == 0

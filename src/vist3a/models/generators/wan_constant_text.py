@@ -32,9 +32,14 @@ class ConstantText:
 
 
 def fits(transformer: Any, text: Tensor) -> bool:
-    """Whether the layers are where the text is (not streamed from host memory) and know no image beside it."""
+    """Whether the layers are whole (not sharded), where the text is (not streamed), and know no image beside it."""
     layers = [block.attn2 for block in transformer.blocks]
-    return all(layer.to_q.weight.device == text.device and layer.add_k_proj is None for layer in layers)
+    return all(
+        type(layer.to_q.weight) is torch.nn.Parameter
+        and layer.to_q.weight.device == text.device
+        and layer.add_k_proj is None
+        for layer in layers
+    )
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from vist3a.training.loop import LoopConfig
 from vist3a.training.part_meter import PARTS_LOGGED
 from vist3a.training.processes import first_one_first, joined
 from vist3a.training.run_folder import run_folder
+from vist3a.training.shard import shard_frozen
 from vist3a.training.step_log import step_log
 
 Trained = tuple[Callable[[Path], None], dict[str, Any], pd.DataFrame]
@@ -81,12 +82,16 @@ def _train(
     if params.gradient_checkpointing:
         generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
+    if params.shard:
+        shard_frozen(generator.denoiser, processes)
+    # With shards or without, a killed run goes on.
     state = run_folder(
-        checkpoints, "align", params.model_dump_json(), networks.model_dump_json(), stitched_decoder, clip_index.to_json(),
-        "\n".join(prompts),
+        checkpoints, "align", params.model_dump_json(exclude={"shard"}), networks.model_dump_json(), stitched_decoder,
+        clip_index.to_json(), "\n".join(prompts),
     )  # fmt: skip
     history = History(step_log("align"), state / "history.json", passing=PARTS_LOGGED)
     watch = watch_over(params, generator, embed, decoder, models, prompts, negative, device, state / "watch.json")
+    others = watch.accompany if params.shard else None
     align(
         generator,
         embed,
@@ -101,7 +106,7 @@ def _train(
         negative=negative,
         checkpoint=state / "loop.pt",
         log=history,
-        watch=watch if processes.first else None,
+        watch=watch if processes.first else others,
     )
     if not processes.first:
         return lambda folder: None, {}, pd.DataFrame()

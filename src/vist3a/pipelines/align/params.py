@@ -62,6 +62,7 @@ class AlignParams(Strict):
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
     ``compile``: the denoiser's blocks are compiled at their first use.
+    ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
     distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
@@ -93,6 +94,7 @@ class AlignParams(Strict):
     width: int = Field(gt=0)
     gradient_checkpointing: bool = False
     compile: bool = False
+    shard: bool = False
     vae_dtype: Dtype | None = None
     lora_rank: int = Field(gt=0)
     lora_alpha: float = Field(gt=0)
