@@ -3,9 +3,10 @@
 Random weights: Wan 2.1 1.3B (bfloat16) with an adapter of rank 8, AnySplat at its published size. 13 frames of 512 px (448 px for
 the 3D network), 30 steps of UniPC with flow shift 3, guidance 5, three denoising steps with gradient (the public code's two at
 random and the last), one prompt, four clips for the generative loss, two ViT-H scorers of 224 and 378 px on 14 images, gradient
-checkpointing.
+checkpointing in denoiser, 3D network and scorers.
 
-Ours is ``vist3a.training.align.align`` itself. What its first step draws is recorded, and the plain step repeats it: one graph
+Ours is ``vist3a.training.align.align`` itself, which encodes a clip when it is first drawn; the plain step encodes its clips in
+every step, as the public one does. What its first step draws is recorded, and the plain step repeats it: one graph
 over everything with detached inputs of the denoiser, two forward passes per denoising step, eager, one backward pass. It is timed
 under bfloat16 autocast, as the public code runs. Gradients of the adapter are compared with the plain step without autocast,
 which has the numeric types of ours, and the two plain ones with each other, which is what rounding alone does. The bar on their
@@ -43,6 +44,7 @@ from vist3a.rewards.terms import weighted_terms
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training import align as alignment
+from vist3a.training import clip_latents
 from vist3a.training.align import AlignSampling, decode_views
 from vist3a.training.loop import LoopConfig
 from vist3a.training.rollout import Rollout, prediction_coefficients
@@ -198,7 +200,8 @@ def ours(
     measured, found, times = Measured(), dict[str, Gradient](), [scene.clock.now()]
     peaks, generator = [0.0], scene.generator
     own = {name: getattr(alignment, name) for name in ("rollout", "decode_views", "backpropagate")}
-    own |= {name: getattr(generator, name) for name in ("encode", "training_pair")}
+    own |= {"training_pair": generator.training_pair}
+    own["latents"] = clip_latents.ClipLatents.__call__
     note: dict[str, Any] = {}
 
     def rollout(generator: WanGenerator, noise: Tensor, *args: Any, **how: Any) -> Rollout:
@@ -213,9 +216,10 @@ def ours(
         note.setdefault("views", torch.as_tensor(which))
         return own["decode_views"](generator, decoder, render, z, prompts, which, *more)
 
-    def encode(frames: Tensor, *args: Any) -> Tensor:
-        note.setdefault("frames", frames)
-        return own["encode"](frames, *args)
+    def latents(known: Any, chosen: Sequence[int], length: int, device: torch.device) -> Tensor:
+        frames = [scene.clips[index].frames[:length] for index in chosen]
+        note.setdefault("frames", torch.stack(frames).to(device))
+        return own["latents"](known, chosen, length, device)
 
     def training_pair(clean: Tensor, noise: Tensor, level: Tensor) -> Any:
         note.setdefault("clip_noise", noise)
@@ -247,7 +251,8 @@ def ours(
 
         with (
             replaced(alignment, rollout=rollout, decode_views=views, backpropagate=backpropagate),
-            replaced(generator, encode=encode, training_pair=training_pair),
+            replaced(clip_latents.ClipLatents, __call__=latents),
+            replaced(generator, training_pair=training_pair),
         ):
             alignment.align(
                 generator, lambda texts: scene.text.rows(len(texts)), scene.decoder, scene.render, scene.rewards, [PROMPT],

@@ -38,7 +38,8 @@ class PublicVGGT:
         with torch.device(device):
             model = Public(enable_track=False)
         model.load_state_dict(draw(model.state_dict(), device), assign=True)
-        self.model = model.requires_grad_(False).eval()
+        # Its constants are made on the CPU wherever the rest is.
+        self.model = model.to(device).requires_grad_(False).eval()
         self.device = device
 
     def reconstruct(self, frames: Tensor, half: bool = True) -> dict[str, Tensor]:

@@ -39,10 +39,11 @@ ARGUMENTS = ["--pipeline=align", "--env=smoke"]
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A Python of its own, which must end well."""
+    path = [str(REPOSITORY / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *arguments],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "VIST3A_TRACKING": "off", "PYTHONPATH": str(REPOSITORY / "src")},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "VIST3A_TRACKING": "off", "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
         check=False,

@@ -23,6 +23,7 @@ from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.training.align_draw import Variant, draw_align_step
+from vist3a.training.clip_latents import ClipLatents
 from vist3a.training.launch import Processes
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.part_meter import PartMeter
@@ -125,7 +126,7 @@ def align(
     if negative is None and generator.uses_negative:
         with torch.no_grad():
             negative = embed([""])
-    meter = PartMeter(device)
+    meter, latents = PartMeter(device), ClipLatents(generator, clips)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         watched = watch(step) if watch is not None else {}
@@ -137,7 +138,7 @@ def align(
             step=step, seed=seed, negative=negative, device=device,
         )  # fmt: skip
         with meter("generative"):
-            generative = _generative_loss(generator, embed, clips, sampling, random, device, processes)
+            generative = _generative_loss(generator, embed, latents, sampling, random, device, processes)
             (sampling.generative_weight * generative).backward()
         logged["generative_loss"] = generative.detach()
         sum_over(processes, [*logged.values(), *squares.values()])
@@ -241,19 +242,19 @@ def _reward_gradient(
 def _generative_loss(
     generator: VideoGenerator,
     embed: Embed,
-    clips: Sequence[Clip],
+    latents: ClipLatents,
     sampling: AlignSampling,
     random: torch.Generator,
     device: torch.device,
     processes: Processes,
 ) -> Float[Tensor, ""]:
     """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
+    clips = latents.clips
     chosen = torch.randint(len(clips), (sampling.clips_per_step,), generator=random).tolist()
     shortest = min(len(clips[i].frames) for i in chosen)
     own = processes.share(range(len(chosen)))
+    clean = latents([chosen[i] for i in own], shortest, device)
     with torch.no_grad():
-        frames = torch.stack([clips[chosen[i]].frames[:shortest] for i in own]).to(device)
-        clean = generator.normalise(generator.encode(frames))
         condition = embed([clips[chosen[i]].caption for i in own])
     # Drawn for all clips, so that each has its noise wherever it is.
     noise = torch.randn(len(chosen), *clean.shape[1:], generator=random)[own].to(device)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vist3a.models.public_scorers.clip_keys import from_open_clip
 from vist3a.models.public_scorers.clip_sizes import ClipSizes
@@ -20,6 +21,8 @@ NESTED = ("state_dict", "model")
 """Where published files keep the tensors, if not at the top."""
 BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 """Index tables that older files hold."""
+IMAGES_KEPT = 4
+"""Images whose activations are held at a time, for their gradients."""
 
 
 class ClipScorer(nn.Module):
@@ -124,7 +127,17 @@ class ClipScorer(nn.Module):
         return round(surplus / 2) if self.sizes.layout == "open_clip" else surplus // 2
 
     def embed_images(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
-        """Unit image embeddings of RGB in [0, 1]."""
+        """Unit image embeddings of RGB in [0, 1].
+
+        Images that need gradients are run again for the backward pass, a few at a time: the tower's activations for one image are
+        a gigabyte, and a second pass costs little beside the video that was decoded for it.
+        """
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return self._embed(images)
+        parts = images.split(IMAGES_KEPT)
+        return torch.cat([checkpoint(self._embed, part, use_reentrant=False) for part in parts])
+
+    def _embed(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
         seen = self.preprocess(images).to(self.clip.logit_scale.dtype)
         pooled = self.clip.vision_model(pixel_values=seen).pooler_output
         return nn.functional.normalize(self.clip.visual_projection(pooled), dim=-1)
