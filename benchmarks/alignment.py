@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import statistics
 import sys
 import traceback
@@ -29,6 +30,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+# The plain step takes nearly all of 80 GiB, and as pieces of fixed size they are not enough.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import torch
 from generate import FULL, PROMPT, TINY, Clock, Sizes, make, peak, reset_peak
@@ -362,12 +366,13 @@ def recompute_decoder(scene: Scene) -> None:
 
 
 def compile_blocks(scene: Scene) -> None:
-    """Compiled blocks of the denoiser, convolutions of the autoencoder laid out for tensor cores."""
+    """Compiled blocks of denoiser and 3D network, convolutions of the autoencoder laid out for tensor cores."""
     import torch._dynamo
 
     # Rollout, reward and clips differ in text, batch and graph: each gets code of its own shape.
     torch._dynamo.config.recompile_limit = 32
     scene.generator.compile_for_training()
+    scene.decoder.network.compile_blocks(dynamic=False)
 
 
 WAYS: Mapping[str, Callable[[Scene], Any]] = {

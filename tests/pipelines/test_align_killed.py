@@ -1,6 +1,7 @@
 """An alignment that is killed at random steps and started again ends with the very weights and reports of an undisturbed one.
 
-On a GPU the weights are equal to rounding: sums over Gaussians there have no fixed order. And one that torchrun starts in two processes writes once.
+On a GPU the weights are equal to rounding: sums over Gaussians there have no fixed order. And one that torchrun starts in two
+processes writes once.
 """
 
 from __future__ import annotations

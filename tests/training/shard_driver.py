@@ -171,9 +171,10 @@ def memory_of_a_large_one(device: torch.device, processes: Processes) -> dict[st
     return found | {"peak": torch.cuda.max_memory_allocated(device)}
 
 
-def work(stitched: StitchedDecoder, folder: Path, kind: str, name: str) -> None:
+def work(folder: Path, kind: str, name: str) -> None:
     """One process, told by its environment what it is."""
-    device = torch.device(kind)
+    torch.manual_seed(0)
+    stitched, device = decoder(tiny_network()), torch.device(kind)
     with joined(device) as processes:
         if device.type == "cuda":
             device = torch.device("cuda", torch.cuda.current_device())
@@ -190,14 +191,18 @@ def work(stitched: StitchedDecoder, folder: Path, kind: str, name: str) -> None:
             train(stitched, generator, folder / f"{name}.pt", device, -1)
 
 
-def start(stitched: StitchedDecoder, folder: Path, kind: str, name: str, rank: int, count: int, port: str) -> int:
+def start(folder: Path, kind: str, name: str, rank: int, count: int, port: str) -> int:
     """A process with what torchrun would have told it; its number."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = os.environ | {key: str(value) for key, value in told.items()}
+    if kind == "cuda":  # which a forked process cannot use
+        arguments = [sys.executable, "-W", "ignore", __file__, str(folder), port, kind, name]
+        return os.spawnve(os.P_NOWAIT, sys.executable, arguments, environment)
     pid = os.fork()
     if pid == 0:
-        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update({key: str(value) for key, value in told.items()})
+        os.environ.update(environment)
         try:
-            work(stitched, folder, kind, name)
+            work(folder, kind, name)
         except BaseException:
             import traceback
 
@@ -212,10 +217,11 @@ def main() -> None:
     """One beside two, then one from what two have left."""
     folder, port, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    stitched = decoder(tiny_network())
+    if len(sys.argv) > 4:
+        work(folder, kind, sys.argv[4])
+        return
     for runs in ([("one", 0, 1), ("sharded", 0, 2), ("sharded", 1, 2)], [("resumed", 0, 1)]):
-        pids = [start(stitched, folder, kind, name, rank, count, port) for name, rank, count in runs]
+        pids = [start(folder, kind, name, rank, count, port) for name, rank, count in runs]
         if [status for pid in pids if (status := os.waitpid(pid, 0)[1])]:
             raise SystemExit("a process failed")
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.models.public_scorers.clip import DEVIATION, MEAN, ClipScorer
+from vist3a.models.public_scorers.clip import DEVIATION, IMAGES_KEPT, MEAN, ClipScorer
 from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES, ClipSizes
 
 TEXTS = ["a red ball", "The BLUE cube on the floor a red ball", "ball"]
@@ -131,6 +131,18 @@ def test_the_score_has_the_gradient_of_finite_differences(tmp_path: Path) -> Non
     assert torch.autograd.gradcheck(lambda x: scorer.score(x, text), images, fast_mode=True)
     (gradient,) = torch.autograd.grad(scorer.score(images, text).sum(), images)
     assert float(gradient.abs().max()) > 0
+
+
+def test_a_few_images_at_a_time_have_the_gradients_of_all_at_once(tmp_path: Path) -> None:
+    scorer = from_state(tmp_path, open_clip_state())
+    text = scorer.embed_text(["a red ball"])
+    images = torch.rand(IMAGES_KEPT + 2, 3, 34, 40, dtype=torch.float64).requires_grad_(True)
+    weights = torch.rand(len(images), dtype=torch.float64)
+    (expected,) = torch.autograd.grad((scorer._embed(images) @ text[0] * weights).sum(), images)
+    score = (scorer.score(images, text.expand(len(images), -1)) * weights).sum()
+    for last in (False, True):  # the graph outlives a term's own gradient
+        (found,) = torch.autograd.grad(score, images, retain_graph=not last)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_half_precision_is_close_and_keeps_the_type_of_the_images(tmp_path: Path) -> None:

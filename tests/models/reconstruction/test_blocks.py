@@ -15,6 +15,7 @@ from vist3a.models.reconstruction.blocks.dpt_head import FusionUnit, add_positio
 from vist3a.models.reconstruction.blocks.mvdust3r_decoder import CrossAttention, other_members
 from vist3a.models.reconstruction.blocks.rope import grid_rotation, rotate
 from vist3a.models.reconstruction.blocks.transformer import Block, LayerScale, Residual
+from vist3a.models.reconstruction.blocks.vit import PatchProjection
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -159,3 +160,11 @@ def test_fusion_in_the_published_order(rectified_skip: bool) -> None:
         return unit.out_conv(resize_map(x, (6, 5)))
 
     assert_twins(lambda: unit(path, lateral, (6, 5)), slow, [path, lateral, *unit.parameters()])
+
+
+@pytest.mark.parametrize("size", [(16, 24), (19, 25)])
+def test_patches_are_projected_as_by_the_convolution(size: tuple[int, int]) -> None:
+    project = PatchProjection(8, 5).double()
+    images = torch.rand(3, 3, *size, dtype=torch.float64)
+    expected = F.conv2d(images, project.proj.weight, project.proj.bias, stride=8).permute(0, 2, 3, 1)
+    torch.testing.assert_close(project(images), expected, rtol=1e-12, atol=1e-12)

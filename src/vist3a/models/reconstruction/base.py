@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -97,6 +98,9 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
 
     gradient_checkpointing: bool = False
     """Whether blocks of the trunk are recomputed in the backward pass instead of stored."""
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Let ``torch.compile``, given ``options``, compile the repeated blocks at their first use; no key changes."""
 
     def accelerate(self) -> None:
         """Trade a wait at the first call for speed, for inference: compiled blocks, convolutions laid out for tensor cores."""

@@ -79,6 +79,7 @@ def _train(
     add_lora(generator.denoiser, params.lora_rank, params.lora_alpha, params.lora_targets, params.seed)
     if params.compile:
         generator.compile_for_training()
+        decoder.network.compile_blocks(dynamic=False)
     if params.gradient_checkpointing:
         generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True

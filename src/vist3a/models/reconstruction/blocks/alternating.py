@@ -60,6 +60,17 @@ class Aggregator(nn.Module):
         for depth in range(config.aggregator_depth):
             names += [f"aggregator.frame.{depth:02d}", f"aggregator.global.{depth:02d}"]
         self.stages = tuple(names)
+        self.points = tuple(
+            StitchPoint(
+                name=name,
+                kind="encoder" if stage <= config.encoder_depth else "aggregator",
+                width=config.embed_dim,
+                special_tokens=0 if stage == config.encoder_depth else config.special_tokens,
+                complete=not self.required_taps(stage),
+            )
+            for stage, name in enumerate(names)
+        )
+        """Description of every stage."""
 
     def split(self, stage: int) -> tuple[int, bool]:
         """Aggregator depth of a stage and whether it is the global one; depth -1 inside the encoder."""
@@ -74,19 +85,6 @@ class Aggregator(nn.Module):
         if is_global and depth in self.config.kept_depths:
             required[depth] = width
         return required
-
-    def points(self) -> tuple[StitchPoint, ...]:
-        """Description of every stage."""
-        return tuple(
-            StitchPoint(
-                name=name,
-                kind="encoder" if stage <= self.config.encoder_depth else "aggregator",
-                width=self.config.embed_dim,
-                special_tokens=0 if stage == self.config.encoder_depth else self.config.special_tokens,
-                complete=not self.required_taps(stage),
-            )
-            for stage, name in enumerate(self.stages)
-        )
 
     def embed(
         self, images: Float[Tensor, "batch views 3 height width"]

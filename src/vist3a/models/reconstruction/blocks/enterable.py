@@ -132,8 +132,8 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         return {}
 
     def _stages(self, names: Sequence[str]) -> list[int]:
-        order = [point.name for point in self.stitch_points]
-        return [order.index(self.stitch_point(name).name) for name in names]
+        order = {point.name: stage for stage, point in enumerate(self.stitch_points)}
+        return [order[name] if name in order else order[self.stitch_point(name).name] for name in names]
 
     def _require_entry(self, stage: int) -> None:
         if self.entry is not None and stage < self._stages([self.entry])[0]:

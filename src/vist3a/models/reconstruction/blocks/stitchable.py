@@ -38,7 +38,7 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
     @property
     def stitch_points(self) -> tuple[StitchPoint, ...]:
         """Encoder blocks, encoder norm, then frame and global block of every aggregator depth."""
-        return self.aggregator.points()
+        return self.aggregator.points
 
     @property
     def gradient_checkpointing(self) -> bool:

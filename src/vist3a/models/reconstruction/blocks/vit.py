@@ -20,8 +20,13 @@ class PatchProjection(nn.Module):
         self.proj = nn.Conv2d(3, width, patch_size, patch_size)
 
     def forward(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames rows columns channels"]:
-        """Tokens on the patch grid."""
-        return self.proj(images).permute(0, 2, 3, 1)
+        """Tokens on the patch grid; pixels beyond the last whole patch are left out."""
+        # Patches do not overlap: one matrix product, several times as fast as the convolution on a GPU.
+        side = self.proj.kernel_size[0]
+        rows, columns = images.shape[-2] // side, images.shape[-1] // side
+        whole = images[..., : rows * side, : columns * side]
+        patches = whole.unflatten(-1, (columns, side)).unflatten(-3, (rows, side)).permute(0, 2, 4, 1, 3, 5)
+        return F.linear(patches.flatten(3), self.proj.weight.flatten(1), self.proj.bias)
 
 
 class VisionTransformer(nn.Module):
