@@ -43,6 +43,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPOSITORY / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "data" / "06_models").mkdir(parents=True)
     (root / "data" / "06_models" / "embedded").symlink_to(WEIGHTS)
+    (root / "reports").mkdir()
+    shutil.copy(REPOSITORY / "reports" / "layer_study.json", root / "reports")  # which the claims quote
     return root
 
 

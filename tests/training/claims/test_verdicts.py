@@ -11,7 +11,7 @@ from vist3a.export.noise_chart import SHOWN, noise_chart
 from vist3a.pipelines.claims.page import claims_page
 from vist3a.training.claims.pooled import Pooled, more_is_better
 from vist3a.training.claims.report import report_of
-from vist3a.training.claims.verdicts import NOVEL_VIEWS, ORDER, SURFACE, TABLE_5, Claim, oriented
+from vist3a.training.claims.verdicts import NOVEL_VIEWS, ORDER, SURFACE, TABLE_5, Claim, linear_fit, oriented
 
 VARIANTS = {
     "geometry": ("original", "sequential", "stitched", "stitched_distilled"),
@@ -25,6 +25,16 @@ FIGURES = {
     "generated": {"accuracy/decoded", "accuracy/rendered", "consistency_psnr", "reprojection/pixels", "reprojection/depth"},
     "orders": set(ORDER),
 }  # fmt: skip
+
+CORRELATIONS = {"depth_absrel/1": 0.6, "points/1": 0.8, "depth_absrel/2": 1.0, "points/2": 0.8}
+STUDY = {
+    "seeds": [1, 2],
+    "verdict": {"fit_error_before": "undecided", "fit_error_after": "holds"},
+    "rank_correlation": {
+        "before": {"fit_error": CORRELATIONS | {"points/2": -0.2}},
+        "after": {"fit_error": CORRELATIONS},
+    },
+}
 
 
 def estimate(low: float, high: float) -> dict[str, float]:
@@ -56,7 +66,7 @@ def world(quality: dict[str, float]) -> dict:
 
 
 def verdicts(quality: dict[str, float]) -> dict[str, str]:
-    return {one["claim"]: one["verdict"] for one in report_of(world(quality), seed=0)["claims"]}
+    return {one["claim"]: one["verdict"] for one in report_of(world(quality), STUDY, seed=0)["claims"]}
 
 
 def test_a_world_in_which_the_paper_is_right() -> None:
@@ -69,7 +79,7 @@ def test_a_world_in_which_the_paper_is_right() -> None:
             "stitched_ordered": -0.1,
         }
     )
-    assert [verdict for verdict in found.values() if verdict != "not testable here"] == ["holds"] * 9
+    assert [verdict for verdict in found.values() if verdict != "not testable here"] == ["holds"] * 10
 
 
 def test_a_world_in_which_it_is_wrong() -> None:
@@ -77,6 +87,7 @@ def test_a_world_in_which_it_is_wrong() -> None:
     found = verdicts(quality | {"stitched_shuffled": 5})
     ordering = "Ordering views by their pictures recovers at least 90% of what shuffling loses"
     assert found.pop(ordering) == "not decided", "there is nothing to recover"
+    assert found.pop("A good linear fit means a good stitched network") == "holds", "another study says so"
     assert {verdict for verdict in found.values() if verdict != "not testable here"} == {"does not hold"}
     assert verdicts(quality | {"stitched_shuffled": -6})[ordering] == "does not hold"
 
@@ -103,6 +114,13 @@ def test_the_rule(kind: str, evidence: list[tuple[float, float]], verdict: str) 
     found = Claim("it is so", "here", kind, named).judged()  # type: ignore[arg-type]
     assert found["verdict"] == verdict
     assert any(f"{name} {one['value']:+.3g} ({one['low']:+.3g}" in found["reason"] for name, one in named.items())
+
+
+@pytest.mark.parametrize(("found", "said"), [("holds", "holds"), ("contradicted", "does not hold")])
+def test_the_layer_study_has_the_word_on_the_linear_fit(found: str, said: str) -> None:
+    one = linear_fit(STUDY | {"verdict": {"fit_error_before": "undecided", "fit_error_after": found}})
+    assert (one["verdict"], one["figure"]) == (said, "rank correlation 0.60 to 1.00")
+    assert "before it rank correlation -0.20 to 1.00, which is not decided" in one["reason"]
 
 
 def test_differences_are_paired_and_oriented() -> None:
@@ -151,7 +169,7 @@ def test_the_share_recovered_in_closed_form() -> None:
 
 
 def test_report_page_and_chart_show_the_same() -> None:
-    report = report_of(world({"stitched_distilled": 1, "stitched_shuffled": -2}), seed=0)
+    report = report_of(world({"stitched_distilled": 1, "stitched_shuffled": -2}), STUDY, seed=0)
     about = {"seeds": [1, 2], "heldout_seed": 0, "scenes": 8, "noise_scenes": 8, "noise_levels": [0, 0.01], "prompts": 8,
              "pixel_step": 4, "distillation_steps": 3, "alignment_steps": 2, "latent_numbers": 4096}  # fmt: skip
     page = claims_page({"about": about, **report})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vist3a.training.claims.pooled import Pooled
-from vist3a.training.claims.verdicts import ORDER, measured_claims, not_testable
+from vist3a.training.claims.verdicts import ORDER, linear_fit, measured_claims, not_testable
 
 Table = dict[str, dict[str, dict[str, float]]]
 COMPARED = {
@@ -21,10 +21,10 @@ COMPARED = {
 """Paired differences by part: the first minus the second."""
 
 
-def report_of(figures: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def report_of(figures: Mapping[str, Any], layer_study: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Tables and verdicts from the figures of all seeds, ``{part: {seed: {variant: {figure: values}}}}`` (noise: by level, too).
 
-    ``seed`` draws the bootstrap.
+    ``layer_study`` is the report of that study; ``seed`` draws the bootstrap.
     """
     geometry, generated, orders = (Pooled(figures[part], seed) for part in ("geometry", "generated", "orders"))
     levels = next(iter(figures["noise"].values()))
@@ -46,7 +46,7 @@ def report_of(figures: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "orders": _means(orders),
         "orders_difference": _differences(orders, "orders"),
         "recovery": {name: share for name, share in shares.items() if share is not None},
-        "claims": [*measured_claims(geometry, noise, generated, orders), *not_testable()],
+        "claims": [*measured_claims(geometry, noise, generated, orders), linear_fit(layer_study), *not_testable()],
     }
 
 
