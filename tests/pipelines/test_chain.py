@@ -75,7 +75,9 @@ def test_the_chain_writes_its_reports(chain: Path) -> None:
     assert {"first", "last"} <= read["align"].keys()
     terms = {"reward/text_decoded", "reward/text_rendered", "reward/consistency_l1", "reward/consistency_perceptual"}
     assert terms <= read["align"]["first"].keys()
-    assert {"before", "after"} <= read["distill"].keys()
+    assert {"before", "after", "ratio"} == read["distill"].keys() - {"stitch_layer", "clips", "median"}
+    # One clip is measured here, whose mean and median are its own.
+    assert read["distill"]["median"] == {key: read["distill"][key] for key in ("before", "after", "ratio")}
     assert "judge/total" in read["evaluate"]["generation"]
 
 

@@ -14,7 +14,7 @@ from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import accumulate, tap_settings
-from vist3a.stitching.functional_error import output_distance, stitched
+from vist3a.stitching.functional_error import clip_distances, output_distance, stitched
 from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.search import solve_points
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
@@ -132,6 +132,10 @@ def test_functional_error() -> None:
     distance = output_distance(stitched(decoder, generator), network, seen, device, render)
     assert {"depth_absrel", "rotation_deg", "translation", "points", "rendered_l1"} == distance.keys()
     assert all(value > 0 for value in distance.values())
+    each = [output_distance(stitched(decoder, generator), network, [clip], device, render) for clip in seen]
+    values = clip_distances(stitched(decoder, generator), network, seen, device, render)
+    assert values == {name: [one[name] for one in each] for name in distance}
+    assert distance == pytest.approx({name: sum(two) / 2 for name, two in values.items()}, rel=1e-12)
     itself = output_distance(network.reconstruct, network, seen, device, render)
     assert max(itself.values()) < 1e-5
     # Larger clips: each network is given its own size.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 import torch
 
@@ -15,7 +16,6 @@ from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
 
 
-@torch.no_grad()
 def output_distance(
     reconstruct: Callable[[torch.Tensor], Reconstruction],
     original: ReconstructionModel,
@@ -23,14 +23,31 @@ def output_distance(
     device: torch.device,
     render: Renderer | None = None,
 ) -> dict[str, float]:
-    """Mean distance of ``reconstruct(frames)`` to the original network's outputs over ``clips``.
+    """Means over ``clips`` of :func:`clip_distances`."""
+    return averaged(clip_distances(reconstruct, original, clips, device, render), fmean)
+
+
+def averaged(distances: Mapping[str, Sequence[float]], average: Callable[[Sequence[float]], float]) -> dict[str, float]:
+    """One figure for all clips of every distance."""
+    return {name: average(values) for name, values in distances.items()}
+
+
+@torch.no_grad()
+def clip_distances(
+    reconstruct: Callable[[torch.Tensor], Reconstruction],
+    original: ReconstructionModel,
+    clips: Sequence[Clip],
+    device: torch.device,
+    render: Renderer | None = None,
+) -> dict[str, list[float]]:
+    """Distance of ``reconstruct(frames)`` to the original network's outputs, one value per clip.
 
     ``depth_absrel``: relative depth error (no scale alignment); ``rotation_deg``: mean error of relative rotations;
     ``translation``: mean distance of camera centres; ``points``: mean distance of world points, both in scene units.
     With ``render``, for networks with Gaussians: ``rendered_l1``, mean absolute difference in [0, 1] of both sets of Gaussians
     seen from the original's cameras.
     """
-    sums: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     for clip in clips:
         frames = clip.frames[None].to(device)
         output, target = reconstruct(frames), original.reconstruct(frames)
@@ -45,8 +62,8 @@ def output_distance(
             seen, wanted = (render(g, target.cameras, size).rgb for g in (output.gaussians, target.gaussians))
             errors["rendered_l1"] = (seen - wanted).abs().mean()
         for name, value in errors.items():
-            sums[name] = sums.get(name, 0.0) + float(value) / len(clips)
-    return sums
+            found.setdefault(name, []).append(float(value))
+    return found
 
 
 def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
