@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_generators import tiny
 
 from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.lora import CONFIG, WEIGHTS, add_lora, load_lora, merge_lora, save_lora
+from vist3a.models.lora import CONFIG, WEIGHTS, add_lora, load_lora, merge_lora, merged_lora, save_lora
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -99,3 +99,26 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text(json.dumps(settings | {"peft_type": "IA3"}))
     with pytest.raises(ValueError, match="peft_type is 'IA3'; allowed: LORA"):
         load_lora(tiny("wan").denoiser, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["wan", "cogvideox", "hunyuan_video"])
+def test_merged_for_a_while_it_answers_alike_and_is_itself_again(kind: str) -> None:
+    generator = tiny(kind)
+    denoiser = generator.denoiser
+    with merged_lora(denoiser):  # nothing to merge
+        plain = answer(generator)
+    add_lora(denoiser, 2, 4.0, TARGETS, seed=3)
+    shaken(denoiser)
+    before = {name: value.clone() for name, value in denoiser.state_dict().items()}
+    trained = [name for name, value in denoiser.named_parameters() if value.requires_grad]
+    adapted = answer(generator)
+    layers = [module for module in denoiser.modules() if hasattr(module, "merged_adapters")]
+    with pytest.raises(KeyboardInterrupt), merged_lora(denoiser):
+        merged = answer(generator)
+        assert all(layer.merged_adapters for layer in layers)
+        raise KeyboardInterrupt
+    torch.testing.assert_close(merged, adapted, rtol=1e-4, atol=1e-5)
+    assert float((merged - plain).abs().max()) > 1e-3
+    assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
+    assert [name for name, value in denoiser.named_parameters() if value.requires_grad] == trained
+    assert torch.equal(answer(generator), adapted)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.models.generators.base import VideoGenerator
+from vist3a.models.lora import merged_lora
 from vist3a.records import Clip, Condition, Reconstruction
 from vist3a.rendering.base import Renderer
 from vist3a.rewards.base import Need, Views
@@ -185,17 +186,18 @@ def _reward_step(
     with meter("rollout"):
         with torch.no_grad():
             condition = embed(own)
-        path = rollout(
-            generator,
-            torch.cat([prompt_noise(prompt, seed + step, shape, device) for prompt in own]),
-            condition,
-            negative,
-            steps=drawn.steps,
-            guidance=drawn.guidance,
-            keep=drawn.keep,
-            flow_shift=sampling.flow_shift,
-            generators=step_generators(own, seed + step),
-        )
+        with merged_lora(generator.denoiser):
+            path = rollout(
+                generator,
+                torch.cat([prompt_noise(prompt, seed + step, shape, device) for prompt in own]),
+                condition,
+                negative,
+                steps=drawn.steps,
+                guidance=drawn.guidance,
+                keep=drawn.keep,
+                flow_shift=sampling.flow_shift,
+                generators=step_generators(own, seed + step),
+            )
     with meter("reward"):
         every = sampling.term_gradients_every
         gradient, logged, squares = _reward_gradient(
