@@ -91,24 +91,32 @@ def merge_lora(denoiser: Any) -> None:
 def merged_lora(denoiser: Any) -> Iterator[None]:
     """Within the block the adapter is added to the weights, for passes that need no gradient; then these have their old bits.
 
-    Saves the adapter's extra work in every layer, at the price of a second copy of the adapted weights. Without an adapter, and
-    with weights that are shared out over processes, the block changes nothing.
+    Saves the adapter's extra work in every layer, at the price of a second copy of the adapted weights. Of weights that are
+    shared out over processes, each process changes its part. Without an adapter the block changes nothing.
     """
     import torch
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.lora import LoraLayer
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
-    layers = [layer for layer in denoiser.modules() if isinstance(layer, BaseTunerLayer)]
-    weights = [layer.get_base_layer().weight for layer in layers]
-    if any(type(weight) is not torch.nn.Parameter for weight in weights):
-        layers, weights = [], []
-    before = [weight.detach().clone() for weight in weights]
+    def own(weight: Any, like: Any) -> Any:
+        """This process's part of ``weight``, shared out as ``like`` is."""
+        if not isinstance(like, DTensor):
+            return weight
+        if not isinstance(weight, DTensor):
+            weight = distribute_tensor(weight, like.device_mesh, like.placements, src_data_rank=None)
+        return weight.to_local()
+
+    layers = [layer for layer in denoiser.modules() if isinstance(layer, LoraLayer)]
+    weights = [layer.get_base_layer().weight.detach() for layer in layers]
+    before = [own(weight, weight).clone() for weight in weights]
     try:
         with torch.no_grad():
-            for layer in layers:
-                layer.merge(adapter_names=[ADAPTER])
+            for layer, weight in zip(layers, weights, strict=True):
+                own(weight, weight).add_(own(layer.get_delta_weight(ADAPTER), weight))
+                layer.merged_adapters.append(ADAPTER)
         yield
     finally:
         # Subtracting what was added would leave the rounding of both.
         for layer, weight, old in zip(layers, weights, before, strict=True):
-            weight.data.copy_(old)
+            own(weight, weight).copy_(old)
             layer.merged_adapters.clear()

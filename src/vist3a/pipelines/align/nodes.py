@@ -85,8 +85,7 @@ def _train(
         decoder.network.gradient_checkpointing = True
     if params.shard:
         shard_frozen(generator.denoiser, processes)
-    # With shards or without, a killed run goes on.
-    state = run_folder(
+    state = run_folder(  # with shards or without, a killed run goes on
         checkpoints, "align", params.model_dump_json(exclude={"shard"}), networks.model_dump_json(), stitched_decoder,
         clip_index.to_json(), "\n".join(prompts),
     )  # fmt: skip
