@@ -79,7 +79,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def equal_to_rounding(whole: Path, killed: Path) -> None:
-    """Adapters trained on a GPU; a lost step, or another draw, would move them by about one in ten."""
+    """Adapters trained on a GPU, each as one vector."""
     first, second = load_file(whole), load_file(killed)
     assert first.keys() == second.keys()
     one, other = (torch.cat([weights[name].flatten().double() for name in first]) for weights in (first, second))

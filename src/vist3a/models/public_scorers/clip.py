@@ -129,8 +129,8 @@ class ClipScorer(nn.Module):
     def embed_images(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
         """Unit image embeddings of RGB in [0, 1].
 
-        Images that need gradients are run again for the backward pass, a few at a time: the tower's activations for one image are
-        a gigabyte, and a second pass costs little beside the video that was decoded for it.
+        Images that need gradients are run again for the backward pass, a few at a time, so that the tower's activations for all
+        of them are never held at once.
         """
         if not (torch.is_grad_enabled() and images.requires_grad):
             return self._embed(images)

@@ -61,7 +61,7 @@ class AlignParams(Strict):
     draws from.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
-    ``compile``: the denoiser's blocks are compiled at their first use.
+    ``compile``: the blocks of denoiser and 3D network are compiled at their first use.
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:

@@ -21,7 +21,7 @@ class PatchProjection(nn.Module):
 
     def forward(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames rows columns channels"]:
         """Tokens on the patch grid; pixels beyond the last whole patch are left out."""
-        # Patches do not overlap: one matrix product, several times as fast as the convolution on a GPU.
+        # Patches do not overlap: the convolution is one matrix product.
         side = self.proj.kernel_size[0]
         rows, columns = images.shape[-2] // side, images.shape[-1] // side
         whole = images[..., : rows * side, : columns * side]
