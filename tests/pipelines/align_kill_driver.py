@@ -1,7 +1,7 @@
 """``align_kill_driver.py FOLDER SEED ARGUMENTS``: ``kedro run ARGUMENTS`` in processes of their own, some of them killed.
 
-FOLDER holds two equal projects. ``whole`` is run undisturbed; ``killed`` is killed twice at random moments of its training
-and started again. Prints a line per kill with the number of logged steps.
+FOLDER holds equal projects. ``whole`` is run undisturbed, and so is ``twin`` where it is there; ``killed`` is killed twice at
+random moments of its training and started again. Prints a line per kill with the number of logged steps.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def logged(project: Path) -> int:
 
 
 def main() -> None:
-    """An undisturbed run, and beside it two killed ones and one that finishes what they left."""
+    """Undisturbed runs, and beside them two killed ones and one that finishes what they left."""
     root, dice, arguments = Path(sys.argv[1]), random.Random(int(sys.argv[2])), sys.argv[3:]
-    whole = start(root / "whole", arguments)
+    undisturbed = [start(root / name, arguments) for name in ("whole", "twin") if (root / name).is_dir()]
     project = root / "killed"
     for _ in range(2):
         pid, wanted = start(project, arguments), logged(project) + dice.randint(1, 3)
@@ -66,7 +66,8 @@ def main() -> None:
         status = os.waitpid(pid, 0)[1]
         sys.stdout.write(f"{'killed' if os.WIFSIGNALED(status) else 'finished'} {logged(project)}\n")
     finish(start(project, arguments))
-    finish(whole)
+    for pid in undisturbed:
+        finish(pid)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """An alignment that is killed at random steps and started again ends with the very weights and reports of an undisturbed one.
 
-On a GPU the weights are equal to rounding: sums over Gaussians there have no fixed order. And one that torchrun starts in two
+On a GPU sums over Gaussians have no fixed order, and an optimiser that divides by the size of gradients makes much of their last
+bits: there the weights are as near as those of two undisturbed runs. And one that torchrun starts in two
 processes writes once.
 """
 
@@ -56,7 +57,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four equal projects with a stitched decoder, and the parameters of the run."""
+    """Equal projects with a stitched decoder, and the parameters of the run."""
     tmp_path, before = tmp_path_factory.mktemp("align"), Path.cwd()
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -73,19 +74,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(REPOSITORY / "pyproject.toml", whole)
     (whole / "src").mkdir()
     os.chdir(before)
-    for name in ("killed", "shared", "sharded"):
+    for name in ("killed", "shared", "sharded", *(["twin"] if torch.cuda.is_available() else [])):
         shutil.copytree(whole, tmp_path / name)
     return tmp_path
 
 
-def equal_to_rounding(whole: Path, killed: Path) -> None:
-    """Adapters trained on a GPU, each as one vector."""
-    first, second = load_file(whole), load_file(killed)
+def difference(one: Path, other: Path) -> float:
+    """Of two adapters, each as one vector, relative to the first."""
+    first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
-    one, other = (torch.cat([weights[name].flatten().double() for name in first]) for weights in (first, second))
-    difference = float((one - other).norm() / one.norm())
-    sys.stdout.write(f"relative difference on {torch.cuda.get_device_name()}: {difference:.1e}\n")
-    assert difference < 1e-3
+    a, b = (torch.cat([weights[name].flatten().double() for name in first]) for weights in (first, second))
+    return float((a - b).norm() / a.norm())
 
 
 def test_two_kills_change_nothing(root: Path) -> None:
@@ -97,7 +96,11 @@ def test_two_kills_change_nothing(root: Path) -> None:
     whole, killed = root / "whole", root / "killed"
     adapter = "data/06_models/aligned_generator/adapter_model.safetensors"
     if torch.cuda.is_available():
-        equal_to_rounding(whole / adapter, killed / adapter)
+        far, apart = (difference(whole / adapter, root / name / adapter) for name in ("killed", "twin"))
+        sys.stdout.write(
+            f"{torch.cuda.get_device_name()}: from the undisturbed run {far:.1e}, of two such {apart:.1e}\n"
+        )
+        assert far <= 3 * apart + 1e-6
     else:
         for name in (adapter, "reports/align.json", "reports/align.parquet"):
             assert (whole / name).read_bytes() == (killed / name).read_bytes(), name

@@ -91,6 +91,7 @@ def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
             },
             "align.watch.judge: dfn5b-clip-h-14-378 is part of the reward",
         ),
+        ({"gradient_checkpointing": "decoder"}, "gradient_checkpointing\\n.*should be False, True or 'decoders'"),
         ({"variant": "first"}, "align.variant: 'first'; allowed: drtune, last, released"),
         (
             {"denoising_steps": [50, 10]},
@@ -122,7 +123,7 @@ def test_features_are_needed_for_the_distance(scorer: str, monkeypatch: pytest.M
     class Other(torch.nn.Module):
         """A scorer of another kind."""
 
-    monkeypatch.setattr(reward_models, "load_scorer", lambda *_: Other())
+    monkeypatch.setattr(reward_models, "load_scorer", lambda *_, **__: Other())
     with pytest.raises(
         ValueError, match=r"align.perceptual: null for reward_scorer .*, which has no feature maps; allowed: lpi"
     ):

@@ -19,11 +19,17 @@ TOKENIZER, LPIPS_NETWORK, LPIPS_LINEAR = "clip-tokenizer", "lpips-vgg", "lpips-l
 
 
 def load_scorer(
-    source: str, where: str, device: torch.device, dtype: torch.dtype, public: Mapping[str, PublicWeights]
+    source: str,
+    where: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    public: Mapping[str, PublicWeights],
+    compiled: bool = False,
 ) -> DualEncoder | ClipScorer:
     """Frozen text-image scorer: a folder in our layout, always float32, or a name of ``public`` reward models.
 
-    ``where`` is the parameter that said so. FileNotFoundError or ValueError in one sentence for everything else.
+    ``compiled``: the layers of published ones are compiled at their first use. ``where`` is the parameter that said so.
+    FileNotFoundError or ValueError in one sentence for everything else.
     """
     folder = Path(source).expanduser()
     if (folder / CONFIG).is_file():
@@ -35,7 +41,10 @@ def load_scorer(
             f"--pipeline=pretrain`) and no text-image scorer under rewards of weights.yml; scorers: {', '.join(named) or 'none'}"
         )
     weights, tokenizer = _file(source, where, public), _file(TOKENIZER, where, public)
-    return ClipScorer.from_files(weights, tokenizer, CLIP_SIZES[public[source].config], dtype).to(device)
+    scorer = ClipScorer.from_files(weights, tokenizer, CLIP_SIZES[public[source].config], dtype).to(device)
+    if compiled:
+        scorer.compile_blocks()
+    return scorer
 
 
 def load_perceptual(

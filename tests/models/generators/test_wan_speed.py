@@ -165,8 +165,35 @@ for _ in range(2):
 print("equal" if max(float(g.abs().max()) for g in expected.values()) > 1e-3 else "nothing to compare")
 """
 
+DECODED = """
+from functools import partial
 
-@pytest.mark.parametrize("program", [COMPILED, TRAINED], ids=["inference", "training"])
+import torch
+
+torch.compile = partial(torch.compile, backend="aot_eager")
+from tiny_generators import tiny
+
+generator = tiny("wan")
+generator.transformer = None
+latents = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+weights = torch.randn(1, 9, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+def results():
+    frames = generator.decode(latents)
+    return frames.detach(), *torch.autograd.grad((frames * weights).sum(), latents)
+
+expected = results()
+generator.compile_for_training()
+for checkpointing in (False, True):
+    if checkpointing:
+        generator.checkpoint_gradients()
+    for found, wanted in zip(results(), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+print("equal" if float(expected[1].abs().max()) > 1e-2 else "nothing to compare")
+"""
+
+
+@pytest.mark.parametrize("program", [COMPILED, TRAINED, DECODED], ids=["inference", "training", "decoding"])
 def test_compiled_blocks_change_nothing(program: str) -> None:
     """In a process of its own: the checks of shapes that these tests switch on are nothing to compile."""
     tests = Path(__file__).resolve().parents[2]

@@ -4,6 +4,9 @@ naming, preprocessing against the official processor.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,11 +141,74 @@ def test_a_few_images_at_a_time_have_the_gradients_of_all_at_once(tmp_path: Path
     text = scorer.embed_text(["a red ball"])
     images = torch.rand(IMAGES_KEPT + 2, 3, 34, 40, dtype=torch.float64).requires_grad_(True)
     weights = torch.rand(len(images), dtype=torch.float64)
-    (expected,) = torch.autograd.grad((scorer._embed(images) @ text[0] * weights).sum(), images)
+    (expected,) = torch.autograd.grad((scorer.embed_images(images) @ text[0] * weights).sum(), images)
     score = (scorer.score(images, text.expand(len(images), -1)) * weights).sum()
     for last in (False, True):  # the graph outlives a term's own gradient
         (found,) = torch.autograd.grad(score, images, retain_graph=not last)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_score_keeps_the_gradient_and_nothing_else(tmp_path: Path) -> None:
+    scorer = from_state(tmp_path, open_clip_state())
+    text = scorer.embed_text(["a red ball"])
+    images = torch.rand(2, 3, 34, 40, dtype=torch.float64).requires_grad_(True)
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        score = scorer.score(images, text.expand(2, -1))
+    # Within the score tensors are saved, too; what outlives it hangs on the graph.
+    (product,) = (function for function, _ in score.grad_fn.next_functions)
+    assert [tensor.shape for tensor in product.saved_tensors] == [images.shape]
+    assert len(kept) > 10
+
+
+def test_a_text_is_embedded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, asked = from_state(tmp_path, open_clip_state()), []
+    expected = torch.cat([scorer.embed_text([text]) for text in TEXTS])
+    again = from_state(tmp_path, open_clip_state())
+    tokenize = again.tokenize
+    monkeypatch.setattr(again, "tokenize", lambda texts: asked.extend(texts) or tokenize(texts))
+    for order in (TEXTS, TEXTS[::-1]):
+        rows = again.embed_text([*order, order[0]])
+        torch.testing.assert_close(rows[:-1], expected if order is TEXTS else expected.flip(0), rtol=1e-9, atol=1e-12)
+        assert torch.equal(rows[-1], rows[0])
+    assert asked == TEXTS
+
+
+COMPILED = """
+import sys, tempfile
+from functools import partialmethod
+from pathlib import Path
+
+import torch
+
+# Whether the layers can be captured whole is what is in question; generating code for the CPU takes minutes.
+torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")
+from test_clip import from_state, open_clip_state
+
+with tempfile.TemporaryDirectory() as folder:
+    scorer = from_state(Path(folder), open_clip_state())
+text = scorer.embed_text(["a red ball"]).expand(2, -1)
+images = torch.rand(2, 3, 34, 40, dtype=torch.float64).requires_grad_(True)
+
+def results():
+    score = scorer.score(images, text)
+    return score.detach(), *torch.autograd.grad(score.sum(), images)
+
+expected = results()
+scorer.compile_blocks()
+for found, wanted in zip(results(), expected, strict=True):
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+print("equal" if float(expected[1].abs().max()) > 0 else "nothing to compare")
+"""
+
+
+def test_compiled_layers_change_nothing() -> None:
+    """In a process of its own: the checks of shapes that these tests switch on are nothing to compile."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout.strip() == "equal", done.stderr[-2000:]
 
 
 def test_half_precision_is_close_and_keeps_the_type_of_the_images(tmp_path: Path) -> None:

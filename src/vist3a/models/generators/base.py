@@ -274,9 +274,12 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
             if hasattr(vae, setting):
                 getattr(vae, setting)()
 
-    def checkpoint_gradients(self) -> None:
-        """Keep little for backward passes and run the denoiser's and the video decoder's blocks again: less memory, more time."""
-        for part in ("denoiser", "vae"):
+    def checkpoint_gradients(self, denoiser: bool = True) -> None:
+        """Keep little for backward passes and run the video decoder's blocks again, and the denoiser's unless it is left out.
+
+        Less memory, more time.
+        """
+        for part in ("denoiser", "vae") if denoiser else ("vae",):
             network: Any = getattr(self, self.ATTRIBUTES[part][0])
             if getattr(network, "_supports_gradient_checkpointing", False):
                 network.enable_gradient_checkpointing()

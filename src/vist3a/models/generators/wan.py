@@ -28,6 +28,8 @@ class WanGenerator(VideoGenerator):
     """Whether clips are decoded in one pass instead of four frames at a time: faster on a GPU, for more memory."""
     recomputes_decoder = False
     """Whether a graph through the video decoder keeps inputs of blocks only (in one pass over the clip)."""
+    compiles_decoder = False
+    """Whether a graph through the video decoder is one of compiled blocks (in one pass over the clip)."""
 
     def __init__(
         self,
@@ -78,11 +80,12 @@ class WanGenerator(VideoGenerator):
         return self.spatial_stride * patch
 
     def _decode_video(self, latents: Tensor) -> Tensor:
-        recompute = self.recomputes_decoder and latents.requires_grad and torch.is_grad_enabled()
-        if self.whole_clip or recompute:
+        graph = latents.requires_grad and torch.is_grad_enabled()
+        recompute, compiled = graph and self.recomputes_decoder, graph and self.compiles_decoder
+        if self.whole_clip or recompute or compiled:
             from vist3a.models.generators.wan_whole_clip import decode_video
 
-            return decode_video(self._part("vae"), latents, recompute).clamp(-1, 1)
+            return decode_video(self._part("vae"), latents, recompute, compiled).clamp(-1, 1)
         return super()._decode_video(latents)
 
     def normalise(
@@ -159,10 +162,15 @@ class WanGenerator(VideoGenerator):
             fuse_projections(self.transformer)
         super().accelerate(mode)
 
-    def checkpoint_gradients(self) -> None:
+    def checkpoint_gradients(self, denoiser: bool = True) -> None:
         """See :meth:`VideoGenerator.checkpoint_gradients`."""
-        super().checkpoint_gradients()
+        super().checkpoint_gradients(denoiser)
         self.recomputes_decoder = True
+
+    def compile_for_training(self) -> None:
+        """See :meth:`VideoGenerator.compile_for_training`; the video decoder's blocks where a graph goes through them, too."""
+        super().compile_for_training()
+        self.compiles_decoder = True
 
     def training_pair(
         self,

@@ -9,14 +9,18 @@ first frame prepended; temporal upsampling is a causal convolution over frames 1
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, patchify, unpatchify
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+Stage = Callable[[Any, Tensor], Tensor]
+"""A part of the decoder's way: its layers and what goes in."""
 
 
 def encode_moments(
@@ -36,30 +40,53 @@ def encode_moments(
 
 
 def decode_video(
-    vae: AutoencoderKLWan, latents: Float[Tensor, "batch channels times rows columns"], checkpointing: bool = False
+    vae: AutoencoderKLWan,
+    latents: Float[Tensor, "batch channels times rows columns"],
+    checkpointing: bool = False,
+    compiled: bool = False,
 ) -> Float[Tensor, "batch 3 frames height width"]:
     """Video of raw latents, nominally in [-1, 1] but not clamped (training needs gradients outside the range).
 
-    ``checkpointing``: a graph keeps what goes into each block only, and the blocks run again in the backward pass.
+    ``compiled``: ``torch.compile`` fuses what lies between the convolutions of the blocks; code per size, results to rounding.
+    ``checkpointing``: a graph keeps what goes into a block only, and the block runs again in the backward pass. Compiled blocks
+    keep little of their own, so that of these only the last ones, at full resolution, run again.
     """
     if vae.config.is_residual:
         raise ValueError("the whole-clip path covers the Wan 2.1 autoencoder only (is_residual must be false)")
     decoder = vae.decoder
 
-    def run(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        if checkpointing and torch.is_grad_enabled():
-            result: Tensor = checkpoint(layer, x, use_reentrant=False)
+    def run(stage: Stage, layer: nn.Module, x: Tensor, again: bool) -> Tensor:
+        stage = _compiled(stage) if compiled else stage
+        if again and torch.is_grad_enabled():
+            result: Tensor = checkpoint(partial(stage, layer), x, use_reentrant=False)
             return result
-        return layer(x)
+        return stage(layer, x)
 
     x = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
     for block in decoder.up_blocks:
+        again = checkpointing and (not compiled or block is decoder.up_blocks[-1])
         for resnet in block.resnets:
-            x = run(resnet, x)
+            x = run(_residual, resnet, x, again)
         if block.upsamplers is not None:
-            x = run(partial(_upsample, block.upsamplers[0]), x)
-    x = run(lambda x: decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x))), x)
+            x = run(_upsample, block.upsamplers[0], x, again)
+    x = run(_to_pixels, decoder, x, checkpointing)
     return unpatchify(x, vae.config.patch_size) if vae.config.patch_size else x
+
+
+@cache
+def _compiled(stage: Stage) -> Stage:
+    compiled: Stage = torch.compile(stage, dynamic=False)
+    return compiled
+
+
+def _residual(layer: Any, x: Tensor) -> Tensor:
+    result: Tensor = layer(x)
+    return result
+
+
+def _to_pixels(decoder: Any, x: Tensor) -> Tensor:
+    result: Tensor = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
+    return result
 
 
 def _per_frame(layer: WanResample, x: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vist3a.models.public_scorers.clip_keys import from_open_clip
 from vist3a.models.public_scorers.clip_sizes import ClipSizes
+from vist3a.models.public_scorers.gradient_at_once import gradient_at_once
 from vist3a.models.weight_files import PICKLED, load_strictly, read_pickled, read_tensors
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -21,7 +21,7 @@ NESTED = ("state_dict", "model")
 """Where published files keep the tensors, if not at the top."""
 BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 """Index tables that older files hold."""
-IMAGES_KEPT = 4
+IMAGES_KEPT = 8
 """Images whose activations are held at a time, for their gradients."""
 
 
@@ -64,6 +64,7 @@ class ClipScorer(nn.Module):
         # What follows the end-of-text token is not seen by it.
         tokenizer.enable_padding(length=sizes.max_tokens, pad_id=0, pad_token=tokenizer.id_to_token(0))
         self._tokenizer = tokenizer
+        self._embedded: dict[str, Tensor] = {}
 
     @classmethod
     def from_files(
@@ -103,10 +104,14 @@ class ClipScorer(nn.Module):
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Float[Tensor, "n dim"]:
-        """Unit text embeddings."""
-        ids = self.tokenize(texts).to(self.clip.logit_scale.device)
-        pooled = self.clip.text_model(input_ids=ids).pooler_output
-        return nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)
+        """Unit text embeddings; each text is embedded once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._embedded]
+        if new:
+            ids = self.tokenize(new).to(self.clip.logit_scale.device)
+            pooled = self.clip.text_model(input_ids=ids).pooler_output
+            rows = nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)
+            self._embedded |= dict(zip(new, rows, strict=True))
+        return torch.stack([self._embedded[text] for text in texts])
 
     def preprocess(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 size size"]:
         """RGB in [0, 1] as the image tower sees it: antialiased bicubic, clipped as bytes are, standardised."""
@@ -127,23 +132,28 @@ class ClipScorer(nn.Module):
         return round(surplus / 2) if self.sizes.layout == "open_clip" else surplus // 2
 
     def embed_images(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
-        """Unit image embeddings of RGB in [0, 1].
-
-        Images that need gradients are run again for the backward pass, a few at a time, so that the tower's activations for all
-        of them are never held at once.
-        """
-        if not (torch.is_grad_enabled() and images.requires_grad):
-            return self._embed(images)
-        parts = images.split(IMAGES_KEPT)
-        return torch.cat([checkpoint(self._embed, part, use_reentrant=False) for part in parts])
-
-    def _embed(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
+        """Unit image embeddings of RGB in [0, 1]."""
         seen = self.preprocess(images).to(self.clip.logit_scale.dtype)
         pooled = self.clip.vision_model(pixel_values=seen).pooler_output
         return nn.functional.normalize(self.clip.visual_projection(pooled), dim=-1)
 
     def score(self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
-        """Cosine similarity of each image with its text embedding."""
+        """Cosine similarity of each image with its text embedding.
+
+        For images that need gradients these are taken along with the score, a few images at a time, so that the tower's
+        activations for all of them are never held at once.
+        """
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return self._score(images, text)
+        parts = zip(images.split(IMAGES_KEPT), text.split(IMAGES_KEPT), strict=True)
+        return torch.cat([gradient_at_once(self._score, some, of) for some, of in parts])
+
+    def compile_blocks(self) -> None:
+        """Let ``torch.compile`` compile the layers of the image tower at their first use, one for all; no key changes."""
+        for layer in self.clip.vision_model.encoder.layers:
+            layer.compile(dynamic=False)
+
+    def _score(self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
         return (self.embed_images(images) * text).sum(-1).to(images.dtype)
 
 

@@ -31,7 +31,8 @@ from vist3a.models.reconstruction.blocks.da3_config import (
 )
 from vist3a.models.reconstruction.blocks.da3_dual_head import UNUSED_RAY_LAYERS, DualDPTHead
 from vist3a.models.reconstruction.blocks.da3_gaussians import GaussianDPTHead, enlarged, place
-from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork, normalise_images
+from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
+from vist3a.models.reconstruction.blocks.image_norm import normalise_images
 from vist3a.models.reconstruction.blocks.transformer import initialise_linears
 from vist3a.records import Cameras, Reconstruction, StitchPoint, TokenState
 

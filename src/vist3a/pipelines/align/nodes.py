@@ -81,7 +81,7 @@ def _train(
         generator.compile_for_training()
         decoder.network.compile_blocks(dynamic=False)
     if params.gradient_checkpointing:
-        generator.checkpoint_gradients()
+        generator.checkpoint_gradients(denoiser=params.gradient_checkpointing != "decoders")
         decoder.network.gradient_checkpointing = True
     if params.shard:
         shard_frozen(generator.denoiser, processes)

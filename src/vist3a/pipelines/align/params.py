@@ -60,8 +60,9 @@ class AlignParams(Strict):
     ``released`` at as many random ones and the last. ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step
     draws from.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
-    ``gradient_checkpointing`` recomputes blocks of both networks in the backward pass: less memory, more time.
-    ``compile``: the blocks of denoiser and 3D network are compiled at their first use.
+    ``gradient_checkpointing`` recomputes blocks of all networks in the backward pass: less memory, more time; ``decoders``:
+    not those of the denoiser.
+    ``compile``: the blocks of denoiser, Wan's video decoder, 3D network and published scorers are compiled at their first use.
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
@@ -92,7 +93,7 @@ class AlignParams(Strict):
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width: int = Field(gt=0)
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Literal[False, True, "decoders"] = False
     compile: bool = False
     shard: bool = False
     vae_dtype: Dtype | None = None

@@ -34,7 +34,7 @@ def load_reward_models(
     sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.reward_models.items()}
     own_distance = PERCEPTUAL in weights and params.perceptual is None
     scorers: dict[str, TextImageScorer] = {
-        name: load_scorer(source, where, device, dtype, public)
+        name: load_scorer(source, where, device, dtype, public, compiled=params.compile)
         for name, (where, source) in sources.items()
         if any(f"{name}_{kind}" in weights for kind in KINDS) or (name == "text" and own_distance)
     }

@@ -87,10 +87,11 @@ class Aggregator(nn.Module):
         return required
 
     def embed(
-        self, images: Float[Tensor, "batch views 3 height width"]
+        self, frames: Float[Tensor, "batch views 3 height width"]
     ) -> Float[Tensor, "batch views tokens channels"]:
-        """Tokens entering the first encoder block, from normalised images."""
-        return self.patch_embed.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        """Tokens entering the first encoder block, from RGB in [0, 1]."""
+        embedded: Tensor = self.patch_embed(frames.flatten(0, 1))
+        return embedded.unflatten(0, frames.shape[:2])
 
     def with_camera_tokens(
         self, patches: Float[Tensor, "batch views patches channels"]

@@ -15,8 +15,8 @@ from vist3a.geometry.projection import pixel_grid
 from vist3a.geometry.quaternion import quaternion_from_rotation, rotation_from_quaternion, xyzw_from_wxyz
 from vist3a.geometry.spherical_harmonics import degree_of_bands, harmonics_rotation
 from vist3a.models.reconstruction.blocks.dpt_head import DPTHead
-from vist3a.models.reconstruction.blocks.enterable import normalise_images
 from vist3a.models.reconstruction.blocks.gaussian_head import band_factors
+from vist3a.models.reconstruction.blocks.image_norm import normalise_images
 from vist3a.records import Cameras, Gaussians
 
 PIXELS = 0.1

@@ -15,21 +15,12 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
 from vist3a.models.reconstruction.blocks.mvdust3r_decoder import DecoderBlock
 from vist3a.models.reconstruction.blocks.transformer import Block
+from vist3a.models.reconstruction.blocks.vit import VisionTransformer
 from vist3a.models.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
 from vist3a.records import TokenState
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
 NetworkT = TypeVar("NetworkT", bound="EnterableNetwork[Any]")
-
-
-def normalise_images(frames: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
-    """ImageNet normalisation of RGB in [0, 1], with constants that no cast of the network can round."""
-    frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
-    channels = zip(frames.unbind(-3), IMAGENET_MEAN, IMAGENET_STD, strict=True)
-    return torch.stack([(channel - mean) / std for channel, mean, std in channels], dim=-3)
 
 
 class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
@@ -63,12 +54,12 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         return self
 
     def compile_blocks(self, **options: Any) -> None:
-        """Let ``torch.compile``, given ``options``, compile the trunk's blocks at their first use; no key changes.
+        """Let ``torch.compile``, given ``options``, compile the trunk's blocks and what embeds their frames, at their first use.
 
-        Blocks of one kind share what is compiled. Other numbers of views or other sizes of frames compile anew.
+        No key changes. Blocks of one kind share what is compiled. Other numbers of views or other sizes of frames compile anew.
         """
         for part in self._trunk():
-            if isinstance(part, Block | DecoderBlock):
+            if isinstance(part, Block | DecoderBlock | VisionTransformer):
                 part.compile(**options)
 
     def accelerate(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vist3a.models.reconstruction.blocks.alternating import Aggregator
 from vist3a.models.reconstruction.blocks.config import TrunkConfig
-from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork, normalise_images
+from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
 from vist3a.records import Reconstruction, StitchPoint, TokenState
 
 ConfigT = TypeVar("ConfigT", bound=TrunkConfig)
@@ -134,8 +134,7 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
         grid = self.token_grid(frames.shape[-2], frames.shape[-1])
         self._require_entry(-1)
         # Nested, so that embedded images are not kept while the blocks run.
-        dtype = self.aggregator.patch_embed.patch_embed.proj.weight.dtype
-        return self.aggregator.run(self.aggregator.embed(normalise_images(frames).to(dtype)), grid, -1, last, keep=keep)
+        return self.aggregator.run(self.aggregator.embed(frames), grid, -1, last, keep=keep)
 
     def _entry_dtype(self, stage: int, fallback: torch.dtype) -> torch.dtype:
         # Behind the last block nothing of the trunk is left to say in which dtype it would have computed.

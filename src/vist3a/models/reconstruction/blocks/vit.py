@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vist3a.models.reconstruction.blocks.config import TrunkConfig
+from vist3a.models.reconstruction.blocks.image_norm import normalise_images
 from vist3a.models.reconstruction.blocks.transformer import Block
 
 
@@ -32,8 +33,8 @@ class PatchProjection(nn.Module):
 class VisionTransformer(nn.Module):
     """Class token, registers and patches through pre-norm blocks (norm epsilon 1e-6), no rotary positions.
 
-    The token order is class, registers, patches. The caller runs ``embed``, the ``blocks`` and ``norm`` one by one,
-    which is what lets it stop at or enter behind any of them.
+    The token order is class, registers, patches. The caller runs the module itself, which embeds frames, then the ``blocks``
+    and ``norm`` one by one, which is what lets it stop at or enter behind any of them.
     """
 
     def __init__(self, config: TrunkConfig) -> None:
@@ -59,9 +60,9 @@ class VisionTransformer(nn.Module):
         for table in (self.cls_token, self.pos_embed, self.register_tokens):
             nn.init.trunc_normal_(table, std=0.02)
 
-    def embed(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames tokens channels"]:
-        """Tokens that enter block 0, from normalised images."""
-        return self.add_positions(self.patch_embed(images))
+    def forward(self, frames: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames tokens channels"]:
+        """Tokens that enter block 0, from RGB in [0, 1]."""
+        return self.add_positions(self.patch_embed(normalise_images(frames).to(self.patch_embed.proj.weight.dtype)))
 
     def add_positions(
         self, patches: Float[Tensor, "frames rows columns channels"]
