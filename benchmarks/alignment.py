@@ -483,11 +483,17 @@ def compile_blocks(scene: Scene) -> None:
         one.compile_blocks()
 
 
+def keep_denoiser(scene: Scene) -> None:
+    """``align.gradient_checkpointing: decoders`` and ``align.gradient_batch: 3``."""
+    scene.generator.transformer.disable_gradient_checkpointing()
+    scene.sampling = replace(scene.sampling, gradient_batch=3)
+
+
 WAYS: Mapping[str, Callable[[Scene], Any]] = {
     "eager": recompute_decoder,
     "compiled": compile_blocks,
-    # More memory: the denoiser's blocks are not run again in the backward pass.
-    "compiled-kept": lambda scene: scene.generator.transformer.disable_gradient_checkpointing(),
+    # More memory: the denoiser's blocks are not run again in the backward pass, and all its steps are taken together.
+    "compiled-kept": keep_denoiser,
 }
 """Ways to run our step, each on top of those before it."""
 

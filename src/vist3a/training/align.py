@@ -40,7 +40,8 @@ from vist3a.training.term_gradients import term_gradient_norms
 class AlignSampling:
     """Sizes of an alignment step. ``gradient_steps`` is K; ``scored_views`` views per sample are rendered and scored.
 
-    A pair of ``denoising_steps`` or ``guidance`` is a range that every step draws from.
+    A pair of ``denoising_steps`` or ``guidance`` is a range that every step draws from. ``gradient_batch`` of the steps with
+    gradient are run at once.
     Every ``term_gradients_every`` steps (0: never) the gradient of each reward term is taken on its own, for its norm.
     """
 
@@ -56,6 +57,7 @@ class AlignSampling:
     width: int
     flow_shift: float | None = None
     term_gradients_every: int = 0
+    gradient_batch: int = 1
     variant: Variant = "drtune"
 
 
@@ -212,7 +214,7 @@ def _reward_step(
             bool(every) and step % every == 0,
         )
     with meter("gradient"):
-        backpropagate(generator, path, gradient, condition, negative, drawn.guidance)
+        backpropagate(generator, path, gradient, condition, negative, drawn.guidance, sampling.gradient_batch)
     return logged, squares
 
 

@@ -194,14 +194,14 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
     def guided(
         self,
         noisy: Float[Tensor, "batch channels times rows columns"],
-        timestep: Float[Tensor, ""],
+        timestep: Float[Tensor, ""] | Float[Tensor, " batch"],
         condition: Condition,
         negative: Condition | None,
         guidance: float,
     ) -> Float[Tensor, "batch channels times rows columns"]:
         """The prediction under guidance, here classifier-free: both conditions in one forward pass.
 
-        Guidance 1 means the conditional prediction alone.
+        ``timestep`` is that of all samples, or one for each. Guidance 1 means the conditional prediction alone.
         """
         compared = self._compared(condition, negative, guidance, len(noisy))
         return self._combined(noisy, timestep, compared, guidance, self.prediction)
@@ -237,7 +237,7 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
     ) -> Tensor:
         """One forward pass over all ``compared`` conditions, and their combination."""
         times = len(compared) // len(noisy)
-        answers = predict(noisy.repeat(times, 1, 1, 1, 1), timestep.expand(len(compared)), compared)
+        answers = predict(noisy.repeat(times, 1, 1, 1, 1), timestep.expand(len(noisy)).repeat(times), compared)
         if times == 1:
             return answers
         with_it, without = answers.chunk(2)

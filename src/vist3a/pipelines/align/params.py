@@ -57,8 +57,8 @@ class AlignParams(Strict):
     """``prompts_file`` (one prompt per line) replaces the procedural prompts.
 
     ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
-    ``released`` at as many random ones and the last. ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step
-    draws from.
+    ``released`` at as many random ones and the last; ``gradient_batch`` of them are run at once (less time, more memory).
+    ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step draws from.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of all networks in the backward pass: less memory, more time; ``decoders``:
     not those of the denoiser.
@@ -86,6 +86,7 @@ class AlignParams(Strict):
     variant: Variant = "drtune"
     denoising_steps: Steps
     gradient_steps: int = Field(gt=0)
+    gradient_batch: int = Field(1, gt=0)
     guidance: Guidance
     flow_shift: float | None = Field(None, gt=0)
     scored_views: int = Field(gt=0)
