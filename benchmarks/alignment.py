@@ -14,7 +14,8 @@ cosine holds for the whole step. The reward's part, which may be the smaller one
 its gradient at the latents must be as near to that of the same networks in float32 as the plain one is: deep random networks make
 much of any rounding, and code that rounds elsewhere comes no nearer to other code than both come to the truth.
 
-    python benchmarks/alignment.py --out alignment.json          # CUDA, under five minutes
+    python benchmarks/alignment.py --out alignment.json          # CUDA, five minutes and the build of gsplat
+    python benchmarks/alignment.py --budget 400 --out alignment.json   # the way that keeps the denoiser's activations, too
     python benchmarks/alignment.py --tiny --out alignment.json   # the same code on the CPU in seconds, tiny networks
 """
 

@@ -1,8 +1,7 @@
 """An alignment that is killed at random steps and started again ends with the very weights and reports of an undisturbed one.
 
 On a GPU sums over Gaussians have no fixed order, and an optimiser that divides by the size of gradients makes much of their last
-bits: there the weights are as near as those of two undisturbed runs. And one that torchrun starts in two
-processes writes once.
+bits: there the weights are as near as those of two undisturbed runs. And one that torchrun starts in two processes writes once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Wan's self-attention for compilers: the rotation of queries and keys as one expression."""
+"""Wan's self-attention with the rotation of queries and keys as one expression."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from torch.nn import functional
 
 
 class RotatedAttention:
-    """Self-attention processor of diffusers' protocol, equal to ``WanAttnProcessor``.
-
-    That one writes every second channel at a time, which compiled are passes over memory; an expression goes along with the norm.
-    """
+    """Self-attention processor of diffusers' protocol, equal to ``WanAttnProcessor``, which writes every second channel at a time."""
 
     def __call__(
         self,
@@ -24,7 +21,7 @@ class RotatedAttention:
         attention_mask: Tensor | None = None,
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """Attention of all tokens to each other; ``rotary_emb``: cosine and sine of each token's angles, channels twice."""
+        """Attention of all tokens to each other; ``rotary_emb``: cosine and sine [1, tokens, 1, channels], each angle twice."""
         if attn.fused_projections:
             projected = attn.to_qkv(hidden_states).chunk(3, dim=-1)
         else:
