@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class RotatedAttention:
-    """Self-attention processor of diffusers' protocol, equal to ``WanAttnProcessor``, which writes every second channel at a time."""
+    """Self-attention processor of diffusers' protocol; equal to ``WanAttnProcessor``, which writes every second channel."""
 
     def __call__(
         self,
