@@ -13,7 +13,6 @@ from tiny_networks import tiny_generator
 
 from vist3a.models.generators.wan import WanGenerator
 from vist3a.models.generators.wan_constant_text import constant_text, fits, fuse_projections
-from vist3a.models.generators.wan_rotation import RotatedAttention, rotate_in_one, rotated
 from vist3a.models.lora import add_lora, merge_lora
 from vist3a.training.rollout import rollout
 
@@ -91,27 +90,6 @@ def test_fused_projections_and_layout_change_nothing() -> None:
     generator.transformer = None  # the layout of the autoencoder alone
     generator.accelerate()
     torch.testing.assert_close(generator.decode(latents), frames, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_rotation_in_one_changes_nothing(fused: bool) -> None:
-    generator = shaken()
-    if fused:
-        merge_lora(generator.transformer)
-        fuse_projections(generator.transformer)
-    expected = sample(generator, PROMPTS) if not fused else sample(shaken(), PROMPTS)
-    rotate_in_one(generator.transformer)
-    assert all(isinstance(block.attn1.processor, RotatedAttention) for block in generator.transformer.blocks)
-    found = sample(generator, PROMPTS)
-    tolerance = 1e-5 if fused else 1e-12
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
-    # Without its angles it is another network.
-    tables = torch.ones(1, 4, 1, 12), torch.zeros(1, 4, 1, 12)
-    x = torch.randn(1, 4, 2, 12, dtype=torch.float64)
-    torch.testing.assert_close(rotated(x, *tables), x)
-    turned = rotated(x, torch.zeros(1, 4, 1, 12), torch.ones(1, 4, 1, 12))
-    torch.testing.assert_close(turned[..., 1::2], x[..., 0::2])
-    torch.testing.assert_close(turned[..., 0::2], -x[..., 1::2])
 
 
 def test_layers_elsewhere_are_asked_in_every_step() -> None:

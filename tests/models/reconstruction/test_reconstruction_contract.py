@@ -42,6 +42,26 @@ def test_taps_may_be_neighbours(kind: str) -> None:
             assert_same(whole, network.reconstruct_from(state, (12, 20), rgb=frames))
 
 
+@pytest.mark.parametrize("depth", [4, 6, 9])
+def test_encoder_blocks_in_turn_are_the_blocks_one_by_one(depth: int) -> None:
+    network, frames = build("vggt", encoder_depth=depth), clip((12, 20))
+    assert isinstance(network, VGGT)
+    encoder = network.aggregator.patch_embed
+    with torch.no_grad():
+        x = encoder(frames.flatten(0, 1))
+        expected = [x := block(x) for block in encoder.blocks]
+        size, names = (12, 20), [f"encoder.{block:02d}" for block in range(depth)]
+        states = network.tokens_at(names, frames)
+        # Entered behind the first block, the groups are other ones.
+        _, entered = network.run_from(states[names[0]], size, names)
+    trained = network.tokens_at(names, frames.requires_grad_(True))
+    for name, wanted in zip(names, expected, strict=True):
+        for state in (states[name], entered[name], trained[name]):
+            tokens = torch.cat([state.special_tokens, state.patch_tokens.flatten(2, 3)], dim=2).flatten(0, 1)
+            torch.testing.assert_close(tokens, wanted, rtol=1e-12, atol=1e-12)
+    assert trained[names[-1]].patch_tokens.requires_grad
+
+
 def test_points_are_complete_up_to_the_frame_block_of_the_first_tap(kind: str) -> None:
     points = build(kind).stitch_points
     names = [point.name for point in points]

@@ -13,7 +13,6 @@ from torch import Tensor
 from vist3a.models.generators.base import TrainingPair, VideoGenerator, flow_matching_pair
 from vist3a.models.generators.hub_folder import HubFolder
 from vist3a.models.generators.wan_constant_text import constant_text, fits, fuse_projections
-from vist3a.models.generators.wan_rotation import rotate_in_one
 from vist3a.records import Condition
 
 SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
@@ -161,7 +160,6 @@ class WanGenerator(VideoGenerator):
         """See :meth:`VideoGenerator.accelerate`; projections of one input are fused, too."""
         if self.transformer is not None:
             fuse_projections(self.transformer)
-            rotate_in_one(self.transformer)
         super().accelerate(mode)
 
     def checkpoint_gradients(self, denoiser: bool = True) -> None:
@@ -171,8 +169,6 @@ class WanGenerator(VideoGenerator):
 
     def compile_for_training(self) -> None:
         """See :meth:`VideoGenerator.compile_for_training`; the video decoder's blocks where a graph goes through them, too."""
-        if self.transformer is not None:
-            rotate_in_one(self.transformer)
         super().compile_for_training()
         self.compiles_decoder = True
 

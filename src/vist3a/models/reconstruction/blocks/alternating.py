@@ -11,7 +11,7 @@ the frame half only (width, not twice the width), because the global half is the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,9 @@ from vist3a.models.reconstruction.blocks.rope import Rotation, grid_rotation
 from vist3a.models.reconstruction.blocks.transformer import Block
 from vist3a.models.reconstruction.blocks.vit import VisionTransformer
 from vist3a.records import StitchPoint, TokenState
+
+IN_TURN = 4
+"""Encoder blocks that are compiled together; more take longer to compile, and four save most of what all would."""
 
 
 class Aggregator(nn.Module):
@@ -120,18 +123,12 @@ class Aggregator(nn.Module):
         rotations: tuple[Rotation, Rotation] | None = None
         if last > self.config.encoder_depth:
             rotations = self._rotations(grid, tokens)
-        for stage in range(first, last + 1):
-            if stage > first:
-                tokens = self._advance(stage, tokens, rotations)
-            if stage < 0:
-                continue
+        for stage, x in self._outputs(first, last, tokens, rotations):
             if self.stages[stage] in keep:
-                states[self.stages[stage]] = self._state(stage, tokens, collected, grid)
+                states[self.stages[stage]] = self._state(stage, x, collected, grid)
             depth, is_global = self.split(stage)
             if depth in self.config.kept_depths:
-                collected[depth] = (
-                    torch.cat([collected[depth].to(tokens.dtype), tokens], dim=-1) if is_global else tokens
-                )
+                collected[depth] = torch.cat([collected[depth].to(x.dtype), x], dim=-1) if is_global else x
         return collected, states
 
     def _rotations(self, grid: tuple[int, int], tokens: Tensor) -> tuple[Rotation, Rotation]:
@@ -141,11 +138,37 @@ class Aggregator(nn.Module):
         views = tokens.shape[1]
         return (cos, sin), (cos.repeat(views, 1), sin.repeat(views, 1))
 
+    def _outputs(
+        self, first: int, last: int, x: Tensor, rotations: tuple[Rotation, Rotation] | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The stages from ``first``, whose output is ``x``, through ``last``, each with its output."""
+        encoder, frames = self.config.encoder_depth, x.shape[:2]
+        if first >= 0:
+            yield first, x
+        for start in range(first + 1, min(last + 1, encoder), IN_TURN):
+            group = range(start, min(start + IN_TURN, last + 1, encoder))
+            for stage, output in zip(group, self._encoder_blocks(group, x.flatten(0, 1)), strict=True):
+                x = output.unflatten(0, frames)
+                yield stage, x
+        for stage in range(max(first + 1, encoder), last + 1):
+            x = self._advance(stage, x, rotations)
+            yield stage, x
+
+    def _encoder_blocks(self, group: range, x: Tensor) -> list[Tensor]:
+        blocks = [self.patch_embed.blocks[stage] for stage in group]
+        if not torch.is_grad_enabled():
+            together: list[Tensor] = self.patch_embed.in_turn(x, blocks)
+            return together
+        # For training each by itself, as each may have to be computed again.
+        outputs = []
+        for block in blocks:
+            x = self._block(block, x)
+            outputs.append(x)
+        return outputs
+
     def _advance(self, stage: int, x: Tensor, rotations: tuple[Rotation, Rotation] | None) -> Tensor:
         batch, views = x.shape[:2]
         encoder = self.config.encoder_depth
-        if stage < encoder:
-            return self._block(self.patch_embed.blocks[stage], x.flatten(0, 1)).unflatten(0, (batch, views))
         if stage == encoder:
             return self.patch_embed.norm(x)[:, :, self.config.special_tokens :]
         if stage == encoder + 1:

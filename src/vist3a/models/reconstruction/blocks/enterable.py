@@ -15,7 +15,7 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
 from vist3a.models.reconstruction.blocks.mvdust3r_decoder import DecoderBlock
 from vist3a.models.reconstruction.blocks.transformer import Block
-from vist3a.models.reconstruction.blocks.vit import VisionTransformer
+from vist3a.models.reconstruction.blocks.vit import BlocksInTurn, VisionTransformer
 from vist3a.models.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
 from vist3a.records import TokenState
 
@@ -59,7 +59,7 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         No key changes. Blocks of one kind share what is compiled. Other numbers of views or other sizes of frames compile anew.
         """
         for part in self._trunk():
-            if isinstance(part, Block | DecoderBlock | VisionTransformer):
+            if isinstance(part, Block | BlocksInTurn | DecoderBlock | VisionTransformer):
                 part.compile(**options)
 
     def accelerate(self) -> None:

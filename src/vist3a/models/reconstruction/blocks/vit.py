@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from torch.nn import functional as F
 from vist3a.models.reconstruction.blocks.config import TrunkConfig
 from vist3a.models.reconstruction.blocks.image_norm import normalise_images
 from vist3a.models.reconstruction.blocks.transformer import Block
+
+ALIGNMENT = 8
+"""Numbers of two bytes in 16 bytes."""
 
 
 class PatchProjection(nn.Module):
@@ -26,15 +31,34 @@ class PatchProjection(nn.Module):
         side = self.proj.kernel_size[0]
         rows, columns = images.shape[-2] // side, images.shape[-1] // side
         whole = images[..., : rows * side, : columns * side]
-        patches = whole.unflatten(-1, (columns, side)).unflatten(-3, (rows, side)).permute(0, 2, 4, 1, 3, 5)
-        return F.linear(patches.flatten(3), self.proj.weight.flatten(1), self.proj.bias)
+        patches = whole.unflatten(-1, (columns, side)).unflatten(-3, (rows, side)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        weight = self.proj.weight.flatten(1)
+        # Tensor cores want rows of whole 16 bytes; patches of 14 pixels have 588 numbers.
+        missing = -weight.shape[1] % ALIGNMENT
+        if missing:
+            patches, weight = F.pad(patches, (0, missing)), F.pad(weight, (0, missing))
+        return F.linear(patches, weight, self.proj.bias)
+
+
+class BlocksInTurn(nn.Module):
+    """Runs blocks one after the other; compiled, what ends a block and begins the next becomes one kernel."""
+
+    def forward(
+        self, x: Float[Tensor, "frames tokens channels"], blocks: Sequence[nn.Module]
+    ) -> list[Float[Tensor, "frames tokens channels"]]:
+        """The output of every block."""
+        outputs = []
+        for block in blocks:
+            x = block(x)
+            outputs.append(x)
+        return outputs
 
 
 class VisionTransformer(nn.Module):
     """Class token, registers and patches through pre-norm blocks (norm epsilon 1e-6), no rotary positions.
 
     The token order is class, registers, patches. The caller runs the module itself, which embeds frames, then the ``blocks``
-    and ``norm`` one by one, which is what lets it stop at or enter behind any of them.
+    and ``norm`` one by one, which is what lets it stop at or enter behind any of them; or some ``blocks`` ``in_turn``.
     """
 
     def __init__(self, config: TrunkConfig) -> None:
@@ -56,6 +80,7 @@ class VisionTransformer(nn.Module):
             )
             for _ in range(config.encoder_depth)
         )
+        self.in_turn = BlocksInTurn()
         self.norm = nn.LayerNorm(width, eps=1e-6)
         for table in (self.cls_token, self.pos_embed, self.register_tokens):
             nn.init.trunc_normal_(table, std=0.02)
