@@ -25,7 +25,7 @@ from vist3a.models.reconstruction.blocks.vit import VisionTransformer
 from vist3a.records import StitchPoint, TokenState
 
 IN_TURN = 4
-"""Encoder blocks that are compiled together; more take longer to compile, and four save most of what all would."""
+"""Encoder blocks that are compiled together: of the 23 joints between 24 blocks 18 lie within; groups share what is compiled."""
 
 
 class Aggregator(nn.Module):

@@ -56,7 +56,8 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
     def compile_blocks(self, **options: Any) -> None:
         """Let ``torch.compile``, given ``options``, compile the trunk's blocks and what embeds their frames, at their first use.
 
-        No key changes. Blocks of one kind share what is compiled. Other numbers of views or other sizes of frames compile anew.
+        No key changes. Blocks of one kind share what is compiled; without gradients those of a DINOv2 encoder are compiled four
+        at a time. Other numbers of views or other sizes of frames compile anew.
         """
         for part in self._trunk():
             if isinstance(part, Block | BlocksInTurn | DecoderBlock | VisionTransformer):
