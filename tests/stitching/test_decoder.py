@@ -68,6 +68,16 @@ def test_exact_tokens_give_the_original_network() -> None:
     torch.testing.assert_close(output.pose_encodings, target.pose_encodings)
 
 
+def test_chosen_views_are_those_of_the_whole_clip() -> None:
+    fit, spec = fitted()
+    decoder = StitchedDecoder(tiny_network(), spec, fit).double()
+    latents = tiny_generator().encode(torch.stack([clip.frames for clip in clips(2)]))
+    views = torch.tensor([3, 0])
+    whole, chosen = decoder.state(latents), decoder.state(latents, views)
+    torch.testing.assert_close(chosen.patch_tokens, whole.patch_tokens[:, views])
+    assert torch.equal(chosen.special_tokens, whole.special_tokens[:, views])
+
+
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_trained_parameters_round_trip(tuning: str, tmp_path: Path) -> None:
     fit, spec = fitted()
@@ -133,7 +143,7 @@ def test_functional_error() -> None:
     assert {"depth_absrel", "rotation_deg", "translation", "points", "rendered_l1"} == distance.keys()
     assert all(value > 0 for value in distance.values())
     each = [output_distance(stitched(decoder, generator), network, [clip], device, render) for clip in seen]
-    values = clip_distances(stitched(decoder, generator), network, seen, device, render)
+    values = clip_distances({"one": stitched(decoder, generator)}, network, seen, device, render)["one"]
     assert values == {name: [one[name] for one in each] for name in distance}
     assert distance == pytest.approx({name: sum(two) / 2 for name, two in values.items()}, rel=1e-12)
     itself = output_distance(network.reconstruct, network, seen, device, render)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vist3a.models.reconstruction.base import ReconstructionModel
@@ -29,12 +29,13 @@ class StitchedDecoder(nn.Module):
         self.layer = StitchLayer(spec, fit)
         self.special_tokens = nn.Parameter(fit.special_tokens.clone())
 
-    def state(self, latents: Float[Tensor, "batch channels times rows columns"]) -> TokenState:
-        """The token state that enters the network."""
-        tokens = self.layer(latents)
-        batch, views = tokens.shape[:2]
-        roles = torch.zeros(views, dtype=torch.long, device=tokens.device)
-        roles[1:] = 1
+    def state(
+        self, latents: Float[Tensor, "batch channels times rows columns"], views: Int[Tensor, " chosen"] | None = None
+    ) -> TokenState:
+        """The token state that enters the network; of all views, or of the numbers ``views`` only."""
+        tokens = self.layer(latents, views)
+        batch, count = tokens.shape[:2]
+        roles = (torch.arange(count, device=tokens.device) if views is None else views).clamp(max=1)
         special = self.special_tokens[roles].expand(batch, -1, -1, -1)
         return TokenState(self.point, tokens, special.to(tokens.dtype))
 
@@ -48,6 +49,7 @@ class StitchedDecoder(nn.Module):
         latents: Float[Tensor, "batch channels times rows columns"],
         size: tuple[int, int],
         rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+        with_gaussians: bool = True,
     ) -> Reconstruction:
         """Reconstruction of raw latents; ``rgb`` in [0, 1] for networks whose heads read the image."""
-        return self.network.reconstruct_from(self.state(latents), size, rgb=rgb)
+        return self.network.reconstruct_from(self.state(latents), size, rgb, with_gaussians)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from typing import Protocol
 
 import torch
 
@@ -16,15 +17,34 @@ from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
 
 
+class Reconstruct(Protocol):
+    """Frames [1, views, 3, height, width] in [0, 1] to a reconstruction, on request without Gaussians, which take long."""
+
+    def __call__(self, frames: torch.Tensor, with_gaussians: bool = True) -> Reconstruction:
+        """Run it."""
+
+
 def output_distance(
-    reconstruct: Callable[[torch.Tensor], Reconstruction],
+    reconstruct: Reconstruct,
     original: ReconstructionModel,
     clips: Sequence[Clip],
     device: torch.device,
     render: Renderer | None = None,
 ) -> dict[str, float]:
     """Means over ``clips`` of :func:`clip_distances`."""
-    return averaged(clip_distances(reconstruct, original, clips, device, render), fmean)
+    return averaged(clip_distances({"": reconstruct}, original, clips, device, render)[""], fmean)
+
+
+def output_distances(
+    variants: Mapping[str, Reconstruct],
+    original: ReconstructionModel,
+    clips: Sequence[Clip],
+    device: torch.device,
+    render: Renderer | None = None,
+) -> dict[str, dict[str, float]]:
+    """:func:`output_distance` of several ways to reconstruct; the original is run once per clip."""
+    found = clip_distances(variants, original, clips, device, render)
+    return {name: averaged(distances, fmean) for name, distances in found.items()}
 
 
 def averaged(distances: Mapping[str, Sequence[float]], average: Callable[[Sequence[float]], float]) -> dict[str, float]:
@@ -34,52 +54,55 @@ def averaged(distances: Mapping[str, Sequence[float]], average: Callable[[Sequen
 
 @torch.no_grad()
 def clip_distances(
-    reconstruct: Callable[[torch.Tensor], Reconstruction],
+    variants: Mapping[str, Reconstruct],
     original: ReconstructionModel,
     clips: Sequence[Clip],
     device: torch.device,
     render: Renderer | None = None,
-) -> dict[str, list[float]]:
-    """Distance of ``reconstruct(frames)`` to the original network's outputs, one value per clip.
+) -> dict[str, dict[str, list[float]]]:
+    """Distance of what every variant makes of the frames to the original network's outputs, one value per clip.
 
     ``depth_absrel``: relative depth error (no scale alignment); ``rotation_deg``: mean error of relative rotations;
     ``translation``: mean distance of camera centres; ``points``: mean distance of world points, both in scene units.
     With ``render``, for networks with Gaussians: ``rendered_l1``, mean absolute difference in [0, 1] of both sets of Gaussians
     seen from the original's cameras.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in variants}
     for clip in clips:
         frames = clip.frames[None].to(device)
-        output, target = reconstruct(frames), original.reconstruct(frames)
-        errors = {
-            "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel.mean(),
-            "rotation_deg": pair_errors(output.cameras, target.cameras).rotation.mean(),
-            "translation": (output.cameras.centers - target.cameras.centers).norm(dim=-1).mean(),
-            "points": (output.points - target.points).norm(dim=-1).mean(),
-        }
-        if render is not None and output.gaussians is not None and target.gaussians is not None:
-            size = (target.depth.shape[-2], target.depth.shape[-1])
-            seen, wanted = (render(g, target.cameras, size).rgb for g in (output.gaussians, target.gaussians))
-            errors["rendered_l1"] = (seen - wanted).abs().mean()
-        for name, value in errors.items():
-            found.setdefault(name, []).append(float(value))
+        target, wanted = original.reconstruct(frames, with_gaussians=render is not None), None
+        size = (target.depth.shape[-2], target.depth.shape[-1])
+        for variant, reconstruct in variants.items():
+            output = reconstruct(frames, with_gaussians=render is not None)
+            errors = {
+                "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel.mean(),
+                "rotation_deg": pair_errors(output.cameras, target.cameras).rotation.mean(),
+                "translation": (output.cameras.centers - target.cameras.centers).norm(dim=-1).mean(),
+                "points": (output.points - target.points).norm(dim=-1).mean(),
+            }
+            if render is not None and output.gaussians is not None and target.gaussians is not None:
+                if wanted is None:
+                    wanted = render(target.gaussians, target.cameras, size).rgb
+                errors["rendered_l1"] = (render(output.gaussians, target.cameras, size).rgb - wanted).abs().mean()
+            for name, value in errors.items():
+                found[variant].setdefault(name, []).append(float(value))
     return found
 
 
-def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
+def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Reconstruct:
     """Frames -> latents -> stitched decoder, with the true frames for heads that read the image."""
 
-    def reconstruct(frames: torch.Tensor) -> Reconstruction:
+    def reconstruct(frames: torch.Tensor, with_gaussians: bool = True) -> Reconstruction:
         size = decoder.network.frame_size(frames.shape[-2], frames.shape[-1])
-        return decoder(generator.encode(frames), size, rgb=frames)
+        return decoder(generator.encode(frames), size, frames, with_gaussians)
 
     return reconstruct
 
 
-def sequential(original: ReconstructionModel, generator: VideoGenerator) -> Callable[[torch.Tensor], Reconstruction]:
+def sequential(original: ReconstructionModel, generator: VideoGenerator) -> Reconstruct:
     """The baseline: frames -> latents -> decoded frames -> the original network."""
 
-    def reconstruct(frames: torch.Tensor) -> Reconstruction:
-        return original.reconstruct(generator.decode(generator.encode(frames)))
+    def reconstruct(frames: torch.Tensor, with_gaussians: bool = True) -> Reconstruction:
+        return original.reconstruct(generator.decode(generator.encode(frames)), with_gaussians)
 
     return reconstruct

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vist3a.records import StitchFit
@@ -31,10 +31,20 @@ class StitchLayer(nn.Module):
             self.conv.bias.copy_(fit.bias if fit.position_bias is None else torch.zeros_like(fit.bias))
 
     def forward(
-        self, latents: Float[Tensor, "batch channels times rows columns"]
+        self, latents: Float[Tensor, "batch channels times rows columns"], views: Int[Tensor, " chosen"] | None = None
     ) -> Float[Tensor, "batch views rows_out columns_out width"]:
-        """Patch tokens, one set per view (4 T' - 3 views for T' latent frames at temporal stride 4)."""
-        tokens = self.conv(resample_and_pad(standardise(latents, self.statistics), self.spec)).movedim(1, -1)
+        """Patch tokens, one set per view (4 T' - 3 views for T' latent frames at temporal stride 4).
+
+        With ``views`` nothing is computed for the others.
+        """
+        seen = resample_and_pad(standardise(latents, self.statistics), self.spec)
+        if views is None:
+            tokens = self.conv(seen).movedim(1, -1)
+        else:
+            # What the kernel covers in time for one view, as a clip of its own.
+            covered = torch.arange(self.spec.kernel[0], device=views.device)
+            windows = seen[:, :, views[:, None] * self.spec.stride[0] + covered].transpose(1, 2).flatten(0, 1)
+            tokens = self.conv(windows).squeeze(2).unflatten(0, (len(latents), len(views))).movedim(2, -1)
         return tokens if self.position_bias is None else tokens + self.position_bias
 
 

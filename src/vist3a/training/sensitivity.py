@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,13 +19,24 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
 from vist3a.training.progress import progress
 
+Output = Literal["depth", "translations", "rotations"]
+OUTPUTS: tuple[Output, ...] = ("depth", "translations", "rotations")
+
 
 def gauss_newton(
-    network: ReconstructionModel, clips: Sequence[Clip], point: str, device: torch.device, *, probes: int, seed: int
+    network: ReconstructionModel,
+    clips: Sequence[Clip],
+    point: str,
+    device: torch.device,
+    *,
+    probes: int,
+    seed: int,
+    outputs: Sequence[Output] = OUTPUTS,
 ) -> Float[Tensor, "dim dim"]:
     """``G`` of the patch tokens at ``point`` in float64, with trace ``dim``: as sensitive as the identity on average.
 
-    Logarithmic depth, the cameras' translations and their rotations have equal traces in it, as their units differ.
+    Of logarithmic depth, the cameras' translations and their rotations those in ``outputs`` count, with equal traces, as their
+    units differ.
     """
     draws = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
@@ -35,7 +47,8 @@ def gauss_newton(
             state = network.tokens_at([point], frames)[point]
         tokens = state.patch_tokens.detach().requires_grad_()
         taps, _ = network.run_from(replace(state, patch_tokens=tokens), size)
-        for name, value in _read(network.heads(taps, size, frames, with_gaussians=False)).items():
+        read = _read(network.heads(taps, size, frames, with_gaussians=False))
+        for name, value in ((name, read[name]) for name in outputs):
             for _ in range(probes if value.requires_grad else 0):
                 signs = torch.randint(2, value.shape, generator=draws).to(value) * 2 - 1
                 (gradient,) = torch.autograd.grad((value * signs).sum(), tokens, retain_graph=True)

@@ -81,8 +81,10 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
         """States at the named points for RGB frames in [0, 1]; nothing behind the last of them is run."""
 
     @abstractmethod
-    def reconstruct(self, frames: Float[Tensor, "batch views 3 height width"]) -> Reconstruction:
-        """The whole network on RGB frames in [0, 1]."""
+    def reconstruct(
+        self, frames: Float[Tensor, "batch views 3 height width"], with_gaussians: bool = True
+    ) -> Reconstruction:
+        """The whole network on RGB frames in [0, 1]; ``with_gaussians`` false skips a Gaussian head."""
 
     @abstractmethod
     def reconstruct_from(
@@ -90,6 +92,7 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
         state: TokenState,
         size: tuple[int, int],
         rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+        with_gaussians: bool = True,
     ) -> Reconstruction:
         """The rest of the network behind ``state.point`` (exact entry) for frames of ``size`` (height, width).
 

@@ -47,7 +47,8 @@ def distill_decoder(
         checkpoints, "distill", params.model_dump_json(), networks.model_dump_json(), stitch_layer, clip_index.to_json()
     )
     fit_clips = store.load_split("fit")
-    before = clip_distances(stitched(decoder, generator), teacher, heldout, device)
+    student = {"student": stitched(decoder, generator)}
+    before = clip_distances(student, teacher, heldout, device)["student"]
     if params.match is not None:
         match_tokens(
             decoder,
@@ -73,7 +74,7 @@ def distill_decoder(
             checkpoint=state / "loop.pt",
             log=step_log("distill"),
         )
-    after = clip_distances(stitched(decoder, generator), teacher, heldout, device)
+    after = clip_distances(student, teacher, heldout, device)["student"]
     shutil.rmtree(state, ignore_errors=True)
     report = {
         "stitch_layer": fit.point,

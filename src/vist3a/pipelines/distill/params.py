@@ -8,6 +8,7 @@ from pydantic import Field
 
 from vist3a.pipelines.loop import Loop
 from vist3a.pipelines.strict import Strict
+from vist3a.training.sensitivity import OUTPUTS, Output
 
 
 class Weights(Strict):
@@ -29,10 +30,14 @@ class Match(Strict):
 
     point: str
     batch: int = Field(gt=0)
+    inner: tuple[str, ...] = ()
+    inner_weight: float = Field(0.5, ge=0)
+    early: float = Field(0.0, ge=0, lt=1)
     mirror: bool = True
     views: int | None = Field(None, gt=0)
     sensitivity: float = Field(0.0, ge=0, lt=1)
     sensitivity_clips: int = Field(8, gt=0)
+    sensitive: Annotated[tuple[Output, ...], Field(min_length=1)] = OUTPUTS
     loop: Loop
 
 

@@ -28,7 +28,7 @@ from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import WorldConfig, sample_prompts
 from vist3a.scenes.prompt_list import read_prompts
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.functional_error import output_distance, sequential, stitched
+from vist3a.stitching.functional_error import output_distances, sequential, stitched
 from vist3a.stitching.store import load_fit
 from vist3a.training.generation_scores import score_scenes
 from vist3a.training.sampling import SamplingConfig, sample_latents
@@ -56,7 +56,7 @@ def measure_geometry(
         "stitched": stitched(StitchedDecoder(original, spec, fit).to(device), generator),
         "stitched_distilled": stitched(load_decoder(networks, distill, stitched_decoder), generator),
     }
-    distances = {name: output_distance(variant, original, heldout, device) for name, variant in variants.items()}
+    distances = output_distances(variants, original, heldout, device)
     report: dict[str, Any] = {"clips": len(heldout), "distance_to_original": distances}
     if params.truth is not None:
         world = WorldConfig(
@@ -103,7 +103,7 @@ def measure_generation(
     for state in ("before", "after"):
         if state == "after":
             load_lora(generator.denoiser, aligned_generator)
-        latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative)
+        latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative, params.batch)
         results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
     comparison = paired_differences(results["before"], results["after"], params.seed)
     rows = []

@@ -27,6 +27,7 @@ class EvaluateParams(Strict):
     prompts_file: str | None = None
     truth: Truth | None = None
     prompts: int = Field(gt=1)
+    batch: int = Field(1, gt=0)
     clips: int = Field(gt=0)
     steps: int = Field(gt=0)
     guidance: float = Field(ge=1)

@@ -39,14 +39,14 @@ def extract_moments(
     tap = Tap(generator, network, settings)
     splits = {}
     for split in SPLITS:
-        names = store.names(split)
+        names = store.names(split)[: params.clips]
         with counting(f"extract {split}", len(names)) as done:
             splits[split] = accumulate(
                 tap, names, store.load_frames, batch=params.batch, shard=params.shard, state=state / split, done=done
             )
     spec = asdict(settings.spec)
     report = {
-        "clips": {split: len(store.names(split)) for split in SPLITS},
+        "clips": {split: len(store.names(split)[: params.clips]) for split in SPLITS},
         "tokens": {split: int(moments.count.sum()) for split, moments in splits.items()},
         "latent_features": splits["fit"].gram.shape[0],
         "points": {

@@ -20,6 +20,8 @@ class ExtractParams(Strict):
     where their grid is not the convolution's. ``latents`` is the posterior's mode or a sample; ``latent_space`` raw, or
     normalised as the denoiser sees them.
 
+    ``clips``: at most so many of a split are seen (null: all); a linear fit needs few.
+
     ``batch`` clips go through the networks together, ``shard`` clips are accumulated between two files of the unfinished state.
     """
 
@@ -32,6 +34,7 @@ class ExtractParams(Strict):
     interpolation: Literal["corners", "centres", "nearest"]
     latents: Literal["mode", "sample"]
     latent_space: Literal["raw", "normalised"]
+    clips: Positive | None = None
     batch: int = Field(gt=0)
     shard: int = Field(gt=0)
 

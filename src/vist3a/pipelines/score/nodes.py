@@ -18,7 +18,7 @@ from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.functional_error import output_distance, stitched
+from vist3a.stitching.functional_error import output_distances, stitched
 from vist3a.stitching.heldout import measure
 from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
 from vist3a.stitching.store import load_moments, load_settings, save_fit
@@ -37,7 +37,7 @@ def score_layers(
         splits["fit"], splits["selection"], settings, params.ridges, params.bias, tap.latent_statistics
     )
     store = ClipStore(clips, clip_index)
-    names = store.names("heldout")
+    names = store.names("heldout")[: params.clips]
     with counting("score heldout", len(names)) as done:
         candidates = {name: found.candidate for name, found in solved.items()}
         heldout = measure(tap, candidates, names, store.load_frames, batch=params.batch, done=done)
@@ -73,14 +73,14 @@ def compare_outputs(
     settings = load_settings(moments)
     device = resolve_device(networks.device)
     candidates = [name for name in scores["ranking"] if scores["points"][name]["complete"]][: params.functional_points]
-    functional = {}
+    functional: dict[str, dict[str, float]] = {}
     if params.functional_clips and candidates:
         generator, original = networks.load_generator("vae"), networks.load_reconstruction()
         store, render = ClipStore(clips, clip_index), renderer_for(device)
         seen = [store.load(name) for name in store.names("heldout")[: params.functional_clips]]
-        for name in candidates:
-            decoder = StitchedDecoder(original, settings.spec, fits[name]).to(device)
-            functional[name] = output_distance(stitched(decoder, generator), original, seen, device, render)
+        decoders = {name: StitchedDecoder(original, settings.spec, fits[name]).to(device) for name in candidates}
+        variants = {name: stitched(decoder, generator) for name, decoder in decoders.items()}
+        functional = output_distances(variants, original, seen, device, render)
     chosen = fits[scores["chosen"]]
     report = {**scores, "functional_error": functional}
     curve = layer_curve(report)
