@@ -14,7 +14,7 @@ from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import accumulate, tap_settings
-from vist3a.stitching.functional_error import clip_distances, output_distance, stitched
+from vist3a.stitching.functional_error import clip_distances, output_distance, sequential, stitched
 from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.search import solve_points
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
@@ -148,6 +148,17 @@ def test_functional_error() -> None:
     assert distance == pytest.approx({name: sum(two) / 2 for name, two in values.items()}, rel=1e-12)
     itself = output_distance(network.reconstruct, network, seen, device, render)
     assert max(itself.values()) < 1e-5
+    # Several at once; a shorter clip in between goes alone.
+    first, second, third, fourth = clips(4, frames=9, seed=6)
+    mixed = [first, second, third, replace(fourth, frames=fourth.frames[:5])]
+    variants = {"stitched": stitched(decoder, generator), "decoded": sequential(network, generator)}
+    alone, together = (clip_distances(variants, network, mixed, device, batch=batch) for batch in (1, 2))
+    assert alone.keys() == together.keys() == variants.keys()
+    for name in variants:
+        assert alone[name].keys() == distance.keys() - {"rendered_l1"}
+        for error, one in alone[name].items():
+            assert together[name][error] == pytest.approx(one, rel=1e-6)
+            assert len(set(one)) == 4
     # Larger clips: each network is given its own size.
     large = [replace(clip, frames=torch.rand(5, 3, 32, 24, dtype=torch.float64)) for clip in seen]
     small = [replace(clip, frames=resize_frames(clip.frames[None], SIZE)[0]) for clip in large]

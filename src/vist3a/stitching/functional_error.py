@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from statistics import fmean
 from typing import Protocol
 
@@ -59,34 +60,41 @@ def clip_distances(
     clips: Sequence[Clip],
     device: torch.device,
     render: Renderer | None = None,
+    batch: int = 1,
 ) -> dict[str, dict[str, list[float]]]:
     """Distance of what every variant makes of the frames to the original network's outputs, one value per clip.
 
     ``depth_absrel``: relative depth error (no scale alignment); ``rotation_deg``: mean error of relative rotations;
     ``translation``: mean distance of camera centres; ``points``: mean distance of world points, both in scene units.
     With ``render``, for networks with Gaussians: ``rendered_l1``, mean absolute difference in [0, 1] of both sets of Gaussians
-    seen from the original's cameras.
+    seen from the original's cameras. At most ``batch`` neighbouring clips of one shape go through the networks together.
     """
     found: dict[str, dict[str, list[float]]] = {name: {} for name in variants}
-    for clip in clips:
-        frames = clip.frames[None].to(device)
+    for together in _batches(clips, batch):
+        frames = torch.stack([clip.frames for clip in together]).to(device)
         target, wanted = original.reconstruct(frames, with_gaussians=render is not None), None
         size = (target.depth.shape[-2], target.depth.shape[-1])
         for variant, reconstruct in variants.items():
             output = reconstruct(frames, with_gaussians=render is not None)
             errors = {
-                "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel.mean(),
-                "rotation_deg": pair_errors(output.cameras, target.cameras).rotation.mean(),
-                "translation": (output.cameras.centers - target.cameras.centers).norm(dim=-1).mean(),
-                "points": (output.points - target.points).norm(dim=-1).mean(),
+                "depth_absrel": depth_errors(output.depth, target.depth, align=False).abs_rel,
+                "rotation_deg": pair_errors(output.cameras, target.cameras).rotation,
+                "translation": (output.cameras.centers - target.cameras.centers).norm(dim=-1),
+                "points": (output.points - target.points).norm(dim=-1),
             }
             if render is not None and output.gaussians is not None and target.gaussians is not None:
                 if wanted is None:
                     wanted = render(target.gaussians, target.cameras, size).rgb
-                errors["rendered_l1"] = (render(output.gaussians, target.cameras, size).rgb - wanted).abs().mean()
-            for name, value in errors.items():
-                found[variant].setdefault(name, []).append(float(value))
+                errors["rendered_l1"] = (render(output.gaussians, target.cameras, size).rgb - wanted).abs()
+            for name, values in errors.items():
+                found[variant].setdefault(name, []).extend(values.flatten(1).mean(1).tolist())
     return found
+
+
+def _batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
+    for _, group in groupby(clips, key=lambda clip: clip.frames.shape):
+        alike = list(group)
+        yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
 def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Reconstruct:

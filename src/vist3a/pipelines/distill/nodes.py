@@ -47,8 +47,12 @@ def distill_decoder(
         checkpoints, "distill", params.model_dump_json(), networks.model_dump_json(), stitch_layer, clip_index.to_json()
     )
     fit_clips = store.load_split("fit")
-    student = {"student": stitched(decoder, generator)}
-    before = clip_distances(student, teacher, heldout, device)["student"]
+
+    def measured() -> dict[str, list[float]]:
+        student = {"student": stitched(decoder, generator)}
+        return clip_distances(student, teacher, heldout, device, batch=params.measured_batch)["student"]
+
+    before = measured()
     if params.match is not None:
         match_tokens(
             decoder,
@@ -74,7 +78,7 @@ def distill_decoder(
             checkpoint=state / "loop.pt",
             log=step_log("distill"),
         )
-    after = clip_distances(student, teacher, heldout, device)["student"]
+    after = measured()
     shutil.rmtree(state, ignore_errors=True)
     report = {
         "stitch_layer": fit.point,

@@ -50,6 +50,8 @@ class DistillParams(Strict):
 
     Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th;
     ``mirror`` also shows clips flipped and played backwards.
+
+    At most ``measured_clips`` held-out clips are measured before and after, ``measured_batch`` of them at once.
     """
 
     seed: int
@@ -66,3 +68,4 @@ class DistillParams(Strict):
     loop: Loop | None
     gradient_checkpointing: bool = False
     measured_clips: int = Field(gt=0)
+    measured_batch: int = Field(1, gt=0)
