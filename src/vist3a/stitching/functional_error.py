@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -18,6 +18,7 @@ from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
 
 
+@runtime_checkable
 class Reconstruct(Protocol):
     """Frames [1, views, 3, height, width] in [0, 1] to a reconstruction, on request without Gaussians, which take long."""
 
