@@ -20,7 +20,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 
 @runtime_checkable
 class Reconstruct(Protocol):
-    """Frames [1, views, 3, height, width] in [0, 1] to a reconstruction, on request without Gaussians, which take long."""
+    """Frames [batch, views, 3, height, width] in [0, 1] to a reconstruction, on request without Gaussians, which take long."""
 
     def __call__(self, frames: torch.Tensor, with_gaussians: bool = True) -> Reconstruction:
         """Run it."""
