@@ -148,7 +148,7 @@ def test_functional_error() -> None:
     assert distance == pytest.approx({name: sum(two) / 2 for name, two in values.items()}, rel=1e-12)
     itself = output_distance(network.reconstruct, network, seen, device, render)
     assert max(itself.values()) < 1e-5
-    # Several at once; a shorter clip in between goes alone.
+    # Several at once; a shorter clip is not put together with a longer one.
     first, second, third, fourth = clips(4, frames=9, seed=6)
     mixed = [first, second, third, replace(fourth, frames=fourth.frames[:5])]
     variants = {"stitched": stitched(decoder, generator), "decoded": sequential(network, generator)}

@@ -43,8 +43,8 @@ class MatchTokensConfig:
     directions.
     ``mirror`` adds every clip flipped left to right: other latents, at no cost in data.
     ``inner`` are stitch points on the way that are matched, too, with a total weight of ``inner_weight``, all directions alike:
-    with a near goal for every block, training needs about two thirds of the steps. For the first ``early`` in [0, 1) of the steps
-    they are the only goals, and no block behind the last of them is run: later blocks would learn from what is still wrong.
+    every block then has a near goal. For the first ``early`` in [0, 1) of the steps they are the only goals, and no block behind
+    the last of them is run: later blocks would learn from what is still wrong.
     """
 
     point: str

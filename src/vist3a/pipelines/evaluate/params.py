@@ -16,7 +16,8 @@ class Truth(Strict):
 
 
 class EvaluateParams(Strict):
-    """Held-out ``clips`` for geometry; ``prompts`` unseen in alignment for generation, sampled before and after with equal noise.
+    """Held-out ``clips`` for geometry; ``prompts`` unseen in alignment for generation, sampled before and after with equal noise,
+    ``batch`` of them at once.
 
     ``truth`` compares all variants with exact scenes (``null``: networks that know nothing of the procedural world).
     ``judge`` is a scorer that nothing was optimised against. ``pictures`` scenes go into the contact sheet.
