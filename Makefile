@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test ui scene view viewer serve lint setup repro lock dvc-stages
+.PHONY: stitch test test-long ui scene view viewer serve lint setup repro lock dvc-stages
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -35,8 +35,13 @@ stitch: setup
 
 setup: $(ENVIRONMENT) $(WEIGHTS)
 
+PYTEST := OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --dist loadfile --jaxtyping-packages=vist3a,beartype.beartype
+
 test: setup lint
-	OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --dist loadfile --jaxtyping-packages=vist3a,beartype.beartype
+	$(PYTEST) -m "not long"
+
+test-long: setup
+	$(PYTEST) -m long
 
 lint: $(ENVIRONMENT)
 	ruff check .
