@@ -14,7 +14,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.tuning import prepare
 from vist3a.training.distill import DistillSampling, distill
 from vist3a.training.distill_loss import DistillWeights, distill_terms, feature_distance, weighted
-from vist3a.training.loop import LoopConfig
+from vist3a.training.loop import LoopConfig, TrainingLoop
 
 
 def test_the_teacher_is_at_distance_zero() -> None:
@@ -53,6 +53,31 @@ def test_terms_are_mean_absolute_differences() -> None:
     weights = DistillWeights(depth=2.0, pose=3.0)
     other = dataclasses.replace(weights, depth=0.0)
     torch.testing.assert_close(weighted(terms, weights) - weighted(terms, other), 2 * terms["depth"])
+
+
+def test_low_precision_does_not_hold_the_student_back() -> None:
+    """Adapters are of float32 and biases of bfloat16 move by steps that are less than their last bit."""
+    network = tiny_network(dtype=torch.float32).mixed_precision()
+    fit, spec = fitted()
+    student = StitchedDecoder(network, spec, fit)
+    prepare(student, "lora", 4, 8.0)
+    trained = {name: value for name, value in student.named_parameters() if value.requires_grad}
+    assert {value.dtype for name, value in trained.items() if "lora_" in name} == {torch.float32}
+    low = [name for name, value in trained.items() if value.dtype == torch.bfloat16]
+    assert low and all(name.endswith("base_layer.bias") for name in low)
+    with torch.no_grad():
+        for name in low:
+            trained[name].fill_(1.0)
+
+    def step_loss(step: int):
+        return torch.stack([trained[name].float().sum() for name in low]).sum(), {}
+
+    loop = TrainingLoop({"student": student}, LoopConfig(steps=50, learning_rate=2e-4, warmup=0, weight_decay=0.0))
+    loop.run(step_loss)
+    # 50 steps of a cosine schedule: 25 rates; a step alone would be lost in 1.
+    for name in low:
+        moved = 1 - trained[name].detach().float()
+        assert float(moved.min()) == pytest.approx(25 * 2e-4, rel=0.3)
 
 
 @pytest.mark.parametrize(("tuning", "mixed"), [("full", False), ("lora", False), ("lora", True)])

@@ -46,6 +46,39 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, matrix_learning_ra
         assert torch.equal(a, b)
 
 
+def test_weights_of_half_precision_move_as_a_float64_twin_does(tmp_path: Path) -> None:
+    """Small steps of bfloat16 weights are not lost: neither theirs nor the average's, nor over a stop."""
+    torch.manual_seed(0)
+    model = nn.Linear(32, 32).to(torch.bfloat16)
+    slopes = torch.randn(40, 32, 32, generator=torch.Generator().manual_seed(1)) + 0.3
+    start = model.weight.detach().double()
+
+    def step_loss(step: int):
+        return (model.weight * slopes[step].to(torch.bfloat16)).sum() + model.bias.sum() * 1e-3, {}
+
+    config = LoopConfig(
+        steps=40, learning_rate=1e-4, warmup=0, weight_decay=0.0, ema=0.9, gradient_clip=1e9, checkpoint_every=10**6
+    )
+    loop = TrainingLoop({"m": model}, config, tmp_path / "a.pt")
+    loop.run(step_loss, max_seconds=0.0)
+    assert loop.step < 40
+    loop = TrainingLoop({"m": model}, config, tmp_path / "a.pt")
+    loop.run(step_loss)
+    value, first, second, average = start.clone(), *(torch.zeros_like(start) for _ in range(2)), start.clone()
+    for step in range(40):
+        slope = slopes[step].to(torch.bfloat16).double()
+        first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope.square()
+        rate = 1e-4 * warmup_cosine(step, 40, 0)
+        value = value - rate * (first / (1 - 0.9 ** (step + 1))) / ((second / (1 - 0.99 ** (step + 1))).sqrt() + 1e-8)
+        average = average + (1 - min(0.9, (1 + step) / (10 + step))) * (value - average)
+    master = loop.masters["m.weight"].detach()
+    assert master.dtype == torch.float32
+    torch.testing.assert_close(master.double() - start, value - start, rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(loop.average[0].double() - start, average - start, rtol=1e-2, atol=1e-6)
+    assert model.weight.dtype == torch.bfloat16
+    assert torch.equal(model.weight, loop.average[0].to(torch.bfloat16))
+
+
 def test_average_is_the_exponential_one() -> None:
     model, loss = problem()
     config = LoopConfig(steps=6, learning_rate=1e-2, warmup=0, ema=0.5, weight_decay=0.0)

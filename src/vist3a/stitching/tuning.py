@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vist3a.models.lora import widen_adapters
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit, save_fit
 
@@ -41,6 +42,7 @@ def prepare(decoder: StitchedDecoder, tuning: Tuning, rank: int, alpha: float) -
             inject_adapter_in_model(
                 LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="lora_only"), decoder.network
             )
+        widen_adapters(decoder.network)
         for name, parameter in decoder.network.named_parameters():
             parameter.requires_grad_("lora_" in name or name.endswith("base_layer.bias"))
     decoder.layer.requires_grad_(True)
