@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+UNSTATED = "unstated"
+"""What a preset says where its source says nothing, and nothing of ours can stand for it."""
 
 
 class Strict(BaseModel):
-    """Frozen; unknown keys are refused."""
+    """Frozen; unknown keys are refused, and so are values that a preset leaves open."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_stated(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and (left := [key for key, value in values.items() if value == UNSTATED]):
+            raise ValueError(
+                f"{', '.join(left)}: the source of the preset does not state it; allowed: a value of your own (--params)"
+            )
+        return values

@@ -49,6 +49,19 @@ def prepare(decoder: StitchedDecoder, tuning: Tuning, rank: int, alpha: float) -
     decoder.special_tokens.requires_grad_(True)
 
 
+def trained_parameters(decoder: StitchedDecoder) -> dict[str, torch.Tensor]:
+    """Copies of what is trained, in host memory."""
+    return {name: p.detach().to("cpu", copy=True) for name, p in decoder.named_parameters() if p.requires_grad}
+
+
+def put_back(decoder: StitchedDecoder, values: dict[str, torch.Tensor]) -> None:
+    """Give what is trained the values of :func:`trained_parameters`."""
+    own = dict(decoder.named_parameters())
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
+
+
 def save_trained(folder: Path, decoder: StitchedDecoder, stitch_layer: Path, dtype: torch.dtype | None = None) -> None:
     """Write the trained parameters only, beside a copy of the stitch layer they started from."""
     fit, spec = load_fit(stitch_layer)

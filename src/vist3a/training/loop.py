@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
 from vist3a.training.launch import ALONE, Processes
 from vist3a.training.processes import sum_over
-from vist3a.training.schedule import warmup_cosine
+from vist3a.training.schedule import Schedule, rate_factor
 from vist3a.training.step_log import Log
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ StepLoss = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none).
+    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none). ``schedule`` follows the warm-up.
 
     With ``matrix_learning_rate`` the weights of linear layers are trained by Muon (Jordan et al. 2024: momentum with its singular
     values made equal), with steps of the length that AdamW's would have at that rate; everything else by AdamW.
@@ -39,6 +39,7 @@ class LoopConfig:
     steps: int
     learning_rate: float
     matrix_learning_rate: float | None = None
+    schedule: Schedule = "cosine"
     warmup: int = 100
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
@@ -111,7 +112,7 @@ class TrainingLoop:
             self._sum_gradients(values)
             norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
             if bool(torch.isfinite(norm)):
-                factor = warmup_cosine(self.step, self.config.steps, self.config.warmup)
+                factor = rate_factor(self.config.schedule, self.step, self.config.steps, self.config.warmup)
                 for optimizer, rate in self.optimizers:
                     for group in optimizer.param_groups:
                         group["lr"] = rate * factor

@@ -8,9 +8,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vist3a.pipelines.align.ranges import Guidance, Steps
 from vist3a.pipelines.loop import Loop
-from vist3a.pipelines.networks import Dtype
+from vist3a.pipelines.networks import Dtype, Template
 from vist3a.pipelines.strict import Strict
-from vist3a.rewards.terms import KINDS, renders, term_names
+from vist3a.rewards.terms import KINDS, L1, PERCEPTUAL, renders, term_names
 from vist3a.training.align_draw import Variant
 
 
@@ -59,6 +59,9 @@ class AlignParams(Strict):
     ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
     ``released`` at as many random ones and the last; ``gradient_batch`` of them are run at once (less time, more memory).
     ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step draws from.
+    ``scored_views`` are rendered and scored; ``decoded_views`` (null: the same ones) other views are scored as decoded frames.
+    ``prompt_templates``: each prompt of a rollout is asked in one of them, drawn anew each time (none: the generator's own);
+    ``negative_prompt`` and ``max_text_tokens`` (null: the generator's) hold in training alone.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of all networks in the backward pass: less memory, more time; ``decoders``:
     not those of the denoiser.
@@ -90,6 +93,10 @@ class AlignParams(Strict):
     guidance: Guidance
     flow_shift: float | None = Field(None, gt=0)
     scored_views: int = Field(gt=0)
+    decoded_views: int | None = Field(None, gt=0)
+    prompt_templates: tuple[Template, ...] = ()
+    negative_prompt: str | None = None
+    max_text_tokens: int | None = Field(None, gt=0)
     generative_weight: float = Field(ge=0)
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -112,6 +119,13 @@ class AlignParams(Strict):
                 raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
             if not weights:
                 raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")
+        if self.decoded_views is not None and (
+            pairs := [name for name in (L1, PERCEPTUAL) if name in self.rewards.given()]
+        ):
+            raise ValueError(
+                f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one by "
+                "one; allowed: null, or null weights of these terms"
+            )
         if rendered := [name for name in self.pointmap_rewards.given() if renders(name)]:
             raise ValueError(
                 f"align.pointmap_rewards: {', '.join(rendered)} needs renderings, which a 3D network without Gaussians has not; "
