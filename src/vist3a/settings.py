@@ -4,6 +4,7 @@ from typing import Any
 
 from vist3a.hooks.determinism import Determinism
 from vist3a.hooks.parameter_keys import ParameterKeys
+from vist3a.hooks.presets import PresetConfigLoader
 from vist3a.hooks.public_weights import KnownWeights
 from vist3a.hooks.run_record import RunRecord
 from vist3a.hooks.several_processes import SeveralProcesses
@@ -14,6 +15,7 @@ HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), Kn
 # One process records and holds the workspace for all.
 if started().first:
     HOOKS += (RunRecord(), WorkspaceLock())
+CONFIG_LOADER_CLASS = PresetConfigLoader
 # kedro-viz would write its own record into the project at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry", "kedro-viz")
 

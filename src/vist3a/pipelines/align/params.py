@@ -123,8 +123,8 @@ class AlignParams(Strict):
             pairs := [name for name in (L1, PERCEPTUAL) if name in self.rewards.given()]
         ):
             raise ValueError(
-                f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one by "
-                "one; allowed: null, or null weights of these terms"
+                f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one "
+                "by one; allowed: null, or null weights of these terms"
             )
         if rendered := [name for name in self.pointmap_rewards.given() if renders(name)]:
             raise ValueError(
