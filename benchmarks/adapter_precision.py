@@ -1,9 +1,10 @@
 """Whether a denoiser in bfloat16 trains its adapter as float64 would: the shipped adapter, optimizer and average beside a twin.
 
 Wan 2.1 1.3B with random weights in bfloat16, an adapter of rank 8 as alignment adds it, AdamW and average as the preset
-`released` has them. Every step takes the gradient of the generative loss on one clip of 5 frames of 256 px, once, and both get it: the
-training loop, and the same formulas in float64. What is compared is how far they moved, as one vector. Beside them runs what the
-adapter would do in the denoiser's own type (adapter, AdamW and average in bfloat16, as `add_adapter` of diffusers leaves them).
+`released` has them. Every step takes the gradient of the generative loss on one clip of 5 frames of 256 px, once, and both get
+it: the training loop, and the same formulas in float64. What is compared is how far they moved, as one vector. Beside them runs
+what the adapter would do in the denoiser's own type (adapter, AdamW and average in bfloat16, as `add_adapter` of diffusers leaves
+them).
 
     python benchmarks/adapter_precision.py --out adapter.json          # CUDA, two minutes
     python benchmarks/adapter_precision.py --tiny --out adapter.json   # the same code on the CPU in seconds, a tiny denoiser
@@ -15,6 +16,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -120,9 +122,15 @@ def main() -> int:
 
     loop = TrainingLoop({"transformer": transformer}, config)
     types = sorted({str(p.dtype) for p in (*trained.values(), *loop.average)})
-    loop.run(step_loss, lambda step, seen: print(f"step {step}: loss {seen['loss']:.4f}", flush=True))
+    shipped: list[Tensor] = []
+
+    def log(step: int, seen: Mapping[str, float]) -> None:
+        print(f"step {step}: loss {seen['loss']:.4f}", flush=True)
+        if step == config.steps:  # before the average takes their place
+            shipped.extend(value.detach().clone() for value in loop.masters.values())
+
+    loop.run(step_loss, log)
     truth = twins["float64"]
-    shipped = [value.detach() for value in loop.masters.values()]
     found = {
         "adapter": compare(moved(shipped, start), moved(truth.values, start)),
         "average": compare(moved(loop.average, start), moved(truth.average, start)),

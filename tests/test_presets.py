@@ -51,11 +51,11 @@ def test_every_value_is_the_one_of_the_table(preset: str) -> None:
         if cells[column] == ABSENT:
             assert found.get(knob) is None, knob
         else:
-            assert found[knob] == yaml.safe_load(cells[column].replace("e-", ".0e-")), knob
+            assert found[knob] == yaml.safe_load(cells[column]), knob
         assert cells[column + 1], f"{knob} has no source"
 
 
-@pytest.mark.parametrize(("column", "network"), enumerate(("vggt", "mvdust3r", "da3")))
+@pytest.mark.parametrize(("column", "network"), [(0, "vggt"), (1, "mvdust3r"), (2, "da3")])
 def test_other_networks_have_the_values_of_the_table(column: int, network: str) -> None:
     found = resolved(f"wan_{network}", "paper")
     for knob, cells in table("## What other 3D networks change").items():
@@ -70,22 +70,35 @@ def test_a_preset_sets_nothing_that_the_table_does_not_name(preset: str) -> None
         assert {name for name, _ in leaves(part)} <= named
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("network", ["anysplat", "vggt", "mvdust3r", "da3"])
-@pytest.mark.parametrize("generator", ["wan", "wan14b", "cogvideox", "hunyuan", "svd"])
-def test_a_preset_fits_every_pairing_and_asks_for_what_it_leaves_open(
-    generator: str, network: str, preset: str
-) -> None:
-    def typed(**given: Any) -> dict[str, Any]:
-        values = dict(project_config.loader(f"{generator}_{network}", preset=preset, **given)["parameters"])
-        del values["preset"]
-        return dict(ParameterValidator(project_config.pipelines()).validate_raw_params(copy.deepcopy(values)))
+def typed(environment: str, preset: str, **given: Any) -> dict[str, Any]:
+    values = dict(project_config.loader(environment, preset=preset, **given)["parameters"])
+    del values["preset"]
+    return dict(ParameterValidator(project_config.pipelines()).validate_raw_params(copy.deepcopy(values)))
 
-    with pytest.raises(
-        Exception, match=r"steps: the source of the preset does not state it; allowed: a value of your own"
-    ):
-        typed()
-    found = typed(**GIVEN)
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_a_source_leaves_open_is_asked_for(preset: str) -> None:
+    sentence = "the source of the preset does not state it; allowed: a value of your own"
+    with pytest.raises(Exception, match=rf"(?s)prompts_file.*: {sentence}"):
+        typed("wan_anysplat", preset)
+    without_steps = {**GIVEN, "align": {**GIVEN["align"], "loop": {}}}
+    with pytest.raises(Exception, match=rf"(?s)align.*loop\n.*steps: {sentence}"):
+        typed("wan_anysplat", preset, **without_steps)
+
+
+# Networks and generators do not meet in a preset.
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        *(f"wan_{network}" for network in ("anysplat", "vggt", "mvdust3r", "da3")),
+        "cogvideox_vggt",
+        "hunyuan_da3",
+        "svd_mvdust3r",
+    ],
+)
+def test_a_preset_fits_the_pairings(environment: str, preset: str) -> None:
+    found = typed(environment, preset, **GIVEN)
     assert found["generate"].steps == {"paper": 80, "released": 50}[preset]
     assert found["align"].loop.steps == 300
     assert (found["curate"].frames - 1) % 4 == 0

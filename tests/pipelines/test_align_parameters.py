@@ -23,7 +23,11 @@ MODELS = {"hps": "hps-v2.1", "dfn": "dfn5b-clip-h-14-378"}
 
 def values(environment: str = "base", preset: str | None = None, **changes: Any) -> dict[str, Any]:
     # A preset leaves open what its source does not say.
-    given = {} if preset is None else {"preset": preset, "align": {"guidance": 5.0, "loop": {"steps": 9}}}
+    given: dict[str, Any] = {}
+    if preset is not None:
+        given = {"preset": preset, "align": {"prompts_file": "p", "loop": {"steps": 9}}}
+    if preset == "paper":
+        given["align"]["guidance"] = 5.0
     found: Any = dict(project_config.loader(environment, **given)["parameters"])["align"]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(found, changes))
     return merged

@@ -12,7 +12,7 @@ from torch import nn
 from vist3a.training.history import History
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.run_folder import run_folder
-from vist3a.training.schedule import warmup_cosine
+from vist3a.training.schedule import rate_factor, warmup_cosine
 
 
 def problem(seed: int = 0):
@@ -155,6 +155,15 @@ def test_schedule_ends() -> None:
     assert values[9] == pytest.approx(1.0)
     assert values[10:] == sorted(values[10:], reverse=True)
     assert values[-1] < 0.03
+
+
+def test_a_constant_schedule_stays_up_after_the_warm_up() -> None:
+    values = [rate_factor("constant", step, 100, 10) for step in range(100)]
+    assert values[:10] == [warmup_cosine(step, 100, 10) for step in range(10)]
+    assert values[10:] == [1.0] * 90
+    assert [rate_factor("cosine", step, 100, 10) for step in range(100)] == [
+        warmup_cosine(step, 100, 10) for step in range(100)
+    ]
 
 
 def test_run_folder_follows_content(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class AlignParams(Strict):
     ``compile``: the blocks of denoiser, Wan's video decoder, 3D network and published scorers are compiled at their first use.
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
-    an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
+    an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none of this name); ``perceptual`` is the entry of LPIPS (null:
     distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
     ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
     """
@@ -79,7 +79,7 @@ class AlignParams(Strict):
     reward_scorer: str
     rewards: RewardWeights
     pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
-    reward_models: dict[str, str] = Field(default_factory=dict)
+    reward_models: dict[str, str | None] = Field(default_factory=dict)
     perceptual: str | None = None
     reward_dtype: Dtype = "float32"
     term_gradients_every: int = Field(0, ge=0)
@@ -112,7 +112,7 @@ class AlignParams(Strict):
 
     @model_validator(mode="after")
     def _terms_exist(self) -> AlignParams:
-        allowed = term_names(("text", *self.reward_models))
+        allowed = term_names(("text", *self.further_models()))
         for key in ("rewards", "pointmap_rewards"):
             weights = getattr(self, key).given()
             if unknown := [name for name in weights if name not in allowed]:
@@ -132,7 +132,7 @@ class AlignParams(Strict):
                 f"allowed: {', '.join(name for name in allowed if not renders(name))}"
             )
         terms = self.rewards.given() | self.pointmap_rewards.given()
-        sources = {"text": self.reward_scorer} | self.reward_models
+        sources = {"text": self.reward_scorer} | self.further_models()
         optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}
         if self.watch.judge_every and self.watch.judge in optimised:
             raise ValueError(
@@ -159,6 +159,10 @@ class AlignParams(Strict):
                 f"align.denoising_steps gives {fewest}; allowed: fewer gradient steps or more denoising steps"
             )
         return self
+
+    def further_models(self) -> dict[str, str]:
+        """Reward models beside ``reward_scorer``, by name."""
+        return {name: source for name, source in self.reward_models.items() if source is not None}
 
     def weights(self, has_gaussians: bool) -> dict[str, float]:
         """The weights that hold for the 3D network."""

@@ -31,7 +31,7 @@ def load_reward_models(
     """What the terms with a weight need; one sentence when a file is missing. ``watched`` false leaves the judge out."""
     dtype, public, weights = DTYPES[params.reward_dtype], registered_rewards(), params.weights(has_gaussians)
     sources = {"text": ("align.reward_scorer", params.reward_scorer)}
-    sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.reward_models.items()}
+    sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.further_models().items()}
     own_distance = PERCEPTUAL in weights and params.perceptual is None
     scorers: dict[str, TextImageScorer] = {
         name: load_scorer(source, where, device, dtype, public, compiled=params.compile)
