@@ -71,7 +71,7 @@ def load(folder: Path) -> PosedViews:
             views.append(_view(path, image, model.part.cameras))
         except RejectedError as reason:
             dropped.append(f"{shown(image.name)}: {reason}")
-    return PosedViews(_smooth(views), (*dropped, *without_camera(listed, model.place)))
+    return PosedViews(_smooth(views), (*dropped, *without_camera(listed, model.place, dropped)))
 
 
 def _places(folder: Path) -> list[tuple[str, str]]:

@@ -74,6 +74,7 @@ def text_model(folder: Path) -> ModelPart:
             image = ModelImage(words[9].rstrip(), whole(words[8]), tuple(number(word) for word in words[1:8]))
             if len(points.split()) % 3:
                 raise ValueError("the list of its points is cut short; X Y POINT3D_ID of each are needed")
+            whole(words[0])
             images.append(image)
         except (ValueError, IndexError) as error:
             dropped.append(f"{where}: {_said(error, 'IMAGE_ID, seven numbers of the pose, CAMERA_ID NAME are needed')}")

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vist3a.scenes.formats.lens import Lens
+from vist3a.scenes.formats.picture_names import is_file
+from vist3a.scenes.formats.text import shown
 from vist3a.scenes.rejected import RejectedError
 
 KINDS = {".png": "picture", ".tif": "picture", ".tiff": "picture", ".exr": "picture", ".npy": "array", ".npz": "array"}
@@ -68,8 +70,8 @@ class DepthFile:
         return torch.where(inside & known[place], values[place] * self.unit, 0.0).float()
 
     def _values(self) -> NDArray[Any]:
-        if not self.path.is_file():
-            raise RejectedError(f"depth {self.path.name} is missing")
+        if not is_file(self.path):
+            raise RejectedError(f"depth {shown(self.path.name)} is missing")
         read = {".npy": _array, ".npz": _array, ".exr": _exr}.get(self.path.suffix.lower(), _picture)
         try:
             values = read(self.path)
@@ -79,15 +81,15 @@ class DepthFile:
         except (OSError, SyntaxError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             if (suffix := self.path.suffix.lower()) in KINDS:
                 raise RejectedError(
-                    f"{self.path.name} is damaged or cut short; a whole {KINDS[suffix]} is needed"
+                    f"{shown(self.path.name)} is damaged or cut short; a whole {KINDS[suffix]} is needed"
                 ) from error
             allowed = ", ".join(KINDS)
-            raise RejectedError(f"depth {self.path.name} cannot be read; allowed are {allowed}") from error
+            raise RejectedError(f"depth {shown(self.path.name)} cannot be read; allowed are {allowed}") from error
         if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
             values = values.squeeze(0 if values.shape[0] == 1 else 2)
         if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "iuf":
             raise RejectedError(
-                f"depth {self.path.name} is {values.dtype} of shape {values.shape}; numbers in rows and columns are needed"
+                f"depth {shown(self.path.name)} is {values.dtype} of shape {values.shape}; numbers in rows and columns are needed"
             )
         return values
 
@@ -99,7 +101,9 @@ def _array(path: Path) -> NDArray[Any]:
     with read:
         names = read.files
         if len(names) != 1 and KEY not in names:
-            raise RejectedError(f"depth {path.name} holds {len(names)} arrays; one, or one named {KEY}, is needed")
+            raise RejectedError(
+                f"depth {shown(path.name)} holds {len(names)} arrays; one, or one named {KEY}, is needed"
+            )
         return np.asarray(read[names[0] if len(names) == 1 else KEY])
 
 
@@ -110,10 +114,10 @@ def _picture(path: Path) -> NDArray[Any]:
         with Image.open(path) as opened:
             if opened.mode not in MODES:
                 found = f"colours ({opened.mode})"
-                raise RejectedError(f"depth {path.name} is a picture of {found}; one channel of depth is needed")
+                raise RejectedError(f"depth {shown(path.name)} is a picture of {found}; one channel of depth is needed")
             return np.array(opened)
     except Image.DecompressionBombError as error:
-        raise RejectedError(f"depth {path.name} has more pixels than any depth map") from error
+        raise RejectedError(f"depth {shown(path.name)} has more pixels than any depth map") from error
 
 
 def _exr(path: Path) -> NDArray[np.float32]:
@@ -128,7 +132,7 @@ def _exr(path: Path) -> NDArray[np.float32]:
             colours = np.asarray(frame.to_ndarray(format="gbrpf32le"))
     except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
         allowed = "of OpenEXR, whole files with a channel Y or equal R, G and B are read"
-        raise RejectedError(f"depth {path.name} cannot be read; {allowed}") from error
+        raise RejectedError(f"depth {shown(path.name)} cannot be read; {allowed}") from error
     if not np.array_equal(colours[..., 0], colours[..., 1], equal_nan=True):
-        raise RejectedError(f"depth {path.name} has different colour channels; one channel of depth is needed")
+        raise RejectedError(f"depth {shown(path.name)} has different colour channels; one channel of depth is needed")
     return np.asarray(colours[..., 0])

@@ -67,7 +67,7 @@ def load(folder: Path) -> PosedViews:
                 views.append(_view(folder, image, stated, entry))
             except RejectedError as reason:
                 dropped.append(f"{shown(name)}: {reason}")
-    return PosedViews(tuple(views), (*dropped, *without_camera(listed, " and ".join(_files(folder)))))
+    return PosedViews(tuple(views), (*dropped, *without_camera(listed, " and ".join(_files(folder)), dropped)))
 
 
 def _files(folder: Path) -> list[str]:

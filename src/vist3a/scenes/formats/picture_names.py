@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 
 from vist3a.scenes.formats.text import shown
@@ -62,13 +62,15 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def without_camera(listed: Iterable[Path], cameras: str) -> tuple[str, ...]:
-    """A sentence per folder that holds pictures beside the ``listed`` ones: they belong to no view of ``cameras``."""
+def without_camera(listed: Iterable[Path], cameras: str, dropped: Sequence[str]) -> tuple[str, ...]:
+    """A sentence where the folders of ``listed`` pictures hold more that belong to no view of ``cameras``.
+
+    As many as entries were ``dropped`` already have their sentence: their names may be what could not be read.
+    """
     named = set(listed)
-    sentences = []
-    for folder in sorted({path.parent for path in named if is_file(path)}):
-        beside = [path.name for path in image_paths(folder) if path not in named]
-        if beside:
-            what = "1 picture has" if len(beside) == 1 else f"{len(beside)} pictures have"
-            sentences.append(f"{folder.name}: {what} no camera in {cameras} (first {shown(beside[0])})")
-    return tuple(sentences)
+    folders = sorted({path.parent for path in named if is_file(path)})
+    beside = [path for folder in folders for path in image_paths(folder) if path not in named]
+    if len(beside) <= len(dropped):
+        return ()
+    what = "1 picture has" if len(beside) == 1 else f"{len(beside)} pictures have"
+    return (f"{what} no camera in {cameras} (first {shown(f'{beside[0].parent.name}/{beside[0].name}')})",)

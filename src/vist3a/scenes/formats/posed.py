@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 from vist3a.records.cameras import Cameras
 from vist3a.scenes.formats.depth_map import DepthFile
 from vist3a.scenes.formats.lens import Lens
+from vist3a.scenes.formats.text import shown
 from vist3a.scenes.rejected import RejectedError
 
 RIGID_TOLERANCE = 1e-3
@@ -72,15 +73,15 @@ class PosedScene:
                 if view.image in seen:
                     raise RejectedError("the picture is listed again; each is allowed once, the first one counts")
             except RejectedError as reason:
-                dropped.append(f"{view.image.name}: {reason}")
+                dropped.append(f"{shown(view.image.name)}: {reason}")
                 continue
             seen.add(view.image)
             present.append(PosedView(view.image, view.world_to_camera, lens, view.depth))
         if not present:
-            raise RejectedError(f"no usable view ({'; '.join(dropped[:2]) or 'the list is empty'})")
+            raise RejectedError(f"no usable view ({summary(dropped)})")
         without = [view.image.name for view in present if view.depth is None]
         if 0 < len(without) < len(present):
-            found = f"{len(without)} of {len(present)} views have no depth (first {without[0]})"
+            found = f"{len(without)} of {len(present)} views have no depth (first {shown(without[0])})"
             dropped.append(f"{found}; a clip that takes one of them has none")
         return PosedViews(tuple(present), tuple(dropped))
 
@@ -116,6 +117,12 @@ class PosedScene:
             if file is not None
         ]
         return torch.stack(maps) if len(maps) == len(files) else None
+
+
+def summary(dropped: Sequence[str]) -> str:
+    """The first of many reasons, and how many there are."""
+    more = f"; and {len(dropped) - 1} more" if len(dropped) > 1 else ""
+    return f"{dropped[0]}{more}" if dropped else "the list is empty"
 
 
 def rigid_pose(matrix: Float[Tensor, "rows 4"]) -> Float[Tensor, "4 4"]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vist3a.scenes.formats.lens import Lens
 from vist3a.scenes.formats.picture_names import without_camera
-from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose
+from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose, summary
 from vist3a.scenes.formats.text import number, read_text, whole
 from vist3a.scenes.image_folder import image_paths
 from vist3a.scenes.rejected import RejectedError
@@ -70,7 +70,9 @@ def load(path: Path) -> PosedViews:
         except RejectedError as reason:
             dropped.append(f"{path.name} line {place}: {reason}")
     listed = [view.image for view in views.values()] if files else []
-    return PosedViews(tuple(views[stamp] for stamp in sorted(views)), (*dropped, *without_camera(listed, path.name)))
+    return PosedViews(
+        tuple(views[stamp] for stamp in sorted(views)), (*dropped, *without_camera(listed, path.name, dropped))
+    )
 
 
 class PosedVideo(PosedScene):
@@ -92,7 +94,7 @@ class PosedVideo(PosedScene):
         missing = sorted(set(range(len(times))) - set(seen))
         dropped = [f"{self.path.name}: the video has no frame at {times[i]:.3f} s" for i in missing]
         if not seen:
-            raise RejectedError(f"no usable view ({'; '.join([*stated.dropped, *dropped][:2]) or 'the list is empty'})")
+            raise RejectedError(f"no usable view ({summary([*stated.dropped, *dropped])})")
         views = [replace(stated.views[i], lens=stated.views[i].lens.for_size(*size)) for i in seen]
         return PosedViews(tuple(views), (*stated.dropped, *dropped))
 

@@ -35,7 +35,7 @@ def load(folder: Path) -> PosedViews:
             if depth_path.is_file() and depth_lens is None:
                 depth_lens = _lens(folder / "intrinsic" / "intrinsic_depth.txt", depth_path)
         except RejectedError as reason:
-            dropped.append(f"color/{image.name}: {reason}")
+            dropped.append(f"color/{shown(image.name)}: {reason}")
             continue
         depth = DepthFile(depth_path, MILLIMETRE, depth_lens) if depth_path.is_file() and depth_lens else None
         views.append(PosedView(image, inverse_pose(pose), colour, depth))

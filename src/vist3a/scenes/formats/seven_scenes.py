@@ -33,7 +33,7 @@ def load(folder: Path) -> PosedViews:
         try:
             pose = inverse_pose(rigid_pose(read_numbers(folder / f"{stem}{POSE}", 4, 4)))
         except RejectedError as reason:
-            dropped.append(f"{image.name}: {reason}")
+            dropped.append(f"{shown(image.name)}: {reason}")
             continue
         depth = folder / f"{stem}.depth.png"
         views.append(PosedView(image, pose, LENS, DepthFile(depth, MILLIMETRE, LENS) if depth.is_file() else None))
