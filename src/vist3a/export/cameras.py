@@ -14,7 +14,6 @@ from torch import Tensor
 from vist3a.export.atomic import replacing
 from vist3a.records import Cameras
 
-
 UNCHANGED = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
 """``applied_transform`` of files whose poses are those of the points: beside a COLMAP model without it, nerfstudio takes the axes
 for those that its own conversion of such models once exchanged."""

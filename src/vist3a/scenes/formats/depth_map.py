@@ -95,15 +95,14 @@ class DepthFile:
 
 
 def _array(path: Path) -> NDArray[Any]:
-    read = np.load(path, allow_pickle=False)
-    if isinstance(read, np.ndarray):
-        return read
-    with read:
+    with path.open("rb") as opened:
+        read = np.load(opened, allow_pickle=False)
+        if isinstance(read, np.ndarray):
+            return read
         names = read.files
         if len(names) != 1 and KEY not in names:
-            raise RejectedError(
-                f"depth {shown(path.name)} holds {len(names)} arrays; one, or one named {KEY}, is needed"
-            )
+            found = f"holds {len(names)} arrays"
+            raise RejectedError(f"depth {shown(path.name)} {found}; one, or one named {KEY}, is needed")
         return np.asarray(read[names[0] if len(names) == 1 else KEY])
 
 
