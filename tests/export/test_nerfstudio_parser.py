@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 from plyfile import PlyData
+from scene_cases import small_scene
 
 from vist3a.export.cameras import save_cameras
 from vist3a.export.colmap import save_colmap
 from vist3a.export.ply import save_point_cloud
+from vist3a.export.scene import ExportSettings, save_scene
 from vist3a.geometry.projection import unproject_depth
+from vist3a.rendering.cpu import CpuRenderer
 from vist3a.scenes.procedural import WorldConfig, make_world
 
 OLD = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
@@ -104,3 +107,13 @@ def test_either_key_is_enough(exported):
 def test_without_both_the_points_are_elsewhere(exported):
     without(exported, "ply_file_path", "applied_transform")
     assert share_seen(exported) < 0.8
+
+
+def test_all_points_of_a_saved_scene_are_seen(tmp_path):
+    caption, frames, scene = small_scene()
+    settings = ExportSettings(turntable_frames=2, turntable_size=16)
+    save_scene(tmp_path, caption, frames, scene, None, CpuRenderer(), settings)
+    assert json.loads((tmp_path / "transforms.json").read_text())["ply_file_path"] == "points.ply"
+    assert share_seen(tmp_path) == 1.0
+    without(tmp_path, "ply_file_path", "applied_transform")
+    assert share_seen(tmp_path) < 0.8

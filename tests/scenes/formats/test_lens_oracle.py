@@ -132,5 +132,5 @@ def test_no_lens_has_such_numbers(parts, words):
 
 @pytest.mark.parametrize("focal", [0.051 * WIDTH, 49.9 * WIDTH])
 def test_lenses_at_the_ends_of_the_range_are_read(focal):
-    lens = Lens(2 * WIDTH, 2 * HEIGHT, 2 * focal, 2 * focal, WIDTH, HEIGHT).for_size(HEIGHT, WIDTH)
+    lens = Lens(2 * WIDTH, 2 * HEIGHT, 2 * focal, 2 * focal, float(WIDTH), float(HEIGHT)).for_size(HEIGHT, WIDTH)
     assert lens.fx == pytest.approx(focal)

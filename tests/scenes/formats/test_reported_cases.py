@@ -237,6 +237,21 @@ def test_keys_that_stand_twice_are_not_chosen_from(tmp_path, truth):
         _ = PosedScene(tmp_path, nerfstudio.load).content
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_text_of_cameras_is_known_in_any_encoding(tmp_path, truth, encoding):
+    from vist3a.scenes.formats import realestate10k
+
+    path = tmp_path / "data" / "0a1b.txt"
+    stamps = [(i + 1) * 66733 for i in range(VIEWS)]
+    layouts.write_realestate(path, truth, stamps)
+    path.write_text(path.read_text().replace("\n", "\r\n"), encoding=encoding)
+    for i, stamp in enumerate(stamps):
+        truth.picture(path.with_suffix("") / f"{stamp}.png", i)
+    assert realestate10k.is_camera_text(path)
+    clips, sentences = gather(tmp_path / "data", tmp_path / "out")
+    assert [clip.cameras is not None for clip in clips.values()] == [True] and sentences == []
+
+
 # Depth in the containers that people use.
 
 

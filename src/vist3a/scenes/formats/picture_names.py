@@ -43,8 +43,10 @@ def find_picture(folder: Path, name: str, reduced: Path | None = None) -> Path:
         RejectedError: The name leaves the folder.
     """
     path = inside(folder, name)
-    smaller = [(reduced or folder).absolute() / place for place in REDUCED]
-    for candidate in (path, *(place / path.name for place in smaller), *(place / path.stem for place in smaller)):
+    # Smaller pictures may be of another file format than the full ones.
+    names = [path.name, path.stem] if path.suffix.lower() in SUFFIXES else [path.name]
+    smaller = [(reduced or folder).absolute() / place / name for name in names for place in REDUCED]
+    for candidate in (path, *smaller):
         if is_file(candidate):
             return candidate
         for ending in ENDINGS:

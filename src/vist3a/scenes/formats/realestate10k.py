@@ -18,15 +18,15 @@ from torch import Tensor
 from vist3a.scenes.formats.lens import Lens
 from vist3a.scenes.formats.picture_names import without_camera
 from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose, summary
-from vist3a.scenes.formats.text import number, read_text, whole
+from vist3a.scenes.formats.text import number, read_head, read_text, whole
 from vist3a.scenes.image_folder import image_paths
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.video import SUFFIXES, VideoFile
 
 NUMBERS = 19
 MICROSECONDS = 1e6
-HEAD = 4096
-"""Characters of a text that show whether it is one of cameras."""
+HEAD = 8192
+"""Bytes of a text that show whether it is one of cameras."""
 LATE = 0.05
 """Seconds that the nearest frame of a video may lie from the stated time: more than a frame's length off is another picture."""
 
@@ -36,8 +36,8 @@ def is_camera_text(path: Path) -> bool:
     if path.suffix.lower() != ".txt":
         return False
     try:
-        lines = read_text(path)[:HEAD].splitlines()
-    except RejectedError:
+        lines = read_head(path, HEAD).splitlines()
+    except OSError:
         return False
     return any(_numbers(line) > NUMBERS // 2 for line in lines[:4])
 

@@ -31,9 +31,20 @@ def read_text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-        return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+        return content.decode(_encoding(content))
     except (OSError, UnicodeError) as error:
         raise RejectedError(f"{path.name} is missing or no text in UTF-8") from error
+
+
+def read_head(path: Path, size: int) -> str:
+    """The first ``size`` bytes of what may be a text of any length; what is none has signs of replacement. OSError as of files."""
+    with path.open("rb") as opened:
+        content = opened.read(size)
+    return content.decode(_encoding(content), errors="replace")
+
+
+def _encoding(content: bytes) -> str:
+    return "utf-16" if content.startswith(UTF16) else "utf-8-sig"
 
 
 def read_object(path: Path) -> dict[str, object]:
