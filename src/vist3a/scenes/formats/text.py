@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def read_head(path: Path, size: int) -> str:
-    """The first ``size`` bytes of what may be a text of any length; what is none has signs of replacement. OSError as of files."""
+    """The first ``size`` bytes of what may be a text of any length, with signs of replacement where it is none; or OSError."""
     with path.open("rb") as opened:
         content = opened.read(size)
     return content.decode(_encoding(content), errors="replace")
