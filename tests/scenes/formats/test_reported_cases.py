@@ -437,3 +437,28 @@ def test_the_blender_layout_is_one_scene(tmp_path, truth):
     assert_poses(poses(tmp_path / "data"), truth)
     clips, sentences = gather(tmp_path / "data", tmp_path / "out")
     assert list(clips) == ["data"] and sentences == []
+
+
+def test_a_text_of_colmap_that_lost_whole_lines_says_so(tmp_path, truth):
+    """Cut behind a line, only the number at its head shows it."""
+    from vist3a.scenes.formats import colmap
+
+    layouts.write_colmap_text(tmp_path, truth)
+    path = tmp_path / "sparse" / "0" / "images.txt"
+    lines = path.read_text().splitlines()[1:]
+    head = f"# Number of images: {VIEWS}, mean observations per image: 1"
+    path.write_text("\n".join([head, *lines]) + "\n")
+    assert PosedScene(tmp_path, colmap.load).content.dropped == ()
+    path.write_text("\n".join([head, *lines[:-4]]) + "\n")
+    content = PosedScene(tmp_path, colmap.load).content
+    assert len(content.views) == VIEWS - 2
+    assert f"images.txt has {VIEWS - 2} entries, but its head says {VIEWS}" in content.dropped
+
+
+@pytest.mark.parametrize("row", [[0, 0, 0, 2], [0, 0, 1e-3, 1], [0, 0, 0, 0]])
+def test_the_last_row_of_a_pose_is_that_of_a_rigid_motion(tmp_path, truth, row):
+    content = document(tmp_path, truth)
+    content["frames"][2]["transform_matrix"][3] = row
+    rewrite(tmp_path, content)
+    (sentence,) = PosedScene(tmp_path, nerfstudio.load).content.dropped
+    assert "the last row of the pose is 0 0 0" in sentence or "the last row of the pose is 0 0 0.001 1" in sentence
