@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ from vist3a.scenes.formats import colmap, nerfstudio, realestate10k, scannet, se
 from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.formats.realestate10k import PosedVideo
 from vist3a.scenes.image_folder import ImageFolder, image_paths
+from vist3a.scenes.reduced_copies import find_copies
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.video import VideoFile
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME = 80
 MAX_CAPTION = 4000
@@ -35,6 +39,21 @@ class FrameReader(Protocol):
 
     def pixel_aspect(self) -> float:
         """Width of a pixel over its height."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A folder that cannot be looked into; ``reason`` is the sentence that its frames end in."""
+
+    reason: str
+
+    def frames(self) -> Iterator[Tensor]:
+        """RejectedError, always."""
+        raise RejectedError(self.reason)
+
+    def pixel_aspect(self) -> float:
+        """Of no pixels."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +82,16 @@ class Source:
 def scan(folder: Path) -> list[Source]:
     """Candidates of a folder and everything below it, in the order of their paths (hidden files and folders skipped).
 
+    ``~`` is the home of the user. Folders that repeat the pictures of the one beside them (see ``reduced_copies``) are left out.
+
     Raises:
         ValueError: The folder is missing or offers nothing.
     """
+    folder = _at_home(folder)
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
-    found_paths = list(_candidates(folder, folder))
+    found_paths = list(_candidates(folder, folder, frozenset()))
     if not found_paths:
         allowed = ", ".join(sorted(s[1:] for s in video.SUFFIXES)) + "; or folders of "
         allowed += ", ".join(sorted(s[1:] for s in image_folder.SUFFIXES))
@@ -77,29 +99,49 @@ def scan(folder: Path) -> list[Source]:
     return _name(sorted(found_paths, key=lambda found: found[:2]))
 
 
-def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReader]]:
-    """Location, path and reader of what a folder offers; everything below a scene of a known format belongs to it."""
+def _at_home(folder: Path) -> Path:
+    if folder.exists() or not folder.parts or not folder.parts[0].startswith("~"):
+        return folder
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"source folder {folder}: there is no such user; a folder is needed") from error
+
+
+def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tuple[str, Path, FrameReader]]:
+    """Location, path and reader of what a folder offers; everything below a scene of a known format belongs to it.
+
+    ``above`` are the folders on the way here: a link back to one of them is not followed.
+    """
     location = folder.relative_to(top).as_posix()
-    for recognised, load in FORMATS:
-        if recognised(folder):
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        load = next((load for recognised, load in FORMATS if recognised(folder)), None)
+        if load is not None:
             yield location, folder, PosedScene(folder, load)
             return
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    taken = set()
+        taken = set[Path]()
+        for path in entries:
+            if path.is_file() and realestate10k.is_camera_text(path):
+                footage = realestate10k.footage(path)
+                if footage is not None:
+                    taken.add(footage)
+                kind = PosedVideo if footage is not None and footage.is_file() else PosedScene
+                yield path.relative_to(top).as_posix(), path, kind(path, realestate10k.load)
+        if image_paths(folder):
+            yield location, folder, ImageFolder(folder)
+        above = above | {folder.resolve()}
+        below = [path for path in entries if path not in taken and path.is_dir() and path.resolve() not in above]
+        copies = find_copies(below)
+    except OSError as error:
+        yield location, folder, Closed(f"the folder cannot be read ({error.strerror}); one that may be read is needed")
+        return
+    for copy, original in copies.items():
+        logger.info("%s: the pictures of %s once more, left out", copy.relative_to(top), original.name)
     for path in entries:
-        if path.is_file() and realestate10k.is_camera_text(path):
-            footage = realestate10k.footage(path)
-            taken.add(footage)
-            kind = PosedVideo if footage is not None and footage.is_file() else PosedScene
-            yield path.relative_to(top).as_posix(), path, kind(path, realestate10k.load)
-    if image_paths(folder):
-        yield location, folder, ImageFolder(folder)
-    for path in entries:
-        if path in taken:
-            continue
-        if path.is_dir():
-            yield from _candidates(path, top)
-        elif path.suffix.lower() in video.SUFFIXES:
+        if path in below and path not in copies:
+            yield from _candidates(path, top, above)
+        elif path not in taken and not path.is_dir() and path.suffix.lower() in video.SUFFIXES:
             yield path.relative_to(top).as_posix(), path, VideoFile(path)
 
 
