@@ -12,13 +12,15 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vist3a.scenes import image_folder, video
 from vist3a.scenes.formats import colmap, nerfstudio, realestate10k, scannet, seven_scenes
 from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.formats.realestate10k import PosedVideo
 from vist3a.scenes.image_folder import ImageFolder, image_paths
+from vist3a.scenes.picture import picture_endings
 from vist3a.scenes.rejected import RejectedError
+from vist3a.scenes.unread import Unread, is_of_interest
 from vist3a.scenes.video import VideoFile
+from vist3a.scenes.video_container import holds_video, video_endings
 
 MAX_NAME = 80
 MAX_CAPTION = 4000
@@ -63,18 +65,22 @@ class Source:
 def scan(folder: Path) -> list[Source]:
     """Candidates of a folder and everything below it, in the order of their paths (hidden files and folders skipped).
 
+    Files that are no text, and that cannot be read, are candidates that give a sentence: one for each folder and ending.
+
     Raises:
         ValueError: The folder is missing or offers nothing.
     """
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
-    found_paths = list(_candidates(folder, folder))
-    if not found_paths:
-        allowed = ", ".join(sorted(s[1:] for s in video.SUFFIXES)) + "; or folders of "
-        allowed += ", ".join(sorted(s[1:] for s in image_folder.SUFFIXES))
-        raise ValueError(f"source folder {folder}: found no video and no image; allowed are {allowed}")
-    return _name(sorted(found_paths, key=lambda found: found[:2]))
+    found_paths = sorted(_candidates(folder, folder), key=lambda found: found[:2])
+    unread = [(location, reader) for location, _, reader in found_paths if isinstance(reader, Unread)]
+    if len(unread) == len(found_paths):
+        allowed = "allowed are videos (mp4, mov, mkv, webm, avi and others that FFmpeg reads), folders of pictures "
+        allowed += "(png, jpg, webp, tif and others that Pillow reads), and scenes with cameras"
+        also = f" (but {'; '.join(f'{place}: {reader.reason()}' for place, reader in unread[:2])})" if unread else ""
+        raise ValueError(f"source folder {folder}: found no video and no image{also}; {allowed}")
+    return _name(found_paths)
 
 
 def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReader]]:
@@ -85,7 +91,7 @@ def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReade
             yield location, folder, PosedScene(folder, load)
             return
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    taken = set()
+    taken, unread = set(), dict[str, list[Path]]()
     for path in entries:
         if path.is_file() and realestate10k.is_camera_text(path):
             footage = realestate10k.footage(path)
@@ -99,8 +105,14 @@ def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReade
             continue
         if path.is_dir():
             yield from _candidates(path, top)
-        elif path.suffix.lower() in video.SUFFIXES:
+        elif path.suffix.lower() in picture_endings():
+            continue
+        elif path.suffix.lower() in video_endings() or (is_of_interest(path) and holds_video(path)):
             yield path.relative_to(top).as_posix(), path, VideoFile(path)
+        elif is_of_interest(path):
+            unread.setdefault(path.suffix.lower(), []).append(path)
+    for files in unread.values():
+        yield files[0].relative_to(top).as_posix(), files[0], Unread(tuple(files))
 
 
 def safe_name(location: str) -> str:
@@ -117,10 +129,12 @@ def _name(paths: list[tuple[str, Path, FrameReader]]) -> list[Source]:
         for location, path, _ in paths
     ]
     # Equal names (also on file systems that ignore case) get a mark of their own path, so that none depends on the order.
-    shared = Counter(stem.lower() for stem in stems)
+    shared = Counter(
+        stem.lower() for stem, (*_, reader) in zip(stems, paths, strict=True) if not isinstance(reader, Unread)
+    )
     sources = []
     for stem, (location, path, reader) in zip(stems, paths, strict=True):
-        mark = "" if shared[stem.lower()] == 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
+        mark = "" if shared[stem.lower()] <= 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
         # A text of cameras has the name that a caption would have: captions of such clips end in .caption.txt.
         ending = ".caption.txt" if isinstance(reader, PosedScene) else ".txt"
         caption = path / "caption.txt" if path.is_dir() else path.with_suffix(ending)
