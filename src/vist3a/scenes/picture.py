@@ -26,6 +26,7 @@ ANIMATIONS = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
 """Formats whose further pictures are moments; further pictures of others are sizes, layers or pages: the first is read."""
 NO_VIEWS = frozenset({"GIF", "FLI", "MPEG", "EPS"})
 """What Pillow opens although it is a video, or a program (PostScript)."""
+EXIF_ORIENTATION = 0x0112
 COLOUR_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 """Modes of Pillow, and what a profile for them is called in ICC files."""
 
@@ -54,18 +55,35 @@ def read_picture(path: Path, upright: bool) -> UInt8[Tensor, "3 rows columns"]:
     import numpy as np
     from PIL import ImageOps
 
-    with opened_picture(path) as image:
-        if image.format in ANIMATIONS and getattr(image, "is_animated", False):
-            found = f"is an animation of {getattr(image, 'n_frames', 0)} pictures"
+    with opened_picture(path) as stored:
+        if stored.format in ANIMATIONS and getattr(stored, "is_animated", False):
+            found = f"is an animation of {getattr(stored, 'n_frames', 0)} pictures"
             raise RejectedError(f"image {path.name} {found}; pictures of one view each, or a video file, are needed")
-        image.load()
-        turned = ImageOps.exif_transpose(image) if upright else image
-        colours, alpha = _eight_bits(turned, image, path.name)
-        pixels = np.array(_standard_colours(colours, image.info.get("icc_profile")))
+        back = _tiff_turn(stored)
+        stored.load()
+        image: Image.Image = stored
+        if upright:
+            image = ImageOps.exif_transpose(stored)
+        elif back is not None:
+            image = stored.transpose(back)
+        colours, alpha = _eight_bits(image, stored, path.name)
+        pixels = np.array(_standard_colours(colours, stored.info.get("icc_profile")))
     if alpha is not None:
         # Rounded to the nearest: 255 is odd, so that there are no ties.
         pixels = ((pixels.astype(np.uint16) * np.array(alpha, np.uint16)[..., None] + 127) // 255).astype(np.uint8)
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def stored_size(path: Path, called: str = "") -> tuple[int, int]:
+    """Height and width as stored (before any turn), from the head of the file; ``called`` as in :func:`opened_picture`.
+
+    Raises:
+        RejectedError: Missing, or no picture.
+    """
+    with opened_picture(path, called) as image:
+        turn = _tiff_turn(image)
+        crossed = turn is not None and turn.name in {"TRANSPOSE", "TRANSVERSE", "ROTATE_90", "ROTATE_270"}
+        return (image.width, image.height) if crossed else (image.height, image.width)
 
 
 @contextmanager
@@ -78,7 +96,8 @@ def opened_picture(path: Path, called: str = "") -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Of odd but readable files, and of large ones: what is too large is an error.
             warnings.simplefilter("ignore")
-            with _pillow().open(path, formats=_formats()) as image:
+            # As a stream: Pillow maps the memory of files that it is given by name, and so garbles turned grey TIFF.
+            with path.open("rb") as file, _pillow().open(file, formats=_formats()) as image:
                 yield image
     except (RejectedError, MemoryError):
         raise
@@ -108,6 +127,19 @@ def _pillow() -> Any:
         pillow_heif.register_heif_opener()
     Image.init()
     return Image
+
+
+def _tiff_turn(image: Image.Image) -> Image.Transpose | None:
+    """What takes back the turn that Pillow gives to TIFF, and to no other format, when it loads them."""
+    from PIL.Image import Transpose
+
+    if image.format != "TIFF":
+        return None
+    inverses = (
+        Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM, Transpose.TRANSPOSE,
+        Transpose.ROTATE_90, Transpose.TRANSVERSE, Transpose.ROTATE_270,
+    )  # fmt: skip
+    return dict(enumerate(inverses, start=2)).get(image.getexif().get(EXIF_ORIENTATION, 1))
 
 
 @cache

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vist3a.records.cameras import Cameras
 from vist3a.scenes.formats.lens import Lens
-from vist3a.scenes.picture import opened_picture, read_picture
+from vist3a.scenes.picture import opened_picture, read_picture, stored_size
 from vist3a.scenes.rejected import RejectedError
 
 RIGID_TOLERANCE = 1e-2
@@ -157,8 +157,7 @@ def read_numbers(path: Path, rows: int, columns: int) -> Float[Tensor, "rows col
 
 def picture_size(path: Path) -> tuple[int, int]:
     """Stored height and width, from the head of the file."""
-    with opened_picture(path, "the picture") as opened:
-        return opened.height, opened.width
+    return stored_size(path, "the picture")
 
 
 def _whole_size(path: Path) -> tuple[int, int]:
