@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vist3a.scenes.frame_pixels import frame_pixels, orientation
 from vist3a.scenes.rejected import RejectedError
-from vist3a.scenes.video_container import announced_end, check_riff, is_cover, opened_video
+from vist3a.scenes.video_container import announced_end, check_size, is_cover, opened_video
 
 MISSING_SHARE = 0.02
 """Share of the announced frames, or of the announced length, that may be missing before a file counts as truncated."""
@@ -25,8 +25,9 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 class VideoFile:
     """One video on disk; every call of ``frames`` decodes it anew, so that no more than a few frames are held.
 
-    Of several streams that one is read which FFmpeg takes for the best (a cover picture is none). Animations (GIF, APNG) are
-    videos. Empty packets, as recorders of screens write for a picture that stays, are no frames. Interlaced frames are
+    Of several streams that one is read which FFmpeg takes for the best (a cover picture is none). Animations (GIF, APNG)
+    are videos. Formats that do not say how long they are (TS, Ogg, NUT, raw streams) are read to their end, wherever that
+    is. Empty packets, as recorders of screens write for a picture that stays, are no frames. Interlaced frames are
     deinterlaced, one for one.
     """
 
@@ -63,22 +64,24 @@ class VideoFile:
         """Frames as stored, then the check that none is missing."""
         stream.thread_type = "AUTO"
         decode = _decoder(stream)
-        packets, end = 0, 0.0
+        packets, end, latest, step = 0, 0.0, None, 0.0
         for packet in container.demux():
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is not stream:
                 continue
+            if packet.dts is not None:
+                now = float(packet.dts * packet.time_base)
+                step, latest = max(step, now - latest if latest is not None else 0.0), now
             packets += packet.size > 0
             if packet.is_corrupt:
                 raise RejectedError(f"the video is damaged at packet {packets}; a whole video file is needed")
             yield from decode(packet)
-        if container.format.name == "avi":
-            check_riff(self.path)
-        elif packets < stream.frames * (1 - MISSING_SHARE):
+        check_size(self.path, container.format.name)
+        if container.format.name != "avi" and packets < stream.frames * (1 - MISSING_SHARE):
             raise RejectedError(f"the video is cut short: {packets} of its {stream.frames} frames are there")
         stated = announced_end(container)
-        if end < stated * (1 - MISSING_SHARE):
+        if end + step < stated * (1 - MISSING_SHARE):  # the last packet may not tell how long it is shown
             raise RejectedError(f"the video is cut short: {end:.2f} of its {stated:.2f} seconds are there")
 
 

@@ -20,6 +20,9 @@ NO_VIDEO = frozenset({"none", "png", "bmp", "rawvideo", "fits", "webp"})
 """Codecs of cover pictures, stills, and streams without a size."""
 STATING_END = frozenset({"matroska,webm", "flv", "asf"})
 """Formats whose head states the length of the whole, and of which a part can be opened."""
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Name of the part of an ASF (WMV) file that holds the file's size, 40 bytes on."""
+ASF_HEAD, GIF_TAIL = 65536, 64
 UNSTATED_SIZES = frozenset({0, 2**32 - 1})
 
 
@@ -54,10 +57,12 @@ def opened_video(path: Path) -> Iterator[Any]:
 
 
 def holds_video(path: Path) -> bool:
-    """Whether a file of any ending has a stream of video, by its content."""
+    """Whether a file of any ending has a stream of video, by its content (a still picture is none)."""
     try:
         with opened_video(path) as container:
-            return (stream := container.streams.best("video")) is not None and not is_cover(stream)
+            stream = container.streams.best("video")
+            still = container.format.name.endswith("_pipe")
+            return stream is not None and not is_cover(stream) and not still
     except MemoryError:
         raise
     except Exception:
@@ -78,17 +83,32 @@ def announced_end(container: Any) -> float:
     return float(container.duration) / 1e6
 
 
-def check_riff(path: Path) -> None:
-    """AVI: RejectedError when the file ends before its parts do. Its count of frames also counts pictures that stay."""
+def check_size(path: Path, kind: str) -> None:
+    """For files whose counts of frames do not tell: are all bytes there that the head states, or the mark of the end?
+
+    Raises:
+        RejectedError: An AVI, ASF or GIF file ends early.
+    """
     size, start = path.stat().st_size, 0
     with path.open("rb") as file:
-        while start + 8 <= size:
-            file.seek(start)
-            length = struct.unpack("<4xI", file.read(8))[0]
-            if length in UNSTATED_SIZES:
-                return
-            start += 8 + length + length % 2
-    if start > size + 1:  # the last part may lack its padding
+        if kind == "avi":
+            while start + 8 <= size:
+                file.seek(start)
+                length = struct.unpack("<4xI", file.read(8))[0]
+                if length in UNSTATED_SIZES:
+                    return
+                start += 8 + length + length % 2
+            start -= 1  # the last part may lack its padding
+        elif kind == "asf":
+            head = file.read(ASF_HEAD)
+            place = head.find(ASF_PROPERTIES)
+            if 0 <= place <= len(head) - 48:
+                start = struct.unpack_from("<Q", head, place + 40)[0]
+        elif kind == "gif":
+            file.seek(max(0, size - GIF_TAIL))
+            if not file.read().rstrip(b"\0").endswith(b";"):
+                raise RejectedError("the video is cut short: the mark of a GIF's end is missing")
+    if start > size:
         raise RejectedError(f"the video is cut short: {size} of its {start} bytes are there")
 
 
@@ -98,4 +118,4 @@ def _readable_formats() -> tuple[str, ...]:
     from av.format import ContainerFormat
 
     names = av.formats_available - REFERRING - NO_FILES
-    return tuple(sorted(n for n in names if not n.endswith("_pipe") and ContainerFormat(n).is_input))
+    return tuple(sorted(name for name in names if ContainerFormat(name).is_input))
