@@ -44,16 +44,17 @@ def encode(
     container: str | None = None,
     first: np.ndarray | None = None,
     aspect: Fraction = Fraction(1),
+    rate: int = 10,
 ) -> Path:
     """Frames (RGB, RGBA, or of PyAV in ``pixels``) as a video; ``first`` is a still in a stream before it.
 
-    ``tags`` are the numbers of matrix, range, transfer and primaries; ``times`` are in tenths of a second.
+    ``tags`` are the numbers of matrix, range, transfer and primaries; ``times`` are in frames of ``rate``.
     """
     with av.open(str(path), "w", format=container) as file:
         if first is not None:
             still = file.add_stream("mjpeg", rate=1)
             still.height, still.width, still.pix_fmt = *first.shape[:2], "yuvj420p"
-        stream = file.add_stream(codec, rate=10, options=options or {})
+        stream = file.add_stream(codec, rate=rate, options=options or {})
         shape = frames[0].shape[:2] if isinstance(frames[0], np.ndarray) else (frames[0].height, frames[0].width)
         (stream.height, stream.width), stream.pix_fmt = shape, pixels
         context = stream.codec_context

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from vist3a.scenes.rejected import RejectedError
 
-HEAD = 1024
+HEAD = 4096
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 """Control characters that no text holds."""
+MANY_LETTERS = 0.3
+"""Share of letters beyond ASCII in a text of another encoding than UTF-8."""
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -60,4 +62,17 @@ def is_of_interest(path: Path) -> bool:
             head = file.read(HEAD)
     except OSError:
         return True
-    return not head.startswith(MARKS) and BINARY.search(head) is not None
+    return not _is_text(head)
+
+
+def _is_text(head: bytes) -> bool:
+    """UTF-8, UTF-16 with its mark, or few letters beyond ASCII in an older encoding."""
+    if head.startswith(MARKS):
+        return True
+    if BINARY.search(head):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # which may be cut within a letter
+    except UnicodeDecodeError:
+        return sum(byte > 127 for byte in head) < MANY_LETTERS * len(head)
+    return True
