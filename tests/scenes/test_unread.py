@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,33 @@ def test_pictures_under_other_names_are_named(tmp_path: Path) -> None:
     }  # fmt: skip
     with pytest.raises(RejectedError, match=r'ending "\.mp5" is no picture'):
         next(iter(sources[1].reader.frames()))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes")
+def test_links_to_nothing_and_pipes_are_named(tmp_path: Path) -> None:
+    save_moving(tmp_path / "good.mp4", 1)
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "lost.mkv").symlink_to("nowhere.mkv")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "pipe")
+    assert {s.location for s in scan(tmp_path) if isinstance(s.reader, Unread)} == {
+        "gone.png",
+        "lost.mkv",
+        "pipe.mp4",
+        "pipe",
+    }
+
+
+def test_a_hubs_cache_is_read_by_its_links(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    room = tmp_path / "snapshots" / "abc" / "room"
+    room.mkdir(parents=True)
+    for i, view in enumerate(moving(2, views=6)):
+        save_image(tmp_path / "x.png", view)
+        (tmp_path / "x.png").rename(tmp_path / "blobs" / f"{i:040d}")
+        (room / f"{i}.png").symlink_to(f"../../../blobs/{i:040d}")
+    (source,) = scan(tmp_path)
+    assert (source.location, len(list(source.reader.frames()))) == ("snapshots/abc/room", 6)
 
 
 def test_one_bad_scene_does_not_end_the_run(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def scan(folder: Path) -> list[Source]:
 def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReader]]:
     """Location, path and reader of what a folder offers; everything below a scene of a known format belongs to it."""
     location = folder.relative_to(top).as_posix()
+    if folder.name == "blobs" and (folder.parent / "snapshots").is_dir():
+        return  # a hub's cache: snapshots link to these by the names that count
     for recognised, load in FORMATS:
         if recognised(folder):
             yield location, folder, PosedScene(folder, load)
@@ -105,9 +107,11 @@ def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReade
             continue
         if path.is_dir():
             yield from _candidates(path, top)
-        elif path.suffix.lower() in picture_endings():
+        elif path.is_file() and path.suffix.lower() in picture_endings():
             continue
-        elif path.suffix.lower() in video_endings() or (is_of_interest(path) and holds_video(path)):
+        elif path.is_file() and (
+            path.suffix.lower() in video_endings() or (is_of_interest(path) and holds_video(path))
+        ):
             yield path.relative_to(top).as_posix(), path, VideoFile(path)
         elif is_of_interest(path):
             unread.setdefault(path.suffix.lower(), []).append(path)
