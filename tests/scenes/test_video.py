@@ -172,6 +172,10 @@ def test_palettes_of_gif_and_screen_recordings(tmp_path: Path) -> None:
         images.append(Image.fromarray(clear))
     images[0].save(tmp_path / "clear.gif", save_all=True, append_images=images[1:], duration=100, disposal=2)
     assert max(int(frame[:, :20].max()) for frame in read(tmp_path / "clear.gif")) == 0
+    frames[0].save(tmp_path / "p.png", transparency=int(np.array(frames[0])[0, 0]))
+    with av.open(str(tmp_path / "p.png")) as file:
+        assert next(file.decode(video=0)).format.name == "pal8"
+    assert read(tmp_path / "p.png")[0][0, 0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +276,12 @@ def test_lists_of_other_files_are_not_followed(tmp_path: Path) -> None:
     refused(tmp_path / "a.mp4", "cannot be decoded")
     (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile secret.ts\n")
     refused(tmp_path / "b.mp4", "cannot be decoded")
+
+
+def test_names_with_colons_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode(tmp_path / "a.mp4", clip(11)).rename(tmp_path / "pipe:0.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(read(Path("pipe:0.mp4"))) == 6
 
 
 def test_tags_in_other_encodings_do_not_matter(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Unread:
 def is_of_interest(path: Path) -> bool:
     """Whether a file that cannot be read should be named: it has an ending of pictures or videos, or is no text.
 
-    Texts (captions, tables, settings) accompany clips and are nobody's picture; links to nothing and other things that are no files are named too.
+    Texts (captions, tables, settings) accompany clips and are nobody's picture. Links to nothing, and pipes, are named too.
     """
     kind = mimetypes.MimeTypes(filenames=()).guess_type(path.name)[0] or ""
     if kind.startswith(("image/", "video/")) or not path.is_file():  # pipes would wait for a writer

@@ -52,7 +52,8 @@ def opened_video(path: Path) -> Iterator[Any]:
     import av
 
     options = {"format_whitelist": ",".join(_readable_formats()), "protocol_whitelist": "file"}
-    with av.open(str(path), options=options, metadata_errors="ignore") as container:
+    # Absolute: FFmpeg would take what stands before a colon in a bare name for a protocol.
+    with av.open(str(path.absolute()), options=options, metadata_errors="ignore") as container:
         yield container
 
 
