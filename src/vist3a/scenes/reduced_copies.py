@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vist3a.scenes.image_folder import image_paths, read_image
+from vist3a.scenes.image_folder import image_paths
+from vist3a.scenes.picture import read_picture, stored_size
 from vist3a.scenes.rejected import RejectedError
 
 COPY = re.compile(
@@ -84,20 +85,16 @@ def _same_picture(copy: Path, original: Path) -> bool:
 def _thumb(path: Path) -> tuple[NDArray[np.float64], tuple[int, int]]:
     import torch.nn.functional as F
 
-    image = read_image(path)
+    image = read_picture(path, upright=True)
     thumb = F.interpolate(image[None].double() / 255, (THUMB, THUMB), mode="area")[0]
     return thumb.numpy(), (image.shape[1], image.shape[2])
 
 
 def _area(folder: Path) -> int:
     """Pixels of the first picture, from its head; 0 where there is none that can be read."""
-    from PIL import Image
-
     first = next(iter(image_paths(folder)), None)
     try:
-        if first is None:
-            return 0
-        with Image.open(first) as opened:
-            return opened.height * opened.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        rows, columns = (0, 0) if first is None else stored_size(first)
+    except RejectedError:
         return 0
+    return rows * columns

@@ -13,14 +13,16 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vist3a.scenes import image_folder, video
 from vist3a.scenes.formats import colmap, nerfstudio, realestate10k, scannet, seven_scenes
 from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.formats.realestate10k import PosedVideo
 from vist3a.scenes.image_folder import ImageFolder, image_paths
+from vist3a.scenes.picture import picture_endings
 from vist3a.scenes.reduced_copies import find_copies
 from vist3a.scenes.rejected import RejectedError
+from vist3a.scenes.unread import Unread, is_of_interest
 from vist3a.scenes.video import VideoFile
+from vist3a.scenes.video_container import holds_video, video_endings
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ def scan(folder: Path) -> list[Source]:
     """Candidates of a folder and everything below it, in the order of their paths (hidden files and folders skipped).
 
     ``~`` is the home of the user. Folders that repeat the pictures of the one beside them (see ``reduced_copies``) are left out.
+    Files that are no text, and that cannot be read, are candidates that give a sentence: one for each folder and ending.
 
     Raises:
         ValueError: The folder is missing or offers nothing.
@@ -91,12 +94,14 @@ def scan(folder: Path) -> list[Source]:
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
-    found_paths = list(_candidates(folder, folder, frozenset()))
-    if not found_paths:
-        allowed = ", ".join(sorted(s[1:] for s in video.SUFFIXES)) + "; or folders of "
-        allowed += ", ".join(sorted(s[1:] for s in image_folder.SUFFIXES))
-        raise ValueError(f"source folder {folder}: found no video and no image; allowed are {allowed}")
-    return _name(sorted(found_paths, key=lambda found: found[:2]))
+    found_paths = sorted(_candidates(folder, folder, frozenset()), key=lambda found: found[:2])
+    unread = [(location, reader) for location, _, reader in found_paths if isinstance(reader, Unread)]
+    if len(unread) == len(found_paths):
+        allowed = "allowed are videos (mp4, mov, mkv, webm, avi and others that FFmpeg reads), folders of pictures "
+        allowed += "(png, jpg, webp, tif and others that Pillow reads), and scenes with cameras"
+        also = f" (but {'; '.join(f'{place}: {reader.reason()}' for place, reader in unread[:2])})" if unread else ""
+        raise ValueError(f"source folder {folder}: found no video and no image{also}; {allowed}")
+    return _name(found_paths)
 
 
 def _at_home(folder: Path) -> Path:
@@ -114,6 +119,8 @@ def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tup
     ``above`` are the folders on the way here: a link back to one of them is not followed.
     """
     location = folder.relative_to(top).as_posix()
+    if folder.name == "blobs" and (folder.parent / "snapshots").is_dir():
+        return  # a hub's cache: snapshots link to these by the names that count
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         load = next((load for recognised, load in FORMATS if recognised(folder)), None)
@@ -138,11 +145,27 @@ def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tup
         return
     for copy, original in copies.items():
         logger.info("%s: the pictures of %s once more, left out", copy.relative_to(top), original.name)
-    for path in entries:
-        if path in below and path not in copies:
+    for path in below:
+        if path not in copies:
             yield from _candidates(path, top, above)
-        elif path not in taken and not path.is_dir() and path.suffix.lower() in video.SUFFIXES:
-            yield path.relative_to(top).as_posix(), path, VideoFile(path)
+    files = [path for path in entries if path not in taken and not path.is_dir()]
+    for path, reader in _lone_files(files):
+        yield path.relative_to(top).as_posix(), path, reader
+
+
+def _lone_files(files: list[Path]) -> Iterator[tuple[Path, FrameReader]]:
+    """Videos, and by their ending the files that are neither video nor picture nor text."""
+    unread = dict[str, list[Path]]()
+    for path in files:
+        ending = path.suffix.lower()
+        if path.is_file() and ending in picture_endings():
+            continue
+        if path.is_file() and (ending in video_endings() or (is_of_interest(path) and holds_video(path))):
+            yield path, VideoFile(path)
+        elif is_of_interest(path):
+            unread.setdefault(ending, []).append(path)
+    for alike in unread.values():
+        yield alike[0], Unread(tuple(alike))
 
 
 def safe_name(location: str) -> str:
@@ -159,10 +182,12 @@ def _name(paths: list[tuple[str, Path, FrameReader]]) -> list[Source]:
         for location, path, _ in paths
     ]
     # Equal names (also on file systems that ignore case) get a mark of their own path, so that none depends on the order.
-    shared = Counter(stem.lower() for stem in stems)
+    shared = Counter(
+        stem.lower() for stem, (*_, reader) in zip(stems, paths, strict=True) if not isinstance(reader, Unread)
+    )
     sources = []
     for stem, (location, path, reader) in zip(stems, paths, strict=True):
-        mark = "" if shared[stem.lower()] == 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
+        mark = "" if shared[stem.lower()] <= 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
         # A text of cameras has the name that a caption would have: captions of such clips end in .caption.txt.
         ending = ".caption.txt" if isinstance(reader, PosedScene) else ".txt"
         caption = path / "caption.txt" if path.is_dir() else path.with_suffix(ending)

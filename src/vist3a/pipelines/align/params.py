@@ -68,8 +68,8 @@ class AlignParams(Strict):
     ``compile``: the blocks of denoiser, Wan's video decoder, 3D network and published scorers are compiled at their first use.
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
-    an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none of this name); ``perceptual`` is the entry of LPIPS (null:
-    distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
+    an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
+    LPIPS (null: distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
     ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
     """
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 
 from vist3a.scenes.formats.text import shown
-from vist3a.scenes.image_folder import SUFFIXES, image_paths
+from vist3a.scenes.image_folder import image_paths
+from vist3a.scenes.picture import picture_endings
 from vist3a.scenes.rejected import RejectedError
 
 REDUCED = ("images_2", "images_4", "images_8")
 """Folders of smaller pictures that some data sets ship instead of the full-size ones that the file names."""
-ENDINGS = (".png", *sorted(SUFFIXES - {".png"}))
-"""Tried for names without one; the Blender layout, which leaves it out, has PNG."""
+COMMON = (".png", ".jpg", ".jpeg", ".webp")
+"""Tried first for names without an ending; the Blender layout, which leaves it out, has PNG."""
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -44,12 +45,13 @@ def find_picture(folder: Path, name: str, reduced: Path | None = None) -> Path:
     """
     path = inside(folder, name)
     # Smaller pictures may be of another file format than the full ones.
-    names = [path.name, path.stem] if path.suffix.lower() in SUFFIXES else [path.name]
+    endings = (*COMMON, *sorted(picture_endings().difference(COMMON)))
+    names = [path.name, path.stem] if path.suffix.lower() in endings else [path.name]
     smaller = [(reduced or folder).absolute() / place / name for name in names for place in REDUCED]
     for candidate in (path, *smaller):
         if is_file(candidate):
             return candidate
-        for ending in ENDINGS:
+        for ending in endings:
             for spelled in (ending, ending.upper()):
                 if is_file(with_ending := candidate.with_name(candidate.name + spelled)):
                     return with_ending

@@ -15,6 +15,7 @@ from vist3a.records.cameras import Cameras
 from vist3a.scenes.formats.depth_map import DepthFile
 from vist3a.scenes.formats.lens import Lens
 from vist3a.scenes.formats.text import shown
+from vist3a.scenes.picture import opened_picture, read_picture, stored_size
 from vist3a.scenes.rejected import RejectedError
 
 RIGID_TOLERANCE = 1e-3
@@ -88,7 +89,7 @@ class PosedScene:
     def frames(self) -> Iterator[UInt8[Tensor, "3 rows columns"]]:
         """Undistorted pictures in the order of the views (stored rows and columns: cameras know nothing of EXIF turns)."""
         for view in self.content.views:
-            yield view.lens.undistort(read_picture(view.image))
+            yield view.lens.undistort(read_picture(view.image, upright=False))
 
     def pixel_aspect(self) -> float:
         """Pixels are square; what is not square is in the intrinsics."""
@@ -169,36 +170,16 @@ def _near(poses: Float[Tensor, "views 4 4"]) -> Float[Tensor, "views 4 4"]:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """Stored height and width, from the head of the file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            return opened.height, opened.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RejectedError("the picture is missing or cannot be read") from error
+    return stored_size(path, "the picture")
 
 
 def _whole_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture that is there to its end."""
-    from PIL import Image
-
     height, width = picture_size(path)
     try:
-        with Image.open(path) as opened:
+        with opened_picture(path) as opened:
             opened.draft("RGB", (1, 1))  # JPEG: the smallest of its resolutions shows a cut as well
             opened.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except RejectedError as error:
         raise RejectedError(f"{path.name} is damaged or cut short; a whole picture is needed") from error
     return height, width
-
-
-def read_picture(path: Path) -> UInt8[Tensor, "3 rows columns"]:
-    """RGB as stored."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RejectedError(f"image {path.name} cannot be read; a whole PNG or JPEG file is needed") from error

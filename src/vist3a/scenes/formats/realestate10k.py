@@ -21,7 +21,8 @@ from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid
 from vist3a.scenes.formats.text import number, read_head, read_text, whole
 from vist3a.scenes.image_folder import image_paths
 from vist3a.scenes.rejected import RejectedError
-from vist3a.scenes.video import SUFFIXES, VideoFile
+from vist3a.scenes.video import VideoFile
+from vist3a.scenes.video_container import video_endings
 
 NUMBERS = 19
 MICROSECONDS = 1e6
@@ -46,7 +47,7 @@ def footage(path: Path) -> Path | None:
     """What the text's cameras belong to: a folder or a video of its name beside it."""
     if path.with_suffix("").is_dir():
         return path.with_suffix("")
-    return next((video for s in sorted(SUFFIXES) if (video := path.with_suffix(s)).is_file()), None)
+    return next((video for s in sorted(video_endings()) if (video := path.with_suffix(s)).is_file()), None)
 
 
 def load(path: Path) -> PosedViews:
