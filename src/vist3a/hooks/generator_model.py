@@ -20,7 +20,8 @@ from vist3a.hooks.generator_requests import PROMPT, read_requests
 MODEL = "generator"
 OUTPUT = "VIST3A_OUTPUT"
 PATHS = ("viewer", "gaussians", "points", "depth", "cameras", "video", "turntable", "picture")
-TRACKING, PATIENCE = "MLFLOW_TRACKING_URI", "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+TRACKING, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"
+PATIENCE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 DEFAULT_SECONDS, QUEUE_SECONDS = "60", "3600"
 
 
@@ -44,7 +45,7 @@ def record_generator(
     signature = ModelSignature(
         outputs=Schema([ColSpec(DataType.string, column) for column in (PROMPT, "folder", *PATHS)])
     )
-    with TemporaryDirectory() as temporary, _tracking(uri), warnings.catch_warnings():
+    with TemporaryDirectory() as temporary, _tracking(uri, run_id), warnings.catch_warnings():
         # An example would be run, which loads the networks once more.
         warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
         bundle = Path(temporary) / "bundle"
@@ -72,16 +73,22 @@ def record_generator(
 
 
 @contextmanager
-def _tracking(uri: str) -> Iterator[None]:
-    """Within, MLflow's own functions use this store. They say so in the environment, which the next run must not read."""
+def _tracking(uri: str, run_id: str) -> Iterator[None]:
+    """Within, MLflow's own functions use this store and the experiment of the run, else models lie in the working directory.
+
+    They say so in the environment, which the next run must not read.
+    """
     import mlflow
 
-    before = os.environ.get(TRACKING)
+    before = {name: os.environ.get(name) for name in (TRACKING, EXPERIMENT)}
     mlflow.set_tracking_uri(uri)
+    os.environ[EXPERIMENT] = str(mlflow.MlflowClient(uri).get_run(run_id).info.experiment_id)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: as it was before anybody set it
+        mlflow.set_tracking_uri(before[TRACKING])  # type: ignore[arg-type]  # None: as it was before anybody set it
+        os.environ.pop(EXPERIMENT)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 class GeneratorModel:
