@@ -20,7 +20,8 @@ class EvaluateParams(Strict):
     ``batch`` of them at once.
 
     ``truth`` compares all variants with exact scenes (``null``: networks that know nothing of the procedural world).
-    ``judge`` is a scorer that nothing was optimised against. ``pictures`` scenes go into the contact sheet.
+    ``judge`` is a scorer that nothing was optimised against: a folder, or an entry under rewards of weights.yml. ``pictures``
+    scenes go into the contact sheet.
     """
 
     seed: int
