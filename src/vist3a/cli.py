@@ -33,10 +33,16 @@ def sentence(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, DatasetError) and (cause := error.__cause__) is not None:
         # A missing file of the catalog is a stage that was not run.
-        return str(error) if isinstance(cause, OSError) or sentence(cause) is not None else None
+        return _line(error) if isinstance(cause, OSError) or sentence(cause) is not None else None
     if isinstance(error, PROGRAMMING) or not _said(error.__traceback__):
         return None
-    return str(error)
+    return _line(error)
+
+
+def _line(error: BaseException) -> str:
+    """The text in one line, without the address that pydantic adds."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line and not line.startswith("For further information visit"))
 
 
 def _said(traceback: TracebackType | None) -> bool:

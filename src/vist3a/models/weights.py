@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 CONFIG = "config.json"
 ANSWER_SECONDS = 10.0
+NO_HUB = "the hub does not answer"
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +137,11 @@ def why_not_downloaded(repo: str, file: str, revision: str) -> str | None:
     try:
         get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=ANSWER_SECONDS)
     except GatedRepoError:
-        return f"its owner gives access on request only: ask at https://huggingface.co/{repo}, then `hf auth login`"
+        return f"the owner of {repo} gives access on request only: ask at https://huggingface.co/{repo}, then `hf auth login`"
     except HfHubHTTPError as error:
         return f"the hub answers {error.response.status_code}"
     except Exception as error:  # any trouble of the network
-        return f"the hub does not answer ({next(iter(str(error).splitlines()), type(error).__name__)})"
+        return f"{NO_HUB} ({next(iter(str(error).splitlines()), type(error).__name__)})"
     return None
 
 
