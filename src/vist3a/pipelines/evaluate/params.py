@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vist3a.pipelines.strict import Strict
+from vist3a.pipelines.strict import Place, Strict
 
 
 class Truth(Strict):
@@ -26,7 +26,7 @@ class EvaluateParams(Strict):
 
     seed: int
     judge: str
-    prompts_file: str | None = None
+    prompts_file: Place | None = None
     truth: Truth | None = None
     prompts: int = Field(gt=1)
     batch: int = Field(1, gt=0)
