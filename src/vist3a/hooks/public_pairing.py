@@ -98,9 +98,9 @@ def _embedded(value: Any) -> bool:
 
 
 def _known_scorers() -> str:
-    from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES
+    from vist3a.models.reward_models import scorer_names
 
-    return ", ".join(name for name, entry in registered_rewards().items() if entry.config in CLIP_SIZES) or "none"
+    return ", ".join(scorer_names(registered_rewards())) or "none"
 
 
 def weights_needed(groups: Groups, read: set[str]) -> Iterator[tuple[str, PublicWeights | PublicGenerator]]:
