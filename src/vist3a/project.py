@@ -45,7 +45,9 @@ def load(
         if not folder.is_dir() and (params.aligned or name != "aligned_generator"):
             raise FileNotFoundError(f"{folder} is missing; `make stitch` in {root} makes it")
     return load_text_to_3d(
-        params.model_copy(update={"scorer": _inside(root, params.scorer)}),
+        params.model_copy(
+            update={name: _inside(root, getattr(params, name)) for name in ("adapter", "released_decoder", "scorer")}
+        ),
         DistillParams(**groups["distill"]),
         networks_inside(root, Networks(**groups["networks"])),
         folders["stitched_decoder"],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 UNSTATED = "unstated"
 """What a preset says where its source says nothing, and nothing of ours can stand for it."""
@@ -24,3 +25,14 @@ class Strict(BaseModel):
                 f"{', '.join(left)}: the source of the preset does not state it; allowed: a value of your own (--params)"
             )
         return values
+
+
+def _from_home(place: str) -> str:
+    try:
+        return str(Path(place).expanduser()) if place.startswith("~") else place
+    except RuntimeError as error:
+        raise ValueError(f"{place}: there is no such home folder") from error
+
+
+Place = Annotated[str, AfterValidator(_from_home)]
+"""A file or folder; ``~`` is the home folder, as in a shell."""

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from vist3a.pipelines.align.ranges import Guidance, Steps
 from vist3a.pipelines.loop import Loop
 from vist3a.pipelines.networks import Dtype, Template
-from vist3a.pipelines.strict import Strict
+from vist3a.pipelines.strict import Place, Strict
 from vist3a.rewards.terms import KINDS, L1, PERCEPTUAL, renders, term_names
 from vist3a.training.align_draw import Variant
 
@@ -74,7 +74,7 @@ class AlignParams(Strict):
     """
 
     seed: int
-    prompts_file: str | None = None
+    prompts_file: Place | None = None
     prompts: int = Field(gt=0)
     reward_scorer: str
     rewards: RewardWeights

@@ -53,6 +53,10 @@ def load_reward_models(
     if not watched or not params.watch.judge_every:
         return RewardModels(reward, {})
     judge = load_scorer(params.watch.judge, "align.watch.judge", device, dtype, public)
+    return RewardModels(reward, {"reward": reward, "judge": text_verdict(judge, has_gaussians)})
+
+
+def text_verdict(judge: TextImageScorer, has_gaussians: bool) -> WeightedSum:
+    """How well a judge finds the prompt in decoded frames and, where there are Gaussians, in renderings."""
     terms = ("text_decoded", "text_rendered") if has_gaussians else ("text_decoded",)
-    verdict = weighted_terms(dict.fromkeys(terms, 1.0 / len(terms)), {"text": judge}, None)
-    return RewardModels(reward, {"reward": reward, "judge": verdict})
+    return weighted_terms(dict.fromkeys(terms, 1.0 / len(terms)), {"text": judge}, None)
