@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vist3a.metrics.aggregate import (
-    RESAMPLES,
+    NESTED_RESAMPLES,
     bootstrap_interval,
     nested_counts,
     paired_difference,
@@ -60,7 +60,7 @@ def test_pairs_that_are_not_finite_are_left_out() -> None:
 def test_resamples_of_groups_draw_groups_then_their_items() -> None:
     """Against the closed form: the variance of the mean is that of the groups plus that of the items within."""
     counts = nested_counts([3, 5], 0)
-    assert counts.shape == (RESAMPLES, 8)
+    assert counts.shape == (NESTED_RESAMPLES, 8)
     assert set(np.unique(counts[:, :3].sum(1))) == {0, 3, 6}
     assert set(np.unique(counts[:, 3:].sum(1))) == {0, 5, 10}
     random = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def test_resamples_of_groups_draw_groups_then_their_items() -> None:
     by_group = values.reshape(groups, items)
     expected = by_group.mean(1).var() / groups + by_group.var(1).mean() / (groups * items)
     assert means.var() == pytest.approx(expected, rel=0.1)
-    assert means.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(expected / RESAMPLES))
+    assert means.mean() == pytest.approx(values.mean(), abs=4 * np.sqrt(expected / NESTED_RESAMPLES))
 
 
 def test_resampled_means_leave_out_what_is_not_finite() -> None:

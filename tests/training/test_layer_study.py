@@ -41,9 +41,20 @@ def test_the_claim_is_judged_by_ranks() -> None:
     assert before.startswith("Before distillation")
     assert '"a low fit error gives good outputs" is contradicted (rank correlation -1.00 to -1.00' in before
     assert (
-        '"an early block gives good outputs" holds (rank correlation 1.00 to 1.00 over 2 seeds and 4 errors)' in after
+        '"an early block gives good outputs" holds (rank correlation 1.00 to 1.00 over 2 seeds and 4 errors; chance does as '
+        in after
     )
     assert after.endswith("smallest error of points in 2 of 2 seeds.")
+
+
+def test_a_few_points_that_fall_into_order_are_no_proof() -> None:
+    """Correlations of .8 in one seed of four points: chance does as well in one of six orders."""
+    data = rows(before=[1.0, 2.0, 4.0, 3.0], after=[1.0, 2.0, 4.0, 3.0], seeds=1)
+    found = conclusions(data)
+    assert min(found["rank_correlation"]["after"]["fit_error"].values()) == pytest.approx(0.8)
+    assert found["verdict"]["fit_error_after"] == "undecided"
+    assert found["chance"]["fit_error_after"] == pytest.approx(min(1.0, 4 * 4 / 24))
+    assert found["points"] == 4
 
 
 def test_one_seed_that_disagrees_leaves_it_undecided() -> None:

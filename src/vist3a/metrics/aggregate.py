@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+NESTED_RESAMPLES = 10_000
+"""Of groups: intervals that hold together with others (Bonferroni) look at one resample in a thousand and fewer."""
 
 
 def bootstrap_interval(values: Sequence[float], seed: int, level: float = 0.95) -> tuple[float, float]:
@@ -38,12 +40,33 @@ def nested_counts(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:
     if not sizes or min(sizes) < 1:
         raise ValueError(f"groups of {list(sizes)} items; at least one group of at least one item is needed")
     random = np.random.default_rng(seed)
-    counts = np.zeros((RESAMPLES, sum(sizes)))
+    counts = np.zeros((NESTED_RESAMPLES, sum(sizes)))
     starts = np.cumsum([0, *sizes])
-    for row, drawn in zip(counts, random.integers(0, len(sizes), (RESAMPLES, len(sizes))), strict=True):
+    for row, drawn in zip(counts, random.integers(0, len(sizes), (NESTED_RESAMPLES, len(sizes))), strict=True):
         for group in drawn:
             np.add.at(row, starts[group] + random.integers(0, sizes[group], sizes[group]), 1)
     return counts
+
+
+def stratified_counts(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:
+    """As :func:`nested_counts` with every group drawn once: what the items vary alone."""
+    random = np.random.default_rng(seed)
+    parts = [random.multinomial(size, np.full(size, 1 / size), NESTED_RESAMPLES) for size in sizes]
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def few_groups_factor(groups: int, level: float) -> float:
+    """How much wider the share of the groups in a bootstrap interval must be for so few of them.
+
+    Of G groups a bootstrap sees a variance of (G - 1) / G of the true one, and takes its quantiles for those of a normal
+    distribution; Student's t of G - 1 degrees of freedom says what they are. ValueError for one group, which has no variance.
+    """
+    from scipy.stats import norm, t
+
+    if groups < 2:
+        raise ValueError(f"{groups} group; the spread of groups needs two")
+    tail = (1 + level) / 2
+    return float(t.ppf(tail, groups - 1) / norm.ppf(tail) * (groups / (groups - 1)) ** 0.5)
 
 
 def resampled_means(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,15 +98,20 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
     }
 
 
+def ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks of the values less their mean; ties share theirs."""
+    _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    found: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return found - found.mean()
+
+
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
     """Spearman's correlation: 1 when both rise together, -1 when one falls; 0 when either is constant. Ties share their rank."""
     if len(one) != len(other) or len(one) < 2:
         raise ValueError(
             f"a rank correlation needs two equally long lists of at least two, not {len(one)} and {len(other)}"
         )
-    ranks = [np.unique(np.asarray(values), return_inverse=True, return_counts=True)[1:] for values in (one, other)]
-    a, b = ((np.cumsum(counts) - (counts - 1) / 2)[inverse] for inverse, counts in ranks)
-    a, b = a - a.mean(), b - b.mean()
+    a, b = ranks(one), ranks(other)
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / scale if scale > 0 else 0.0
 

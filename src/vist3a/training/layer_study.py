@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vist3a.metrics.aggregate import rank_correlation
+from vist3a.metrics.permutation import chance_of_correlation
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip, LayerScore, StitchPoint
@@ -25,6 +26,8 @@ from vist3a.stitching.tap import Tap, TapSettings
 from vist3a.training.progress import counting
 
 RENDERED_AT_ONCE = 4
+CLEAR, CHANCE = 0.5, 0.05
+"""Smallest rank correlation that speaks for a claim, and how often chance may do as well."""
 Row = dict[str, Any]
 
 
@@ -127,42 +130,62 @@ def conclusions(rows: Sequence[Row]) -> dict[str, Any]:
     """What rows of (seed, point, index, r2, before, after) say; ``before`` and ``after`` are named distances of the outputs.
 
     Rank correlations, per seed and error, over the points that were distilled: of the fit's error (1 - R^2) and of the block's
-    depth in the network with the outputs' errors. The claim holds for one of them when every correlation is at least 0.5, it is
-    contradicted when every one is at most -0.5, and is undecided otherwise.
+    depth in the network with the outputs' errors. The claim holds for one of them when every correlation is at least 0.5 and, for
+    every error, chance alone gives as high a mean over the seeds in fewer than one of twenty such studies (exact permutation
+    test, Bonferroni over the errors): a few points fall into order easily. It is contradicted when the same is true of the opposite
+    (-0.5), and undecided otherwise.
     """
     seeds = sorted({row["seed"] for row in rows})
     correlations: dict[str, dict[str, dict[str, float]]] = {}
+    chance: dict[str, float] = {}
+    verdicts: dict[str, str] = {}
     agreement: dict[str, int] = {}
     for stage in ("before", "after"):
         by_cause: dict[str, dict[str, float]] = {"fit_error": {}, "depth_in_network": {}}
         agreement[stage] = 0
         for seed in seeds:
             own = [row for row in rows if row["seed"] == seed]
-            fit_errors, depths = [1 - row["r2"] for row in own], [float(row["index"]) for row in own]
             for error in own[0][stage]:
                 outputs = [row[stage][error] for row in own]
-                by_cause["fit_error"][f"{error}/{seed}"] = rank_correlation(fit_errors, outputs)
-                by_cause["depth_in_network"][f"{error}/{seed}"] = rank_correlation(depths, outputs)
+                for cause, found in by_cause.items():
+                    found[f"{error}/{seed}"] = rank_correlation([_cause(row, cause) for row in own], outputs)
             best_fit = max(own, key=lambda row: row["r2"])
             agreement[stage] += best_fit is min(own, key=lambda row: row[stage]["points"])
         correlations[stage] = by_cause
-    verdicts = {
-        f"{cause}_{stage}": _verdict(list(values.values()))
-        for stage, causes in correlations.items()
-        for cause, values in causes.items()
-    }
+        for cause, values in by_cause.items():
+            name = f"{cause}_{stage}"
+            verdicts[name], chance[name] = _verdict(rows, stage, cause, list(values.values()))
     return {
+        "points": len({row["point"] for row in rows}),
+        "chance": chance,
         "rank_correlation": correlations,
         "best_fit_is_best_points": {**agreement, "of": len(seeds)},
         "verdict": verdicts,
-        "statement": _statement(correlations, agreement, len(seeds), verdicts, list(rows[0]["after"])),
+        "statement": _statement(correlations, agreement, len(seeds), verdicts, chance, list(rows[0]["after"])),
     }
 
 
-def _verdict(correlations: Sequence[float]) -> str:
-    if min(correlations) >= 0.5:
-        return "holds"
-    return "contradicted" if max(correlations) <= -0.5 else "undecided"
+def _verdict(rows: Sequence[Row], stage: str, cause: str, correlations: Sequence[float]) -> tuple[str, float]:
+    """The verdict, and how often chance does as much: its probability for the least clear error, times the number of errors."""
+    errors = list(rows[0][stage])
+    worst = {1: 0.0, -1: 0.0}
+    for error in errors:
+        groups = [
+            ([_cause(row, cause) for row in own], [row[stage][error] for row in own])
+            for own in ([row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows}))
+        ]
+        for sign, so_far in worst.items():
+            signed = [(one, [sign * value for value in other]) for one, other in groups]
+            worst[sign] = max(so_far, min(1.0, len(errors) * chance_of_correlation(signed)))
+    if min(correlations) >= CLEAR and worst[1] < CHANCE:
+        return "holds", worst[1]
+    if max(correlations) <= -CLEAR and worst[-1] < CHANCE:
+        return "contradicted", worst[-1]
+    return "undecided", min(worst.values())
+
+
+def _cause(row: Row, cause: str) -> float:
+    return 1 - row["r2"] if cause == "fit_error" else float(row["index"])
 
 
 def _statement(
@@ -170,6 +193,7 @@ def _statement(
     agreement: Mapping[str, int],
     seeds: int,
     verdicts: Mapping[str, str],
+    chance: Mapping[str, float],
     errors: Sequence[str],
 ) -> list[str]:
     parts = []
@@ -179,7 +203,8 @@ def _statement(
             values = list(correlations[stage][cause].values())
             said.append(
                 f'"{name} gives good outputs" {_word(verdicts[f"{cause}_{stage}"])} (rank correlation '
-                f"{min(values):.2f} to {max(values):.2f} over {seeds} seeds and {len(errors)} errors)"
+                f"{min(values):.2f} to {max(values):.2f} over {seeds} seeds and {len(errors)} errors; chance does as well in "
+                f"{chance[f'{cause}_{stage}']:.2g} of such studies)"
             )
         parts.append(
             f"{words}, {' and '.join(said)}; the point with the highest held-out R² has the smallest error of points in "

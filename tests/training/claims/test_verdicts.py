@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from vist3a.export.noise_chart import SHOWN, noise_chart
+from vist3a.metrics import aggregate
+from vist3a.metrics.aggregate import few_groups_factor
 from vist3a.pipelines.claims.page import claims_page
 from vist3a.training.claims.pooled import Pooled, more_is_better
 from vist3a.training.claims.report import report_of
@@ -29,6 +31,8 @@ FIGURES = {
 CORRELATIONS = {"depth_absrel/1": 0.6, "points/1": 0.8, "depth_absrel/2": 1.0, "points/2": 0.8}
 STUDY = {
     "seeds": [1, 2],
+    "points": 4,
+    "chance": {"fit_error_before": 0.6, "fit_error_after": 0.02},
     "verdict": {"fit_error_before": "undecided", "fit_error_after": "holds"},
     "rank_correlation": {
         "before": {"fit_error": CORRELATIONS | {"points/2": -0.2}},
@@ -95,6 +99,7 @@ def test_a_world_in_which_it_is_wrong() -> None:
 def test_without_a_difference_nothing_is_decided_and_nothing_is_lost() -> None:
     found = verdicts({"stitched_shuffled": -5, "stitched_ordered": -0.5})
     assert found["A stitched network makes better novel views than the original"] == "not decided"
+    # Figures of about 10 that differ by thousandths: within a margin of a twentieth.
     assert found["Stitching keeps the quality of pointmaps and poses"] == "holds"
     assert found["Ordering views by their pictures recovers at least 90% of what shuffling loses"] == "not decided"
 
@@ -105,15 +110,51 @@ def test_without_a_difference_nothing_is_decided_and_nothing_is_lost() -> None:
         ("ahead", [(0.1, 0.2), (0.1, 0.3)], "holds"),
         ("ahead", [(0.1, 0.2), (-0.1, 0.3)], "not decided"),
         ("ahead", [(0.1, 0.2), (-0.1, -0.01)], "does not hold"),
-        ("no worse", [(-0.1, 0.2), (-0.1, 0.3)], "holds"),
-        ("no worse", [(-0.1, 0.2), (-0.3, -0.1)], "does not hold"),
+        # The margin is .25.
+        ("no worse", [(-0.1, 0.2), (-0.2, -0.1)], "holds"),
+        ("no worse", [(-0.1, 0.2), (-0.3, 0.3)], "not decided"),
+        ("no worse", [(-0.1, 0.2), (-0.4, -0.3)], "does not hold"),
     ],
 )
 def test_the_rule(kind: str, evidence: list[tuple[float, float]], verdict: str) -> None:
-    named = {f"figure {i}": estimate(*ends) for i, ends in enumerate(evidence)}
+    named = {f"figure {i}": {**estimate(*ends), "margin": 0.25} for i, ends in enumerate(evidence)}
     found = Claim("it is so", "here", kind, named).judged()  # type: ignore[arg-type]
     assert found["verdict"] == verdict
     assert any(f"{name} {one['value']:+.3g} ({one['low']:+.3g}" in found["reason"] for name, one in named.items())
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 2.0])
+def test_intervals_hold_the_truth_as_often_as_they_say_however_much_seeds_differ(
+    spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three seeds of 16 items, in 200 simulated studies whose true mean is 0."""
+    monkeypatch.setattr(aggregate, "NESTED_RESAMPLES", 400)
+    random = np.random.default_rng(int(10 * spread))
+    held = 0
+    for study in range(200):
+        values = {
+            str(seed): {"one": {"figure": list(spread * random.normal() + random.normal(size=16))}} for seed in range(3)
+        }
+        found = Pooled(values, study).mean("one", "figure")
+        assert found["low"] <= found["value"] <= found["high"]
+        held += found["low"] <= 0 <= found["high"]
+    # .95 less three standard deviations of 200 draws.
+    assert held / 200 >= 0.905
+
+
+def test_seeds_that_agree_widen_little_and_one_seed_has_the_interval_of_its_items() -> None:
+    random = np.random.default_rng(3)
+    items = [list(random.normal(size=40)) for _ in range(3)]
+    alike = Pooled({str(n): {"one": {"figure": [x - np.mean(own) for x in own]}} for n, own in enumerate(items)}, 0)
+    plain = 1.96 * float(np.std(np.concatenate(items))) / 120**0.5
+    found = alike.mean("one", "figure")
+    assert 0.8 * plain < found["high"] - found["value"] < 1.6 * plain
+    single = Pooled({"1": {"one": {"figure": items[0]}}}, 0).mean("one", "figure")
+    assert single["high"] - single["value"] == pytest.approx(1.96 * float(np.std(items[0])) / 40**0.5, rel=0.1)
+    with pytest.raises(ValueError, match="1 group; the spread of groups needs two"):
+        few_groups_factor(1, 0.95)
+    # Student's t of two degrees of freedom, from a table: 4.303.
+    assert few_groups_factor(3, 0.95) == pytest.approx(4.3027 / 1.95996 * 1.5**0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(("found", "said"), [("holds", "holds"), ("contradicted", "does not hold")])

@@ -6,21 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from vist3a.pipelines.estimate_tables import by_figure, cell, named, table
-from vist3a.training.claims.verdicts import ORDER, RECOVERED
+from vist3a.training.claims.verdicts import MARGIN, ORDER, RECOVERED
 
 PAGE = """# The claims of the paper, measured
 
 Written by `kedro run --pipeline=claims` on the embedded networks: {count} seeds ({seeds}). A seed changes the clips
 that distillation draws ({distillation_steps} steps), the prompts, noise and initial weights of alignment
 ({alignment_steps} steps), and the held-out scenes ({scenes} each) and prompts ({prompts} each). Everywhere: mean
-(95 % bootstrap interval over seeds and over the scenes of a seed). Differences are paired by scene; **bold** ones have
+(95 % bootstrap interval over seeds and over the scenes of a seed; what the seeds add is widened for how few they are, by
+Student's t). Differences are paired by scene; **bold** ones have
 their whole interval on one side of no difference. (+): more is better, (-): less is better.
 
 ## Verdicts
 
 A claim that something is better holds when all its figures are better with their whole interval, does not hold when
-one is worse with its whole interval, and is not decided otherwise. A claim that something is kept holds when no
-figure is worse with its whole interval. All intervals of a claim hold together with 95 % (Bonferroni), so they are
+one is worse with its whole interval, and is not decided otherwise. A claim that something is kept holds when the whole
+interval of every figure loses less than {margin:.0%} of the reference's, does not hold when the whole interval of one loses more,
+and is not decided otherwise. All intervals of a claim hold together with 95 % (Bonferroni), so they are
 wider than those of the tables. Differences are given so that a positive one speaks for the claim; figures in which no
 scene differs are left out.
 
@@ -111,6 +113,7 @@ def claims_page(report: Mapping[str, Any]) -> str:
             ORDER,
         ),
         recovered=RECOVERED,
+        margin=MARGIN,
         recovery=table(
             ["figure", "recovered"],
             [[name, _share(recovery[name])] for name in (*ORDER, "mean") if name in recovery],

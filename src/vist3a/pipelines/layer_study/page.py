@@ -14,8 +14,9 @@ with {fit} scenes to fit, {selection} to choose the ridge and {heldout} to judge
 
 {statement}
 
-A claim "holds" when every rank correlation (seeds x errors of the outputs) is at least 0.5, is "contradicted" when every one
-is at most -0.5, and is "not decided" otherwise.
+A claim "holds" when every rank correlation (seeds x errors of the outputs) is at least 0.5 and chance alone would give as high
+ones in fewer than one of twenty such studies (exact permutation test over the {points} points of every seed, Bonferroni over the
+errors), is "contradicted" when the same is true of the opposite, and is "not decided" otherwise.
 
 ![layer study](layer_study.png)
 
@@ -46,6 +47,7 @@ def study_page(report: Mapping[str, Any]) -> str:
     seeds = [str(seed) for seed in report["seeds"]]
     return PAGE.format(
         sets=len(seeds),
+        points=report["points"],
         seeds=", ".join(seeds),
         statement="\n".join(f"* **{sentence}**" for sentence in report["statement"]),
         point=report["distilled"][0]["point"],

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vist3a.metrics.aggregate import nested_counts, percentile_interval, resampled_means
+from vist3a.metrics.aggregate import (
+    few_groups_factor,
+    nested_counts,
+    percentile_interval,
+    resampled_means,
+    stratified_counts,
+)
 
 BySeed = Mapping[str, Mapping[str, Mapping[str, Sequence[float | None]]]]
 Estimate = dict[str, float]
@@ -30,6 +36,9 @@ def more_is_better(figure: str) -> bool:
 class Pooled:
     """Values by (variant, figure) of the items of all seeds. All variants of a seed have the same items, so that differences are
     paired; the resamples are the same for everything (see ``nested_counts``).
+
+    Intervals are those of the two-stage bootstrap, in which the part that the seeds add to the items is widened for how few they
+    are (see ``few_groups_factor``).
     """
 
     def __init__(self, by_seed: BySeed, seed: int) -> None:
@@ -45,6 +54,8 @@ class Pooled:
         }
         sizes = [len(next(iter(next(iter(found.values())).values()))) for found in by_seed.values()]
         self._counts = nested_counts(sizes, seed)
+        self._within = stratified_counts(sizes, seed)
+        self._seeds = len(sizes)
 
     def mean(self, variant: str, figure: str) -> Estimate:
         """Mean over all items; those without a finite value do not count."""
@@ -70,16 +81,42 @@ class Pooled:
             gained, lost = np.nanmean(columns, 0)
             if lost > 0:
                 shares.append(gained / lost)
-                means = resampled_means(columns, self._counts)
-                resampled.append(means[:, 0] / np.where(means[:, 1] > 0, means[:, 1], np.nan))
+                resampled.append([self._shares(columns, counts) for counts in (self._counts, self._within)])
         if not shares:
             return None
-        usable = np.isfinite(resampled).all(0)
-        low, high = percentile_interval(np.mean(resampled, 0)[usable])
-        return {"value": float(np.mean(shares)), "low": low, "high": high}
+        # By kind of resample, mean over the figures where all of them lose.
+        kinds = [np.stack(kind) for kind in zip(*resampled, strict=True)]
+        whole, within = (kind.mean(0)[np.isfinite(kind).all(0)] for kind in kinds)
+        return self._interval(float(np.mean(shares)), whole, within, 0.95)
+
+    @staticmethod
+    def _shares(columns: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        gained, lost = resampled_means(columns, counts).T
+        shares: NDArray[np.float64] = gained / np.where(lost > 0, lost, np.nan)
+        return shares
 
     def _estimate(self, values: NDArray[np.float64], level: float = 0.95) -> Estimate:
         if not np.isfinite(values).any():
             raise ValueError("no item has a finite value")
-        low, high = percentile_interval(resampled_means(values[:, None], self._counts)[:, 0], level)
-        return {"value": float(values[np.isfinite(values)].mean()), "low": low, "high": high}
+        whole, within = (resampled_means(values[:, None], counts)[:, 0] for counts in (self._counts, self._within))
+        mean = float(values[np.isfinite(values)].mean())
+        return self._interval(mean, whole[np.isfinite(whole)], within[np.isfinite(within)], level)
+
+    def _interval(
+        self, value: float, whole: NDArray[np.float64], within: NDArray[np.float64], level: float
+    ) -> Estimate:
+        """``whole``: resampled over seeds and items, ``within``: over items alone."""
+        ends = {}
+        for name, sign, total, items in zip(
+            ("low", "high"),
+            (-1, 1),
+            percentile_interval(whole, level),
+            percentile_interval(within, level),
+            strict=True,
+        ):
+            wide, narrow = max(0.0, sign * (total - value)), max(0.0, sign * (items - value))
+            seeds = max(0.0, wide**2 - narrow**2) ** 0.5
+            # Of one seed nothing is known about others: its interval is that of its items.
+            grown = few_groups_factor(self._seeds, level) * seeds if self._seeds > 1 else 0.0
+            ends[name] = value + sign * float(np.hypot(narrow, grown))
+        return {"value": value, **ends}

@@ -14,6 +14,8 @@ SURFACE = ("accuracy", "completeness", "normals")
 NOVEL_VIEWS = ("nvs_psnr", "nvs_ssim")
 ORDER = ("depth_absrel", "points", "rotation_deg", "translation_deg", "auc_30", "ate")
 """Figures that tell what an order of views costs."""
+MARGIN = 0.05
+"""What is kept may be worse by this share of the reference's figure."""
 RECOVERED = 0.9
 """Share of what shuffling loses that ordering must recover."""
 
@@ -30,21 +32,26 @@ class Claim:
     evidence: Mapping[str, Estimate]
 
     def judged(self) -> dict[str, str]:
-        """Holds when every difference that must be positive has its whole interval above 0 (``ahead``), or when none has its
-        whole interval below 0 (``no worse``); does not hold when one has it below 0; is not decided otherwise.
+        """Holds when the whole interval of every difference lies above its bound; does not hold when that of one lies below it.
+
+        It is not decided otherwise. The bound is 0 (``ahead``), or minus the figure's ``margin`` (``no worse``).
         """
         if not self.evidence:
             found = {"verdict": "not decided", "figure": "", "reason": "Nothing that was measured differs."}
             return {"claim": self.statement, "source": self.source, **found}
-        ahead = [name for name, found in self.evidence.items() if found["low"] > 0]
-        behind = [name for name, found in self.evidence.items() if found["high"] < 0]
+        kept = self.kind == "no worse"
+        bound = {name: -found.get("margin", 0.0) if kept else 0.0 for name, found in self.evidence.items()}
+        ahead = [name for name, found in self.evidence.items() if found["low"] > bound[name]]
+        behind = [name for name, found in self.evidence.items() if found["high"] < bound[name]]
         total = len(self.evidence)
         if behind:
             verdict, shown = "does not hold", behind[0]
             said = f"{len(behind)} of {total} figures are behind with their whole interval"
-        elif self.kind == "no worse":
-            verdict, shown = "holds", min(self.evidence, key=lambda name: self.evidence[name]["low"])
-            said = f"no interval of {total} figures lies wholly behind, and {len(ahead)} lie wholly ahead"
+            said += f", by more than {MARGIN:.0%} of the reference's" if kept else ""
+        elif kept:
+            verdict = "holds" if len(ahead) == total else "not decided"
+            shown = min(self.evidence, key=lambda name: self.evidence[name]["low"] - bound[name])
+            said = f"{len(ahead)} of {total} figures lose less than {MARGIN:.0%} of the reference's with their whole interval"
         elif len(ahead) == total:
             verdict, shown = "holds", ahead[0]
             said = f"the whole interval is ahead in all of {total} figures" if total > 1 else "the interval is ahead"
@@ -64,7 +71,8 @@ def oriented(
 ) -> dict[str, Estimate]:
     """Differences of two variants, positive where ``variant`` is better.
 
-    The intervals hold together, over ``among`` such lists of figures. Figures that were not measured, or in which no item differs
+    The intervals hold together, over ``among`` such lists of figures. ``margin`` is what may be lost where a figure is to be
+    kept, a share of the reference's. Figures that were not measured, or in which no item differs
     (both at their best), are left out.
     """
     together = among * len(figures)
@@ -74,7 +82,8 @@ def oriented(
             better, worse = (variant, reference) if more_is_better(figure) else (reference, variant)
             estimate = pooled.difference(better, worse, figure, together)
             if any(estimate.values()):
-                found[f"{prefix}{figure}"] = estimate
+                margin = MARGIN * abs(pooled.mean(reference, figure)["value"])
+                found[f"{prefix}{figure}"] = {**estimate, "margin": margin}
     return found
 
 
@@ -138,7 +147,7 @@ WORDS = {"holds": "holds", "contradicted": "does not hold", "undecided": "not de
 
 
 def linear_fit(study: Mapping[str, Any]) -> dict[str, str]:
-    """The layer study's verdict on stitch points, by its own rule: rank correlations of at least 0.5 everywhere."""
+    """The layer study's verdict on stitch points, by its own rule."""
     found = {}
     for stage in ("before", "after"):
         values = list(study["rank_correlation"][stage]["fit_error"].values())
@@ -149,8 +158,9 @@ def linear_fit(study: Mapping[str, Any]) -> dict[str, str]:
         "verdict": WORDS[study["verdict"]["fit_error_after"]],
         "figure": found["after"],
         "reason": (
-            f"Error of the fit against errors of the outputs over stitch points, after distillation: {found['after']}, in "
-            f"{len(study['seeds'])} seeds and for every error; before it {found['before']}, which is "
+            f"Error of the fit against errors of the outputs over {study['points']} stitch points, after distillation: "
+            f"{found['after']}, in {len(study['seeds'])} seeds and for every error, by chance in "
+            f"{study['chance']['fit_error_after']:.2g} of such studies; before it {found['before']}, which is "
             f"{WORDS[study['verdict']['fit_error_before']]} (reports/layer_study.md)."
         ),
     }
