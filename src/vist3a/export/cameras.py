@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.records import Cameras
+from vist3a.runtime.atomic import replacing
 
 
 def save_cameras(path: Path, cameras: Cameras, size: tuple[int, int], files: Sequence[str] | None = None) -> None:

@@ -25,11 +25,17 @@ class TrackingSettings(BaseModel):
     def absolute_uri(self, root: Path) -> str:
         """The store; a relative SQLite path is taken from ``root``, whatever the working directory."""
         prefix = "sqlite:///"
-        return prefix + str(root / self.uri.removeprefix(prefix)) if self.uri.startswith(prefix) else self.uri
+        return prefix + str(kept_root(root) / self.uri.removeprefix(prefix)) if self.uri.startswith(prefix) else self.uri
 
     def artifact_location(self, root: Path) -> str | None:
         """Where a SQLite store puts files; a server knows its own place."""
-        return (root / self.artifacts).resolve().as_uri() if self.uri.startswith("sqlite:") else None
+        return (kept_root(root) / self.artifacts).resolve().as_uri() if self.uri.startswith("sqlite:") else None
+
+
+def kept_root(root: Path) -> Path:
+    """``root``, or the project that DVC copied it from: the copies of ``dvc exp run --temp`` and ``--queue`` are deleted."""
+    origin = Path(os.environ.get("DVC_ROOT", root))
+    return origin if root.resolve().is_relative_to((origin / ".dvc" / "tmp").resolve()) else root
 
 
 def switched_on() -> bool:
