@@ -1,8 +1,8 @@
 """``cut_driver.py FOLDER HOW``: every way that we write a file or folder, cut off in the middle by the operating system.
 
 FOLDER is empty. HOW is ``killed``: the process dies within the write that reaches LIMIT bytes; ``limited``: that write fails;
-``full``: FOLDER becomes a disk of half a MiB (for this, start in a mount namespace of its own). Prints a line of JSON per way: what
-the writing process ended with, and whether the old content still stands.
+``full``: FOLDER becomes a disk of half a MiB (for this, start in a mount namespace of its own). Prints a line of JSON per way:
+what the writing process ended with, and whether the old content still stands.
 """
 
 from __future__ import annotations
