@@ -28,7 +28,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CONVENTIONS.md")
 PROGRAMS = (
-    "make", "kedro", "dvc", "python", "pip", "torchrun", "mlflow", "curl", "source", "git", "pytest", "npm", "vist3a", "lint-imports",
+    "make", "kedro", "dvc", "python", "pip", "torchrun", "mlflow", "curl", "source", "git", "pytest", "npm", "vist3a",
+    "lint-imports",
 )  # fmt: skip
 FULL_SIZE, EXTRA, NPM = "a GPU: networks of full size", "an extra, which is a download", "downloads from npm"
 # By how a command begins.
@@ -49,6 +50,8 @@ NOT_RUN = {
 }
 # Options of the commands above, or spelled out there.
 PARTS = ("--env=<generator>_<network>", "--budget", "--stages")
+# What a reader of DVC's own documentation asks next.
+ALSO = ("dvc status", "dvc metrics show", "dvc params diff", "dvc plots diff")
 SERVERS = {"make ui": ("PORT", "/health"), "make serve": ("SERVE_PORT", "/ping"), "make view": ("VIEW_PORT", "/viewer.html"),
            "make scene": ("VIEW_PORT", "/viewer.html")}  # fmt: skip
 CLIPS, PROMPTS = "clips", "prompts.txt"
@@ -105,7 +108,7 @@ def commands_in(text: str) -> Iterator[Command]:
 
 
 def _inline(code: str) -> Iterator[Command]:
-    if code.split()[0] in PROGRAMS and (" " in code or code in PROGRAMS[-2:]):
+    if code.split(maxsplit=1)[0] in PROGRAMS and (" " in code or code in PROGRAMS[-2:]):
         yield Command(code)
     elif match := re.match(r"--params=(\w+)\.", code):
         yield Command(f"kedro run --pipeline={match[1]} {code}")
@@ -115,9 +118,8 @@ def _inline(code: str) -> Iterator[Command]:
 
 def documented() -> list[Command]:
     """All commands once, in the order in which they first appear."""
-    return list(
-        dict.fromkeys(c for name in DOCUMENTS for c in commands_in((REPOSITORY / name).read_text(encoding="utf-8")))
-    )
+    texts = [(REPOSITORY / name).read_text(encoding="utf-8") for name in DOCUMENTS]
+    return list(dict.fromkeys([*(command for text in texts for command in commands_in(text)), *map(Command, ALSO)]))
 
 
 def start(command: Command, clone: Path, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -126,7 +128,6 @@ def start(command: Command, clone: Path, environment: dict[str, str], log: Path)
     with log.open("ab") as output:
         return subprocess.Popen(
             arguments, cwd=clone, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
 
@@ -210,6 +211,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="commands that contain this text")
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one command")
     chosen = parser.parse_args()
+    # Where this was started with `&`, servers would ignore Ctrl-C as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = Path(tempfile.gettempdir(), f"documented_commands.{os.getpid()}.log")
     rows: list[tuple[str, str, float]] = []
     with tempfile.TemporaryDirectory(prefix="documented") as folder:
