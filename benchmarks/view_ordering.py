@@ -22,7 +22,8 @@ from torch import Tensor
 from vist3a.scenes.ordering import shortest_path
 from vist3a.scenes.procedural import WorldConfig, make_world
 from vist3a.scenes.resizing import fit
-from vist3a.scenes.video import SUFFIXES, VideoFile
+from vist3a.scenes.video import VideoFile
+from vist3a.scenes.video_container import video_endings
 from vist3a.scenes.view_distance import picture_distance
 
 VIEWS, SHARE_REQUIRED = 13, 0.9
@@ -75,7 +76,7 @@ def rank_correlation(path: list[int]) -> float:
 def real_clips(folder: Path) -> list[Tensor]:
     """Up to four windows of consecutive views of every video."""
     clips = []
-    for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in video_endings()):
         frames = torch.stack([fit(frame, 64, 64) for frame in VideoFile(path).frames()]).float() / 255
         starts = sorted({int(s) for s in np.linspace(0, max(0, len(frames) - VIEWS), 4)})
         clips += [frames[s : s + VIEWS] for s in starts]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project
 from kedro.pipeline import Pipeline
 
+from vist3a.hooks.presets import PresetConfigLoader
 from vist3a.pipeline_registry import CHAIN, register_pipelines
 from vist3a.settings import CONFIG_LOADER_ARGS
 
@@ -47,10 +47,10 @@ def environments() -> list[str]:
     return ["base", *sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "base")]
 
 
-def loader(environment: str) -> OmegaConfigLoader:
-    """Configuration as a run in that environment sees it."""
+def loader(environment: str, **given: Any) -> PresetConfigLoader:
+    """Configuration as a run in that environment sees it; ``given`` as by ``--params``."""
     arguments = {key: value for key, value in CONFIG_LOADER_ARGS.items() if key != "default_run_env"}
-    return OmegaConfigLoader(str(CONF), env=environment, default_run_env="base", **arguments)
+    return PresetConfigLoader(str(CONF), env=environment, default_run_env="base", runtime_params=given, **arguments)
 
 
 @cache

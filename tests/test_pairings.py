@@ -1,15 +1,11 @@
-"""Every pairing of a generator and a 3D network: its overlay, the stitch layer that follows, and the presets on top of it."""
+"""Every pairing of a generator and a 3D network: its overlay, and the stitch layer that follows."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import project_config
 import pytest
-import yaml
-from kedro.validation.parameter_validator import ParameterValidator
-from omegaconf import OmegaConf
 
 from vist3a.models.networks import GENERATORS, published_configs
 from vist3a.models.weights import parse, parse_generators
@@ -18,8 +14,6 @@ from vist3a.stitching.grids import derive_spec
 GENERATOR_NAMES = ("wan", "wan14b", "cogvideox", "hunyuan", "svd")
 RECONSTRUCTION_NAMES = ("anysplat", "vggt", "da3", "mvdust3r")
 PAIRINGS = [(g, r) for g in GENERATOR_NAMES for r in RECONSTRUCTION_NAMES]
-PRESETS = ("paper", "released")
-# Frame counts that the generators' temporal strides allow: 13 and all presets'.
 STRIDES = {"wan": 4, "cogvideox": 4, "hunyuan_video": 4, "svd": 1}
 
 
@@ -49,17 +43,6 @@ def test_an_overlay_names_its_networks_and_the_stitch_layer_follows(generator: s
     spec = derive_spec((latents, latents), (tokens, tokens), 4, tuple(values["extract"]["kernel"]))
     assert (spec.kernel, spec.stride, spec.padding) == (kernel, stride, padding)
     assert (spec.resampled_rows, spec.resampled_columns) == (latents, latents)
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(("generator", "reconstruction"), PAIRINGS)
-def test_presets_fit_every_pairing(generator: str, reconstruction: str, preset: str) -> None:
-    changes = yaml.safe_load((project_config.CONF / f"{preset}.yml").read_text())["run"]["params"]
-    merged = OmegaConf.to_container(OmegaConf.merge(parameters(generator, reconstruction), changes))
-    assert isinstance(merged, dict)
-    typed = ParameterValidator(project_config.pipelines()).validate_raw_params(copy.deepcopy(merged))
-    assert typed["generate"].steps == {"paper": 80, "released": 50}[preset]
-    assert typed["align"].loop.gradient_clip == {"paper": 0.1, "released": 1.0}[preset]
 
 
 def test_every_pairing_has_an_overlay() -> None:

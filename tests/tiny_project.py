@@ -166,7 +166,7 @@ def command(*arguments: str) -> list[str]:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment without what would switch tracking or mark a DVC stage."""
-    dropped = {"VIST3A_TRACKING", "DVC_STAGE", "DVC_EXP_NAME", "DVC_ROOT"}
+    dropped = {"VIST3A_TRACKING", "MLFLOW_TRACKING_URI", "DVC_STAGE", "DVC_EXP_NAME", "DVC_ROOT"}
     kept = {key: value for key, value in os.environ.items() if key not in dropped}
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"src{os.pathsep}{REPOSITORY / 'src'}"} | variables
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
-
 from vist3a.engine.text_to_3d import TextTo3D
+from vist3a.hooks.presets import PresetConfigLoader
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.generate.loading import load_text_to_3d
 from vist3a.pipelines.generate.params import GenerateParams
@@ -33,10 +32,10 @@ def load(
     if not (root / "conf" / "base").is_dir():
         raise FileNotFoundError(f"{root} is no vist3a project: it has no conf/base")
     given = {group: dict(values) for group, values in (parameters or {}).items()}
-    loader = OmegaConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    loader = PresetConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
     groups = loader["parameters"]
     # What is given joins what is configured, so the files alone say which groups there are.
-    known = OmegaConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
+    known = PresetConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
     unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
@@ -46,7 +45,9 @@ def load(
         if not folder.is_dir() and (params.aligned or name != "aligned_generator"):
             raise FileNotFoundError(f"{folder} is missing; `make stitch` in {root} makes it")
     return load_text_to_3d(
-        params.model_copy(update={"scorer": _inside(root, params.scorer)}),
+        params.model_copy(
+            update={name: _inside(root, getattr(params, name)) for name in ("adapter", "released_decoder", "scorer")}
+        ),
         DistillParams(**groups["distill"]),
         networks_inside(root, Networks(**groups["networks"])),
         folders["stitched_decoder"],

@@ -4,16 +4,19 @@ from typing import Any
 
 from vist3a.hooks.determinism import Determinism
 from vist3a.hooks.parameter_keys import ParameterKeys
+from vist3a.hooks.presets import PresetConfigLoader
+from vist3a.hooks.public_pairing import PublicPairing
 from vist3a.hooks.public_weights import KnownWeights
 from vist3a.hooks.run_record import RunRecord
 from vist3a.hooks.several_processes import SeveralProcesses
 from vist3a.hooks.workspace_lock import WorkspaceLock
 from vist3a.training.launch import started
 
-HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), KnownWeights())
+HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), KnownWeights(), PublicPairing())
 # One process records and holds the workspace for all.
 if started().first:
     HOOKS += (RunRecord(), WorkspaceLock())
+CONFIG_LOADER_CLASS = PresetConfigLoader
 # kedro-viz would write its own record into the project at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry", "kedro-viz")
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_generators import tiny
 
 from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.lora import CONFIG, WEIGHTS, add_lora, load_lora, merge_lora, merged_lora, save_lora
+from vist3a.models.lora import ADAPTER, CONFIG, WEIGHTS, add_lora, load_lora, merge_lora, merged_lora, save_lora
+from vist3a.training.loop import LoopConfig, TrainingLoop
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -98,6 +99,137 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / CONFIG).read_text())
     (tmp_path / CONFIG).write_text(json.dumps(settings | {"peft_type": "IA3"}))
     with pytest.raises(ValueError, match="peft_type is 'IA3'; allowed: LORA"):
+        load_lora(tiny("wan").denoiser, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["wan", "cogvideox", "hunyuan_video"])
+def test_a_denoiser_of_half_precision_trains_adapters_of_float32(kind: str, tmp_path: Path) -> None:
+    denoiser = tiny(kind).denoiser.to(torch.bfloat16)
+    add_lora(denoiser, 4, 8.0, TARGETS, seed=3)
+    trained = {name: value for name, value in denoiser.named_parameters() if value.requires_grad}
+    assert all("lora_" in name and value.dtype == torch.float32 for name, value in trained.items())
+    loop = TrainingLoop({"denoiser": denoiser}, LoopConfig(steps=1, learning_rate=1e-4, ema=0.9))
+    assert all(value.dtype == torch.float32 for value in loop.average)
+    for name, value in trained.items():
+        if "lora_A" in name:
+            # PEFT's start: uniform within 1 / sqrt(inputs).
+            assert float(value.detach().abs().max()) <= 1.01 / value.shape[1] ** 0.5
+            assert float(value.detach().std()) == pytest.approx((3 * value.shape[1]) ** -0.5, rel=0.35)
+    save_lora(denoiser, tmp_path)
+    assert {value.dtype for value in load_file(tmp_path / WEIGHTS).values()} == {torch.float32}
+    other = tiny(kind).denoiser.to(torch.bfloat16)
+    load_lora(other, tmp_path)
+    stored = dict(other.named_parameters())
+    assert all(torch.equal(stored[name], value) for name, value in trained.items())
+
+
+def test_a_small_adapter_is_not_lost_in_a_rollout_or_in_generation() -> None:
+    """A delta of a 2,000th of the weights is less than the last bit of most in bfloat16."""
+    generator = tiny("wan")
+    generator.denoiser.to(torch.bfloat16)
+    plain = answer(generator)
+    add_lora(generator.denoiser, 4, 8.0, TARGETS, seed=3)
+    with torch.no_grad():
+        for layer in (module for module in generator.denoiser.modules() if hasattr(module, "lora_B")):
+            layer.lora_B[ADAPTER].weight.normal_(generator=torch.Generator().manual_seed(5))
+            size = layer.get_delta_weight(ADAPTER).norm() / layer.get_base_layer().weight.float().norm()
+            layer.lora_B[ADAPTER].weight.mul_(5e-4 / size)
+    adapted = answer(generator)
+    assert not torch.equal(adapted, plain)
+    with merged_lora(generator.denoiser):
+        assert torch.equal(answer(generator), adapted)
+    before = {
+        name: module.get_delta_weight(ADAPTER)
+        for name, module in generator.denoiser.named_modules()
+        if hasattr(module, "lora_B")
+    }
+    weights = {name: generator.denoiser.get_submodule(name).get_base_layer().weight.clone() for name in before}
+    merge_lora(generator.denoiser)
+    for name, delta in before.items():
+        layer = generator.denoiser.get_submodule(name)
+        assert torch.equal(layer.get_base_layer().weight, weights[name])
+        kept = layer.get_delta_weight(ADAPTER)
+        assert kept.dtype == torch.bfloat16
+        assert float((kept.float() - delta).detach().norm() / delta.detach().norm()) < 0.01
+
+
+def norm_of(denoiser: Any) -> float:
+    """Of all that the adapter adds to the weights."""
+    layers = [module for module in denoiser.modules() if hasattr(module, "lora_B")]
+    return float(
+        torch.stack([layer.get_delta_weight(ADAPTER).detach().square().sum() for layer in layers]).sum().sqrt()
+    )
+
+
+def test_settings_of_single_layers_count(tmp_path: Path) -> None:
+    """As PEFT itself reads them: ``alpha_pattern``, ``rank_pattern``, rslora."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    config = LoraConfig(
+        r=3,
+        lora_alpha=16,
+        target_modules=TARGETS,
+        alpha_pattern={"attn1.to_q": 100},
+        rank_pattern={"to_v": 2},
+        use_rslora=True,
+    )
+    wrapped = get_peft_model(tiny("wan").denoiser, config)
+    shaken(wrapped)
+    wrapped.save_pretrained(tmp_path)
+    theirs = PeftModel.from_pretrained(tiny("wan").denoiser, str(tmp_path), adapter_name=ADAPTER)
+    ours = tiny("wan").denoiser
+    load_lora(ours, tmp_path)
+    assert norm_of(ours) == pytest.approx(norm_of(theirs), rel=1e-6)
+    settings = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(settings | {"alpha_pattern": {}}))
+    plain = tiny("wan").denoiser
+    load_lora(plain, tmp_path)
+    assert norm_of(plain) < 0.9 * norm_of(ours)
+
+
+def stored_adapter(folder: Path) -> tuple[dict[str, torch.Tensor], float]:
+    """Weights of an adapter that was written to ``folder``, and its norm."""
+    denoiser = tiny("wan").denoiser
+    add_lora(denoiser, 2, 4.0, TARGETS, seed=3)
+    shaken(denoiser)
+    save_lora(denoiser, folder)
+    return load_file(folder / WEIGHTS), norm_of(denoiser)
+
+
+@pytest.mark.parametrize("absent", ["lora_B", "whole layer"])
+def test_an_incomplete_adapter_is_refused_by_name(absent: str, tmp_path: Path) -> None:
+    state, _ = stored_adapter(tmp_path)
+    layer = "blocks.1.attn2.to_k"
+    gone = [key for key in state if f".{layer}." in f".{key}" and (absent == "whole layer" or absent in key)]
+    assert gone
+    save_file({key: value for key, value in state.items() if key not in gone}, tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match=rf"incomplete, 1 of its weights are missing \(for example {layer}\.lora_"):
+        load_lora(tiny("wan").denoiser, tmp_path)
+
+
+def test_names_of_kohya_and_of_diffusers_are_read_and_others_named(tmp_path: Path) -> None:
+    state, norm = stored_adapter(tmp_path)
+    kohya = {}
+    for key, value in state.items():
+        name, part, _ = key.removeprefix("base_model.model.").rsplit(".", 2)
+        flat = "lora_unet_" + name.replace(".", "_")
+        kohya[f"{flat}.{'lora_down' if part == 'lora_A' else 'lora_up'}.weight"] = value
+        kohya[f"{flat}.alpha"] = torch.tensor(8.0)
+    save_file(kohya, tmp_path / WEIGHTS)
+    denoiser = tiny("wan").denoiser
+    load_lora(denoiser, tmp_path)
+    assert norm_of(denoiser) == pytest.approx(2 * norm, rel=1e-5)  # alpha 8 instead of 4
+    save_file(
+        {"transformer." + key.removeprefix("base_model.model."): v for key, v in state.items()}, tmp_path / WEIGHTS
+    )
+    denoiser = tiny("wan").denoiser
+    load_lora(denoiser, tmp_path)
+    assert norm_of(denoiser) == pytest.approx(norm, rel=1e-6)
+    save_file({f"lora_te_{n}.hada_w1": value for n, value in enumerate(state.values())}, tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match="another layout of adapters"):
+        load_lora(tiny("wan").denoiser, tmp_path)
+    (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:200])
+    with pytest.raises(ValueError, match="no whole safetensors file"):
         load_lora(tiny("wan").denoiser, tmp_path)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import project_config
 import pytest
 import torch
-import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
@@ -23,10 +22,13 @@ MODELS = {"hps": "hps-v2.1", "dfn": "dfn5b-clip-h-14-378"}
 
 
 def values(environment: str = "base", preset: str | None = None, **changes: Any) -> dict[str, Any]:
-    found: Any = dict(project_config.loader(environment)["parameters"])["align"]
+    # A preset leaves open what its source does not say.
+    given: dict[str, Any] = {}
     if preset is not None:
-        preset_values = yaml.safe_load((project_config.CONF / f"{preset}.yml").read_text())["run"]["params"]["align"]
-        found = OmegaConf.merge(found, preset_values)
+        given = {"preset": preset, "align": {"prompts_file": "p", "loop": {"steps": 9}}}
+    if preset == "paper":
+        given["align"]["guidance"] = 5.0
+    found: Any = dict(project_config.loader(environment, **given)["parameters"])["align"]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(found, changes))
     return merged
 

@@ -231,6 +231,7 @@ def test_the_generator_becomes_a_model(chain: Path, tmp_path: Path, monkeypatch:
     folders = {name: chain / "data" / "06_models" / name for name in ("stitched_decoder", "aligned_generator")}
     try:
         record_generator(uri, run, "vist3a", loader["parameters"], folders)
+        mlflow.set_tracking_uri(uri)
         monkeypatch.chdir(tmp_path)
         model = mlflow.pyfunc.load_model("models:/vist3a/1")
         monkeypatch.setenv("VIST3A_OUTPUT", str(tmp_path / "made"))

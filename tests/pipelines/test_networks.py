@@ -123,7 +123,7 @@ def test_prompts_are_embedded_in_the_template(wan: str, tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(embed(["red ball"])["text"], generator.embed(["the red ball on the floor"])["text"])
         torch.testing.assert_close(negative["text"], generator.embed(["a green cube"])["text"])
-    with pytest.raises(ValidationError, match=r"prompt_template: 'no place' must contain \{prompt\} once"):
+    with pytest.raises(ValidationError, match=r"prompt template 'no place' must contain \{prompt\} once"):
         with_generator(source=wan, prompt_template="no place")
 
 

@@ -84,3 +84,47 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6
     Image.new("RGB", (40, 20)).save(tmp_path / "1.jpg", exif=exif)
     assert next(ImageFolder(tmp_path).frames()).shape == (3, 40, 20)
+
+
+def test_home_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_image(tmp_path / "clips" / "walk" / "1.png", moving(0, views=1)[0])
+    assert [source.location for source in scan(Path("~/clips"))] == ["walk"]
+    with pytest.raises(ValueError, match="there is no such user"):
+        scan(Path("~nobody-of-this-name/clips"))
+    # A folder that is really called so comes first.
+    monkeypatch.chdir(tmp_path / "clips")
+    save_image(tmp_path / "clips" / "~" / "tilde" / "1.png", moving(0, views=1)[0])
+    assert [source.location for source in scan(Path("~"))] == ["tilde"]
+
+
+def test_links_in_a_circle_are_not_followed(tmp_path):
+    save_image(tmp_path / "walk" / "1.png", moving(0, views=1)[0])
+    (tmp_path / "walk" / "back").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to(tmp_path)
+    assert [source.location for source in scan(tmp_path)] == ["walk"]
+
+
+def test_a_folder_that_cannot_be_read_has_its_sentence():
+    import os
+    import tempfile
+    from pathlib import Path
+
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as made:
+        top = Path(made)
+        save_image(top / "walk" / "1.png", moving(0, views=1)[0])
+        (top / "closed").mkdir(mode=0)
+        top.chmod(0o755)
+        try:
+            if user == 0:  # root may read everything
+                os.seteuid(65534)
+            sources = scan(top)
+        finally:
+            os.seteuid(user)
+            (top / "closed").chmod(0o700)
+    assert [source.location for source in sources] == ["closed", "walk"]
+    with pytest.raises(RejectedError, match=r"the folder cannot be read \(Permission denied\)"):
+        list(sources[0].reader.frames())

@@ -61,7 +61,19 @@ def test_ranges_are_drawn_to_their_ends_and_numbers_cost_no_draw() -> None:
     # As before there were ranges: first the steps, then the views.
     random = step_generator(4, 7)
     keep = torch.randperm(6, generator=random)[:2].tolist()
-    assert drawn(7) == AlignDraw(6, 3.0, keep, sorted(torch.randperm(5, generator=random)[:3].tolist()))
+    views = sorted(torch.randperm(5, generator=random)[:3].tolist())
+    assert drawn(7) == AlignDraw(6, 3.0, keep, views, views)
+
+
+def test_decoded_views_may_be_others_than_the_rendered_ones() -> None:
+    """As released: all views rendered, one decoded, drawn anew each time."""
+    draws = [drawn(step, scored_views=5, decoded_views=1) for step in range(60)]
+    assert all(draw.views == [0, 1, 2, 3, 4] and len(draw.decoded) == 1 for draw in draws)
+    assert {draw.decoded[0] for draw in draws} == {0, 1, 2, 3, 4}
+    # What was drawn before stays.
+    assert [(draw.steps, draw.keep) for draw in draws] == [
+        (draw.steps, draw.keep) for draw in (drawn(step, scored_views=5) for step in range(60))
+    ]
 
 
 def test_seed_and_step_decide() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from vist3a.training.history import History
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.run_folder import run_folder
-from vist3a.training.schedule import warmup_cosine
+from vist3a.training.schedule import rate_factor, warmup_cosine
 
 
 def problem(seed: int = 0):
@@ -44,6 +44,39 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, matrix_learning_ra
     assert again.run(loss) == CONFIG.steps
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_weights_of_half_precision_move_as_a_float64_twin_does(tmp_path: Path) -> None:
+    """Small steps of bfloat16 weights are not lost: neither theirs nor the average's, nor over a stop."""
+    torch.manual_seed(0)
+    model = nn.Linear(32, 32).to(torch.bfloat16)
+    slopes = torch.randn(40, 32, 32, generator=torch.Generator().manual_seed(1)) + 0.3
+    start = model.weight.detach().double()
+
+    def step_loss(step: int):
+        return (model.weight * slopes[step].to(torch.bfloat16)).sum() + model.bias.sum() * 1e-3, {}
+
+    config = LoopConfig(
+        steps=40, learning_rate=1e-4, warmup=0, weight_decay=0.0, ema=0.9, gradient_clip=1e9, checkpoint_every=10**6
+    )
+    loop = TrainingLoop({"m": model}, config, tmp_path / "a.pt")
+    loop.run(step_loss, max_seconds=0.0)
+    assert loop.step < 40
+    loop = TrainingLoop({"m": model}, config, tmp_path / "a.pt")
+    loop.run(step_loss)
+    value, first, second, average = start.clone(), *(torch.zeros_like(start) for _ in range(2)), start.clone()
+    for step in range(40):
+        slope = slopes[step].to(torch.bfloat16).double()
+        first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope.square()
+        rate = 1e-4 * warmup_cosine(step, 40, 0)
+        value = value - rate * (first / (1 - 0.9 ** (step + 1))) / ((second / (1 - 0.99 ** (step + 1))).sqrt() + 1e-8)
+        average = average + (1 - min(0.9, (1 + step) / (10 + step))) * (value - average)
+    master = loop.masters["m.weight"].detach()
+    assert master.dtype == torch.float32
+    torch.testing.assert_close(master.double() - start, value - start, rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(loop.average[0].double() - start, average - start, rtol=1e-2, atol=1e-6)
+    assert model.weight.dtype == torch.bfloat16
+    assert torch.equal(model.weight, loop.average[0].to(torch.bfloat16))
 
 
 def test_average_is_the_exponential_one() -> None:
@@ -122,6 +155,15 @@ def test_schedule_ends() -> None:
     assert values[9] == pytest.approx(1.0)
     assert values[10:] == sorted(values[10:], reverse=True)
     assert values[-1] < 0.03
+
+
+def test_a_constant_schedule_stays_up_after_the_warm_up() -> None:
+    values = [rate_factor("constant", step, 100, 10) for step in range(100)]
+    assert values[:10] == [warmup_cosine(step, 100, 10) for step in range(10)]
+    assert values[10:] == [1.0] * 90
+    assert [rate_factor("cosine", step, 100, 10) for step in range(100)] == [
+        warmup_cosine(step, 100, 10) for step in range(100)
+    ]
 
 
 def test_run_folder_follows_content(tmp_path: Path) -> None:

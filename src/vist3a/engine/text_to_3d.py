@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,9 @@ class TextTo3D:
 
     ``generate`` takes the parameters of the group ``generate`` by their names; what is not given stays as configured. ``asked``
     turns a prompt into the text that is embedded, ``negative_prompt`` is what guidance compares with.
+
+    Threads may share one: the networks work for one prompt at a time (see ``_turn``), and every scene is that of its own prompt
+    and seed, whoever else asks.
     """
 
     def __init__(
@@ -96,6 +100,9 @@ class TextTo3D:
         self.sampling, self.seed, self.export, self.reward = sampling, seed, export, reward
         self.asked, self.negative_prompt = asked, negative_prompt
         self.render = renderer_for(device)
+        # Networks keep what belongs to one prompt on themselves while they run: the denoiser the text's keys and values, the
+        # video autoencoder features of the frame before, a tokenizer the length it cuts at. So it is one prompt after the other.
+        self._turn = threading.RLock()
 
     def generate(
         self,
@@ -122,7 +129,7 @@ class TextTo3D:
             voxel_size=voxel_size,
         )
         self.check([prompt])
-        with counting("generate", sampling.steps) as done:
+        with self._turn, counting("generate", sampling.steps) as done:
             return self._make(prompt, self.seed if seed is None else seed, sampling, export, lambda: done(1))
 
     def generate_all(self, prompts: Sequence[str]) -> Iterator[Scene]:
@@ -131,17 +138,27 @@ class TextTo3D:
         self.check(unique)
         with counting("generate", len(unique) * self.sampling.steps) as done:
             for prompt in unique:
-                yield self._make(prompt, self.seed, self.sampling, self.export, lambda: done(1))
+                # Held while a scene is made, not while the caller works with it.
+                with self._turn:
+                    scene = self._make(prompt, self.seed, self.sampling, self.export, lambda: done(1))
+                yield scene
 
     def decode(self, prompt: str, latents: Float[Tensor, "1 channels times rows columns"]) -> Scene:
         """The scene of raw latents that were sampled for ``prompt`` as configured."""
-        return self._decode(prompt, latents.to(self.device), self.seed, self.sampling, self.export)
+        with self._turn:
+            return self._decode(prompt, latents.to(self.device), self.seed, self.sampling, self.export)
 
-    def check(self, prompts: Sequence[str]) -> None:
-        """ValueError for a prompt that cannot work; a warning for words that the generator does not know."""
+    def check(self, prompts: Sequence[str], *, whole: bool = False) -> None:
+        """ValueError for a prompt that cannot work; a warning for words that the generator does not know.
+
+        ``whole`` refuses a prompt of which only the beginning would be read, too.
+        """
         if any(not prompt.strip() for prompt in prompts):
             raise ValueError("the prompt is empty; give a text")
-        check_prompts(prompts, self.generator)
+        with self._turn:
+            for prompt, tokens, read in self.generator.cut_prompts(prompts) if whole else []:
+                raise ValueError(f'prompt "{prompt[:100]}...": {tokens} tokens; allowed: {read}')
+            check_prompts(prompts, self.generator)
 
     @torch.no_grad()
     def _make(

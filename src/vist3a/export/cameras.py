@@ -14,11 +14,22 @@ from torch import Tensor
 from vist3a.records import Cameras
 from vist3a.runtime.atomic import replacing
 
+UNCHANGED = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+"""``applied_transform`` of files whose poses are those of the points: beside a COLMAP model without it, nerfstudio takes the axes
+for those that its own conversion of such models once exchanged."""
 
-def save_cameras(path: Path, cameras: Cameras, size: tuple[int, int], files: Sequence[str] | None = None) -> None:
+
+def save_cameras(
+    path: Path,
+    cameras: Cameras,
+    size: tuple[int, int],
+    files: Sequence[str] | None = None,
+    points: str | None = None,
+) -> None:
     """Write views (cameras with one batch axis) of images of ``size`` (height, width).
 
-    ``files`` are the images' paths relative to the JSON file; by default ``images/0000.png`` and so on.
+    ``files`` are the images' paths relative to the JSON file; by default ``images/0000.png`` and so on. ``points`` is the path
+    of a PLY file of points in the world frame of the cameras.
     """
     poses, intrinsics = cameras.camera_to_world.detach().double().cpu(), cameras.intrinsics.detach().double().cpu()
     if poses.ndim != 3:
@@ -39,8 +50,11 @@ def save_cameras(path: Path, cameras: Cameras, size: tuple[int, int], files: Seq
         }
         for name, pose, k in zip(names, poses, intrinsics, strict=True)
     ]
+    document: dict[str, Any] = {"camera_model": "PINHOLE", "applied_transform": UNCHANGED}
+    if points is not None:
+        document["ply_file_path"] = points
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"camera_model": "PINHOLE", "frames": frames}, indent=1) + "\n")
+        temporary.write_text(json.dumps({**document, "frames": frames}, indent=1) + "\n")
 
 
 def load_cameras(path: Path) -> tuple[Cameras, tuple[int, int], list[str]]:

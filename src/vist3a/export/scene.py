@@ -106,7 +106,7 @@ def save_scene(
     save_depth_npz(paths["depth"], scene.depth[0], scene.depth_confidence[0])
     points, colors = _save_points(paths, frames, scene, settings)
     cameras = scene.cameras[0]
-    save_cameras(paths["cameras"], cameras, size, [f"images/{name}" for name in names])
+    save_cameras(paths["cameras"], cameras, size, [f"images/{name}" for name in names], paths["points"].name)
     save_colmap(paths["colmap"], cameras, size, names, points, colors)
     save_video(paths["video"], frames[0], fps=FRAMES_PER_SECOND)
     if gaussians is not None:

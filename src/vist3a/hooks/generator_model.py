@@ -7,15 +7,22 @@ it has vist3a installed (``--env-manager local``).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vist3a.hooks.generator_requests import PROMPT, read_requests
+
 MODEL = "generator"
 OUTPUT = "VIST3A_OUTPUT"
 PATHS = ("viewer", "gaussians", "points", "depth", "cameras", "video", "turntable", "picture")
+TRACKING, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"
+PATIENCE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+DEFAULT_SECONDS, QUEUE_SECONDS = "60", "3600"
 
 
 def record_generator(
@@ -34,12 +41,13 @@ def record_generator(
     from vist3a.pipelines.generate.params import GenerateParams
     from vist3a.pipelines.networks import Networks
 
+    # Outputs only: by a schema of inputs MLflow makes seed 1 of 1.5 and drops a misspelt column. `read_requests` does neither.
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "prompt"), ColSpec(DataType.long, "seed", required=False)]),
-        outputs=Schema([ColSpec(DataType.string, column) for column in ("prompt", "folder", *PATHS)]),
+        outputs=Schema([ColSpec(DataType.string, column) for column in (PROMPT, "folder", *PATHS)])
     )
-    mlflow.set_tracking_uri(uri)
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary, _tracking(uri, run_id), warnings.catch_warnings():
+        # An example would be run, which loads the networks once more.
+        warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
         bundle = Path(temporary) / "bundle"
         bundle.mkdir()
         save_bundle(
@@ -64,6 +72,25 @@ def record_generator(
         )
 
 
+@contextmanager
+def _tracking(uri: str, run_id: str) -> Iterator[None]:
+    """Within, MLflow's own functions use this store and the experiment of the run, else models lie in the working directory.
+
+    They say so in the environment, which the next run must not read.
+    """
+    import mlflow
+
+    before = {name: os.environ.get(name) for name in (TRACKING, EXPERIMENT)}
+    mlflow.set_tracking_uri(uri)
+    os.environ[EXPERIMENT] = str(mlflow.MlflowClient(uri).get_run(run_id).info.experiment_id)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[TRACKING])  # type: ignore[arg-type]  # None: as it was before anybody set it
+        os.environ.pop(EXPERIMENT)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
 class GeneratorModel:
     """What ``mlflow.pyfunc.load_model`` wraps."""
 
@@ -76,23 +103,40 @@ class GeneratorModel:
         """One row per prompt: its folder, paths of its assets (empty where the network has no such output).
 
         ``data`` has the column ``prompt`` and, optionally, ``seed``. Folders are made in the folder that the environment variable
-        VIST3A_OUTPUT names, else in ``generated`` (not where a request says: a server's disk is not its clients').
+        VIST3A_OUTPUT names, else in ``generated`` (not where a request says: a server's disk is not its clients'). Equal requests
+        at the same time write equal files into one folder, each file whole.
+
+        Raises:
+            MlflowException: The request is refused, in one sentence (HTTP status 400), or files cannot be written (500).
         """
         import pandas as pd
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 
         output = Path(os.environ.get(OUTPUT) or "generated").resolve()
-        prompts = [str(prompt) for prompt in data["prompt"]]
-        self.text_to_3d.check(prompts)
-        seeds = data["seed"] if "seed" in data else [None] * len(prompts)
+        try:
+            requests = read_requests(data)
+            self.text_to_3d.check([request.prompt for request in requests], whole=True)
+        except ValueError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         rows = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            scene = self.text_to_3d.generate(prompt, seed=None if pd.isna(seed) else int(seed))
-            paths = scene.save(output)
+        for request in requests:
+            scene = self.text_to_3d.generate(request.prompt, seed=request.seed)
+            try:
+                paths = scene.save(output)
+            except OSError as error:
+                raise MlflowException(
+                    f"the scene cannot be written to {output}: {error}", error_code=INTERNAL_ERROR
+                ) from error
             files = {kind: str(paths[kind]) if kind in paths else "" for kind in PATHS}
-            rows.append({"prompt": prompt, "folder": str(output / scene.name), **files})
-        return pd.DataFrame(rows, columns=["prompt", "folder", *PATHS])
+            rows.append({PROMPT: request.prompt, "folder": str(output / scene.name), **files})
+        return pd.DataFrame(rows, columns=[PROMPT, "folder", *PATHS])
 
 
 def _load_pyfunc(path: str) -> GeneratorModel:
     """Called by MLflow with the folder of the model's data."""
+    # The server reads this after it has loaded the model. `mlflow models serve` puts its default there, a minute, which is soon
+    # over for those who wait in line while the networks work for others.
+    if os.environ.get(PATIENCE) == DEFAULT_SECONDS:
+        os.environ[PATIENCE] = QUEUE_SECONDS
     return GeneratorModel(Path(path))

@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 
 from vist3a.hooks.flatten import cut, safe_name
+from vist3a.hooks.moved_store import follow
 from vist3a.hooks.tracking_settings import TrackingSettings
+from vist3a.hooks.tracking_store import check_store, shown
 
 logger = logging.getLogger(__name__)
 
@@ -22,30 +24,40 @@ MAX_PARAMETER, MAX_TAG = 6000, 8000
 PARAMETERS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
 # Step curves are kept back this long at most: one transaction per step would cost more than a step.
 FLUSH_SECONDS = 5.0
+# What a run waits in all for a store that does not answer, before it is left alone.
+PATIENCE_SECONDS = 30.0
 
 
 class MlflowRun:
     """One run in the store. Work never stops because its record fails: the first failure is a warning, later ones are silent."""
 
     def __init__(self, settings: TrackingSettings, root: Path, name: str, tags: Mapping[str, str]) -> None:
+        """Any error says, as one sentence where it is a usual one, why the run cannot be recorded."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        self.uri = settings.absolute_uri(root)
+        check_store(self.uri)
         from mlflow import MlflowClient
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        self.uri = settings.absolute_uri(root)
-        self._client = MlflowClient(self.uri)
-        self.experiment = self._find_experiment(settings, root)
-        self._close_dead_runs()
-        process = {"process.host": socket.gethostname(), "process.id": f"{os.getpid()}/{_started(os.getpid())}"}
-        tags = {key: cut(value, MAX_TAG) for key, value in {**tags, **process}.items()}
-        run = self._client.create_run(self.experiment, tags=tags, run_name=name)
-        self.id: str = run.info.run_id
+        # Tells every attempt to reach a server.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._kept_back: list[Any] = []
         self._flushed = time.monotonic()
         self._lock = threading.Lock()
         self._failed = False
         self._ended = False
+        self._lost_seconds = 0.0
+        self._client = MlflowClient(self.uri)
+        database = settings.moving_database(root)
+        if database is not None:
+            self.quietly(follow, database, settings.artifacts)
+        self.experiment = self._find_experiment(settings, root)
+        self.quietly(self._close_dead_runs)
+        process = {"process.host": socket.gethostname(), "process.id": f"{os.getpid()}/{_started(os.getpid())}"}
+        tags = {key: cut(value, MAX_TAG) for key, value in {**tags, **process}.items()}
+        run = self._client.create_run(self.experiment, tags=tags, run_name=name)
+        self.id: str = run.info.run_id
 
     def parameters(self, flat: Mapping[str, str]) -> None:
         """Record parameters."""
@@ -101,21 +113,33 @@ class MlflowRun:
             self.flush()
             self.quietly(self._client.set_terminated, self.id, status)
 
-    def quietly(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Call the store; a failure is told once."""
+    def quietly(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> bool:
+        """Call the store; a failure is told once. False where it failed, or is not even asked: it has cost too much time."""
+        if self._lost_seconds > PATIENCE_SECONDS:
+            return False
+        start = time.monotonic()
         try:
             call(*arguments, **options)
         except Exception as error:  # any trouble of any store
+            self._lost_seconds += time.monotonic() - start
             if not self._failed:
-                logger.warning("the record of this run is incomplete: %s: %s", type(error).__name__, error)
+                logger.warning("the record of this run is incomplete: %s: %s", type(error).__name__, first_line(error))
             self._failed = True
+            return False
+        return True
 
     def _find_experiment(self, settings: TrackingSettings, root: Path) -> str:
         found = self._client.get_experiment_by_name(settings.experiment)
-        if found is not None:
-            return str(found.experiment_id)
-        place = settings.artifact_location(root)
-        return str(self._client.create_experiment(settings.experiment, artifact_location=place))
+        if found is None:
+            place = settings.artifact_location(root)
+            return str(self._client.create_experiment(settings.experiment, artifact_location=place))
+        number = str(found.experiment_id)
+        if found.lifecycle_stage != "active":
+            raise ValueError(
+                f"the experiment {settings.experiment!r} was deleted; `MLFLOW_TRACKING_URI={shown(self.uri)} mlflow experiments "
+                f"restore --experiment-id {number}` brings it back, tracking.experiment names another"
+            )
+        return number
 
     def _close_dead_runs(self) -> None:
         """A run whose process was killed outright could not say so: say it now."""
@@ -124,6 +148,11 @@ class MlflowRun:
             pid, _, started = run.data.tags.get("process.id", "").partition("/")
             if pid.isdigit() and _started(int(pid)) != started:
                 self._client.set_terminated(run.info.run_id, "KILLED")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the pages that follow in some."""
+    return next(iter(str(error).splitlines()), "")
 
 
 def _started(pid: int) -> str:

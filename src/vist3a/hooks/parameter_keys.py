@@ -7,6 +7,8 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from vist3a.hooks.presets import KEY
+
 
 class ParameterKeys:
     """Compares the top-level parameter keys with the ``params:`` inputs of all registered pipelines.
@@ -19,7 +21,7 @@ class ParameterKeys:
         """ValueError naming the unknown group and the nearest known one."""
         from kedro.framework.project import pipelines
 
-        known = known_groups(pipelines)
+        known = known_groups(pipelines) | {KEY}
         for key in catalog.load("parameters") if "parameters" in catalog else {}:
             if key not in known:
                 near = get_close_matches(key, known, 1)

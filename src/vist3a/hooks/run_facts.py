@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shlex
@@ -14,20 +15,27 @@ from typing import Any
 
 import psutil
 
+logger = logging.getLogger(__name__)
+
 PACKAGES = ("vist3a", "torch", "diffusers", "transformers", "gsplat", "numpy", "kedro", "dvc")
 DVC_VARIABLES = {"dvc.stage": "DVC_STAGE", "dvc.exp": "DVC_EXP_NAME", "dvc.root": "DVC_ROOT"}
 
 
 def code_facts(root: Path) -> dict[str, str]:
-    """Commit of the repository around ``root`` and whether files differ from it; empty outside a repository."""
-    commit = _git(root, "rev-parse", "HEAD")
+    """Commit of the repository around ``root`` and whether files differ from it; empty outside a repository.
+
+    A repository that git does not read (a checkout that another user owns, as in a container) is a warning.
+    """
+    commit, reason = _git(root, "rev-parse", "--verify", "HEAD")
     if commit is None:
+        if any((folder / ".git").exists() for folder in (root, *root.parents)):
+            logger.warning("the commit of this code is not recorded: %s", reason)
         return {}
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD") or ""
+    changed, _ = _git(root, "status", "--porcelain", "--untracked-files=no")
+    branch, _ = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
     return {
         "mlflow.source.git.commit": commit,
-        "mlflow.source.git.branch": branch,
+        "mlflow.source.git.branch": branch or "",
         "git.dirty": "unknown" if changed is None else str(bool(changed)).lower(),
     }
 
@@ -98,13 +106,18 @@ def _dotted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def _git(root: Path, *arguments: str) -> tuple[str | None, str]:
+    """What git answers, or None and, in one line, why not."""
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, f"git: {error}"
+    if done.returncode == 0:
+        return done.stdout.strip(), ""
+    # What git advises stands in lines of its own, the command with a tab before it.
+    words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return None, " ".join(words) or f"git ended with {done.returncode}"
 
 
 def _cpu_model() -> str:

@@ -14,10 +14,11 @@ from vist3a.hooks.flatten import flatten_metrics, flatten_parameters, safe_name
 from vist3a.hooks.generator_model import record_generator
 from vist3a.hooks.interrupts import Interrupts
 from vist3a.hooks.layer_report import is_layer_report, layer_columns, layer_rows, layer_table, stitch_point
-from vist3a.hooks.mlflow_run import MlflowRun
+from vist3a.hooks.mlflow_run import MlflowRun, first_line
 from vist3a.hooks.run_facts import call_facts, code_facts, machine_facts, thread_count
 from vist3a.hooks.run_note import recorded_names, run_note
-from vist3a.hooks.tracking_settings import SWITCH, TrackingSettings, configured, switched_on
+from vist3a.hooks.tracking_settings import SWITCH, URI, TrackingSettings, configured, switched_on
+from vist3a.hooks.tracking_store import shown
 from vist3a.hooks.usage import Usage
 from vist3a.models.weights import licences_used
 from vist3a.training.picture_log import add_picture_sink, remove_picture_sink
@@ -40,6 +41,7 @@ class RunRecord:
         self._settings = TrackingSettings()
         self._root = Path.cwd()
         self._seed: Any = None
+        self._named_by = "tracking.yml"
         self._forget()
 
     def _forget(self) -> None:
@@ -54,9 +56,11 @@ class RunRecord:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Read and check ``tracking.yml``."""
+        """Read and check ``tracking.yml``; the environment may name another store."""
         self._root = Path(context.project_path)
-        self._settings = TrackingSettings(**configured(context.config_loader, "tracking").get("tracking", {}))
+        given = TrackingSettings(**configured(context.config_loader, "tracking").get("tracking", {}))
+        self._settings = given.with_environment()
+        self._named_by = "tracking.yml" if self._settings is given else URI
         self._seed = configured(context.config_loader, "globals").get("seed")
 
     @hook_impl(wrapper=True)
@@ -155,6 +159,15 @@ class RunRecord:
                 "this run is not recorded, mlflow cannot be imported (%s); %s=off says so on purpose", error, SWITCH
             )
             return
+        except Exception as error:  # any trouble of any store
+            logger.warning(
+                "this run is not recorded: %s (store: %s, from %s); %s=off says so on purpose",
+                first_line(error) or type(error).__name__,
+                shown(self._settings.absolute_uri(self._root)),
+                self._named_by,
+                SWITCH,
+            )
+            return
         self._interrupts.install()
         add_sink(self._curve)
         add_picture_sink(self._picture)
@@ -164,7 +177,9 @@ class RunRecord:
                 if name.startswith("params:"):
                     flat |= flatten_parameters(self._catalog.load(name), name.removeprefix("params:"))
             self._run.parameters(flat)
-        logger.info("recorded as run %s; `make ui` shows it", self._run.id)
+        logger.info(
+            "recorded as run %s in %s (%s); `make ui` shows it", self._run.id, shown(self._run.uri), self._named_by
+        )
 
     def _end(self, status: str, error: BaseException | None = None) -> None:
         run = self._let_go()
@@ -241,8 +256,8 @@ class RunRecord:
             key: dict(getattr(group, "model_dump", lambda group=group: group)()) for key, group in groups.items()
         }
         folders = {name: self._catalog.load(name) for name in ("stitched_decoder", "aligned_generator")}
-        run.quietly(record_generator, run.uri, run.id, name, parameters, folders)
-        logger.info("the generator is registered as models:/%s/latest", name)
+        if run.quietly(record_generator, run.uri, run.id, name, parameters, folders):
+            logger.info("the generator is registered as models:/%s/latest", name)
 
     def _node_over(self, node: Any) -> None:
         usage = self._usage.pop(node.name, None)

@@ -8,7 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from vist3a.hooks.tracking_store import SQLITE, sqlite_file
+
 SWITCH = "VIST3A_TRACKING"
+URI = "MLFLOW_TRACKING_URI"
 
 
 class TrackingSettings(BaseModel):
@@ -22,14 +25,28 @@ class TrackingSettings(BaseModel):
     experiment: str = "vist3a"
     model: str | None = None
 
+    def with_environment(self) -> TrackingSettings:
+        """These settings with the store that MLFLOW_TRACKING_URI names, if it is set: the environment is the more particular."""
+        given = os.environ.get(URI)
+        return self.model_copy(update={"uri": given}) if given else self
+
     def absolute_uri(self, root: Path) -> str:
         """The store; a relative SQLite path is taken from ``root``, whatever the working directory."""
-        prefix = "sqlite:///"
-        return prefix + str(kept_root(root) / self.uri.removeprefix(prefix)) if self.uri.startswith(prefix) else self.uri
+        return f"{SQLITE}{self._sqlite_file(root)}" if self.uri.startswith(SQLITE) else self.uri
 
     def artifact_location(self, root: Path) -> str | None:
-        """Where a SQLite store puts files; a server knows its own place."""
-        return (kept_root(root) / self.artifacts).resolve().as_uri() if self.uri.startswith("sqlite:") else None
+        """Where a SQLite store puts files: beside it. A server knows its own place."""
+        if not self.uri.startswith(SQLITE):
+            return None
+        return (self._sqlite_file(root).parent / self.artifacts).resolve().as_uri()
+
+    def moving_database(self, root: Path) -> Path | None:
+        """The file of a SQLite store whose artifacts move with it; None for other stores, and for artifacts in a fixed place."""
+        own_place = Path(self.artifacts).is_absolute()
+        return self._sqlite_file(root) if self.uri.startswith(SQLITE) and not own_place else None
+
+    def _sqlite_file(self, root: Path) -> Path:
+        return kept_root(root) / sqlite_file(self.uri).expanduser()
 
 
 def kept_root(root: Path) -> Path:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from vist3a.training.device_peak import Peak
 
 MIB = 2**20
 INTERVAL = 0.05
@@ -25,7 +29,7 @@ class Usage:
         self._start = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-watch", daemon=True)
-        _reset_cuda_peak()
+        self._cuda = _begin_cuda_peak()
         self._thread.start()
 
     def stop(self) -> dict[str, float]:
@@ -34,9 +38,10 @@ class Usage:
         self._thread.join()
         self._look()
         usage = {"seconds": time.monotonic() - self._start, "peak_memory_mib": self._peak / MIB}
-        cuda = _cuda_peak()
-        if cuda > 0:
-            usage["peak_cuda_memory_mib"] = cuda / MIB
+        # Where the work itself was the first to use CUDA, the counter is all its own.
+        cuda = self._cuda or _begin_cuda_peak(from_start=True)
+        if cuda is not None and (peak := cuda.end()) > 0:
+            usage["peak_cuda_memory_mib"] = peak / MIB
         return usage
 
     def _watch(self) -> None:
@@ -47,14 +52,11 @@ class Usage:
         self._peak = max(self._peak, self._process.memory_info().rss)
 
 
-def _reset_cuda_peak() -> None:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _cuda_peak() -> float:
+def _begin_cuda_peak(from_start: bool = False) -> Peak | None:
+    """Watch the memory of the current CUDA device, from now on or since the program began; None where CUDA is not in use."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
-        return 0.0
-    return float(torch.cuda.max_memory_allocated())
+        return None
+    from vist3a.training.device_peak import device_peaks
+
+    return device_peaks(torch.cuda.current_device()).begin(from_start)

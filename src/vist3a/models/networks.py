@@ -62,6 +62,11 @@ def generator_place(
     """The folder or hub id that ``source`` means, its revision and variant; the licence of public weights is told."""
     if Path(source).expanduser().is_dir():
         return str(Path(source).expanduser()), None, None
+    if Path(source).expanduser().is_file():
+        raise ValueError(
+            f"networks.generator.source: {source} is a file; allowed: a folder in diffusers' layout, an entry under generators "
+            "of weights.yml, or a hub id"
+        )
     if source not in public:
         if source.count("/") != 1:
             raise FileNotFoundError(
@@ -74,6 +79,11 @@ def generator_place(
     named = public[source]
     use_licence(source, named.licence, named.commercial)
     if named.path is not None:
+        if not Path(named.path).expanduser().is_dir():
+            raise FileNotFoundError(
+                f"weights.yml: generators: {source}: path {named.path} is no folder; allowed: a copy of {named.repo}, or null to "
+                "use the hub"
+            )
         return str(Path(named.path).expanduser()), None, named.variant
     return named.repo, named.revision, named.variant
 

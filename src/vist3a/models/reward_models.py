@@ -18,6 +18,11 @@ from vist3a.models.weights import PublicWeights, locate, use_licence
 TOKENIZER, LPIPS_NETWORK, LPIPS_LINEAR = "clip-tokenizer", "lpips-vgg", "lpips-linear"
 
 
+def scorer_names(public: Mapping[str, PublicWeights]) -> list[str]:
+    """Names among ``public`` reward models that score pictures by a text."""
+    return [name for name, entry in public.items() if entry.config in CLIP_SIZES]
+
+
 def load_scorer(
     source: str,
     where: str,
@@ -35,7 +40,7 @@ def load_scorer(
     if (folder / CONFIG).is_file():
         return DualEncoder.from_pretrained(folder, device)
     if source not in public or public[source].config not in CLIP_SIZES:
-        named = [name for name, entry in public.items() if entry.config in CLIP_SIZES]
+        named = scorer_names(public)
         raise FileNotFoundError(
             f"{where}: {source} is no folder with {CONFIG} (for the embedded ones: `dvc pull`, or `kedro run "
             f"--pipeline=pretrain`) and no text-image scorer under rewards of weights.yml; scorers: {', '.join(named) or 'none'}"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vist3a.models.damaged_files import file_damage
 from vist3a.runtime.atomic import replacing
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -64,7 +65,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(
-            f"{path}: truncated, or no safetensors file ({error}); allowed: the whole file as published"
+            f"{path}: truncated, or no safetensors file ({file_damage(path) or error}); allowed: the whole file as published"
         ) from error
 
 

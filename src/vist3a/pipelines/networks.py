@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from vist3a.engine.device import resolve_device
 from vist3a.models.condition_store import ConditionStore, encoder_identity
@@ -24,6 +24,16 @@ Size = tuple[int, int]
 PLACE = "{prompt}"
 
 
+def _has_a_place(value: str) -> str:
+    if value.count(PLACE) != 1:
+        raise ValueError(f"prompt template {value!r} must contain {PLACE} once")
+    return value
+
+
+Template = Annotated[str, AfterValidator(_has_a_place)]
+"""A text with one place for a prompt."""
+
+
 class GeneratorSource(Strict):
     """A video generator: family, folder or hub id or name in ``weights.yml``, revision and variant of the files, numeric type.
 
@@ -39,15 +49,8 @@ class GeneratorSource(Strict):
     dtype: Dtype = "float32"
     max_text_tokens: int | None = Field(None, gt=0)
     size: Size | None = None
-    prompt_template: str = PLACE
+    prompt_template: Template = PLACE
     negative_prompt: str = ""
-
-    @field_validator("prompt_template")
-    @classmethod
-    def _has_a_place(cls, value: str) -> str:
-        if value.count(PLACE) != 1:
-            raise ValueError(f"networks.generator.prompt_template: {value!r} must contain {PLACE} once")
-        return value
 
 
 class ReconstructionSource(Strict):
@@ -96,15 +99,27 @@ class Networks(Strict):
         What ``store`` lacks is embedded now; the text encoder is gone afterwards. One warning names words that the
         generator does not know.
         """
-        chosen, settings = list(prompts), self.generator
+        chosen, negative = list(prompts), self.generator.negative_prompt
         check_prompts(chosen, self.load_generator("tokenizer"))
+        files = self.conditions([*map(self.asked, chosen), negative], store)
+        return lambda texts: files([self.asked(text) for text in texts]), files([negative])
+
+    def conditions(self, texts: Iterable[str], store: Path) -> ConditionStore:
+        """Conditions of ``texts`` as they are; what ``store`` lacks is embedded now, and the text encoder is gone afterwards."""
+        settings = self.generator
         place, revision, _ = generator_place(settings.source, registered_generators())
         identity = encoder_identity(
             place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
         )
         files = ConditionStore(store, identity, resolve_device(self.device))
-        files.fill([*map(self.asked, chosen), settings.negative_prompt], lambda: self.load_generator("text"))
-        return lambda texts: files([self.asked(text) for text in texts]), files([settings.negative_prompt])
+        files.fill(texts, lambda: self.load_generator("text"))
+        return files
+
+    def asking(self, negative_prompt: str | None, max_text_tokens: int | None) -> Networks:
+        """The same pairing with another negative prompt or length of prompts, where given."""
+        given = {"negative_prompt": negative_prompt, "max_text_tokens": max_text_tokens}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return self.model_copy(update={"generator": self.generator.model_copy(update=changes)})
 
     def asked(self, prompt: str) -> str:
         """The prompt in the template."""

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+UNSTATED = "unstated"
+"""What a preset says where its source says nothing, and nothing of ours can stand for it."""
 
 
 class Strict(BaseModel):
-    """Frozen; unknown keys are refused."""
+    """Frozen; unknown keys are refused, and so are values that a preset leaves open."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_stated(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and (left := [key for key, value in values.items() if value == UNSTATED]):
+            raise ValueError(
+                f"{', '.join(left)}: the source of the preset does not state it; allowed: a value of your own (--params)"
+            )
+        return values
+
+
+def _from_home(place: str) -> str:
+    try:
+        return str(Path(place).expanduser()) if place.startswith("~") else place
+    except RuntimeError as error:
+        raise ValueError(f"{place}: there is no such home folder") from error
+
+
+Place = Annotated[str, AfterValidator(_from_home)]
+"""A file or folder; ``~`` is the home folder, as in a shell."""

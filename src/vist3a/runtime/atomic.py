@@ -8,16 +8,22 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import psutil
 
-# In the folder .NAME.PROCESS.part something is being written; .NAME.PROCESS.old is a folder that is being replaced.
-_LEFT = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.(?P<kind>part|old)")
-_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EFBIG: "a limit on file sizes is hit"}
+# In the folder .NAME.PROCESS-CALL.part something is being written; .NAME.PROCESS-CALL.old is a folder that is being replaced.
+_LEFT = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-\d+)?\.(?P<kind>part|old)")
+_FULL = {
+    errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a limit on file sizes is hit",
+}
 # How libraries that raise errors of their own pass on what the system said, and how PyTorch does not.
 _SAID = re.compile(r"os error (\d+)|errno[ =:]+(\d+)", re.IGNORECASE)
 _UNSAID = "inline_container"
+_calls = count()
 
 
 class DiskFullError(OSError):
@@ -29,7 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """A file of the same name in a temporary folder beside ``path``, renamed to it on success and removed on failure.
 
     Missing folders are created. The rename is atomic, so a reader or a killed run never sees half a file. In a folder of its own,
-    because libraries put temporary files of theirs beside what they write.
+    because libraries put temporary files of theirs beside what they write. The folder's name is that of this very call: threads
+    and processes may write one file at the same time, and the last one stays, whole.
 
     Raises:
         DiskFullError: It does not fit; the sentence says what and where.
@@ -57,8 +64,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     temporary, old = _temporary(path, "part"), _temporary(path, "old")
     try:
-        for former in (temporary, old):
-            shutil.rmtree(former, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
@@ -89,7 +94,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _temporary(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
+    return path.with_name(f".{path.name}.{os.getpid()}-{next(_calls)}.{kind}")
 
 
 def _restore(old: Path, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,12 @@ from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.sources import scan
 from vist3a.scenes.splits import assign_splits
 
+logger = logging.getLogger(__name__)
+
 BATCH = 4
 """Procedural scenes rendered at once: bounds memory; the result does not depend on it."""
+MAX_REASON = 200
+"""Characters of an unforeseen error that stand in the report."""
 
 Item = TypeVar("Item")
 
@@ -65,24 +70,36 @@ def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits, orde
     rows: list[dict[str, object]] = []
     rejected: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
-    for candidate in _progress(scan(source), "reading clips"):
+    candidates = scan(source)
+    for candidate in _progress(candidates, "reading clips"):
+        dropped: tuple[str, ...] = ()
         try:
+            dropped = candidate.reader.content.dropped if isinstance(candidate.reader, PosedScene) else ()
             checked = read_clip(candidate, shape.views, shape.height, shape.width, limits, order)
             pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
             if pixels in seen:
                 raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")
-        except RejectedError as reason:
-            rejected.append((candidate.location, f"{candidate.location}: {reason}"))
+        # Whatever a reader meets costs one candidate: the sentence is poorer where nobody foresaw it.
+        except Exception as error:
+            rejected.append((candidate.location, f"{candidate.location}: {_sentence(error)}"))
             continue
-        if isinstance(candidate.reader, PosedScene):
-            rejected += [(candidate.location, f"{candidate.location}: {r}") for r in candidate.reader.content.dropped]
+        finally:
+            rejected += [(candidate.location, f"{candidate.location}: {reason}") for reason in dropped]
         seen[pixels] = candidate.location
         rows.append(_write(target, _clip(checked), checked.provenance))
     if not rows:
         reasons = "; ".join(reason for _, reason in rejected[:3])
         more = f"; and {len(rejected) - 3} more" if len(rejected) > 3 else ""
-        raise ValueError(f"source folder {source}: none of {len(rejected)} candidates is usable ({reasons}{more})")
+        raise ValueError(f"source folder {source}: none of {len(candidates)} candidates is usable ({reasons}{more})")
     return Gathered(tuple(rows), tuple(rejected))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RejectedError):
+        return str(error)
+    logger.debug("unforeseen", exc_info=error)
+    found = " ".join(str(error).split())[:MAX_REASON]
+    return f"it cannot be read ({type(error).__name__}: {found}); a whole clip is needed"
 
 
 def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape, device: torch.device) -> Gathered:

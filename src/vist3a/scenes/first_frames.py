@@ -7,7 +7,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.scenes.image_folder import image_paths, read_image
+from vist3a.scenes.image_folder import image_paths
+from vist3a.scenes.picture import read_picture
 from vist3a.scenes.rejected import RejectedError
 from vist3a.scenes.resizing import fit
 
@@ -21,8 +22,10 @@ def read_first_frames(path: Path, height: int, width: int) -> dict[str, Float[Te
         raise ValueError(f"generate.image: {path} does not exist; allowed: an image, or a folder of images")
     files = image_paths(path) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"generate.image: the folder {path} holds no image (png, jpg, jpeg, webp)")
+        raise ValueError(
+            f"generate.image: the folder {path} holds no image (png, jpg, webp, tif or another that Pillow reads)"
+        )
     try:
-        return {file.stem: fit(read_image(file), height, width).float() / 255 for file in files}
+        return {file.stem: fit(read_picture(file, upright=True), height, width).float() / 255 for file in files}
     except RejectedError as error:
         raise ValueError(f"generate.image: {error}") from error

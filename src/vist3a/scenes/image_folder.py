@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vist3a.scenes.picture import picture_endings, read_picture
 from vist3a.scenes.rejected import RejectedError
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
 def image_paths(folder: Path) -> list[Path]:
     """Images directly in ``folder``, numbers in their names counted (2 before 10)."""
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != "."]
+    endings = picture_endings()
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in endings and p.is_file() and p.name[0] != "."]
     return sorted(paths, key=lambda path: (natural_order(path.name), path.name))
 
 
@@ -35,14 +34,14 @@ class ImageFolder:
         return named if self.sequence is None else [named[place] for place in self.sequence]
 
     def frames(self) -> Iterator[UInt8[Tensor, "3 rows columns"]]:
-        """One image after the other, turned upright by its EXIF orientation; transparency becomes black.
+        """One image after the other, upright, as :func:`read_picture` gives it.
 
         Raises:
             RejectedError: An image cannot be read, or differs in shape from the first.
         """
         first: tuple[int, ...] | None = None
         for path in self.paths():
-            image = read_image(path)
+            image = read_picture(path, upright=True)
             first = first or tuple(image.shape)
             if tuple(image.shape) != first:
                 found, wanted = (f"{shape[2]}x{shape[1]}" for shape in (tuple(image.shape), first))
@@ -52,19 +51,6 @@ class ImageFolder:
     def pixel_aspect(self) -> float:
         """Pixels of images are square."""
         return 1.0
-
-
-def read_image(path: Path) -> UInt8[Tensor, "3 rows columns"]:
-    """An image, turned upright by its EXIF orientation; transparency becomes black. RejectedError when it cannot be read."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
-            return torch.from_numpy(np.array(upright)).permute(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RejectedError(f"image {path.name} cannot be read; a whole PNG, JPEG or WebP file is needed") from error
 
 
 def natural_order(name: str) -> list[tuple[int, int | str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -12,13 +13,18 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vist3a.scenes import image_folder, video
 from vist3a.scenes.formats import colmap, nerfstudio, realestate10k, scannet, seven_scenes
 from vist3a.scenes.formats.posed import PosedScene
 from vist3a.scenes.formats.realestate10k import PosedVideo
 from vist3a.scenes.image_folder import ImageFolder, image_paths
+from vist3a.scenes.picture import picture_endings
+from vist3a.scenes.reduced_copies import find_copies
 from vist3a.scenes.rejected import RejectedError
+from vist3a.scenes.unread import Unread, is_of_interest
 from vist3a.scenes.video import VideoFile
+from vist3a.scenes.video_container import holds_video, video_endings
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME = 80
 MAX_CAPTION = 4000
@@ -35,6 +41,21 @@ class FrameReader(Protocol):
 
     def pixel_aspect(self) -> float:
         """Width of a pixel over its height."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A folder that cannot be looked into; ``reason`` is the sentence that its frames end in."""
+
+    reason: str
+
+    def frames(self) -> Iterator[Tensor]:
+        """RejectedError, always."""
+        raise RejectedError(self.reason)
+
+    def pixel_aspect(self) -> float:
+        """Of no pixels."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -63,44 +84,88 @@ class Source:
 def scan(folder: Path) -> list[Source]:
     """Candidates of a folder and everything below it, in the order of their paths (hidden files and folders skipped).
 
+    ``~`` is the home of the user. Folders that repeat the pictures of the one beside them (see ``reduced_copies``) are left out.
+    Files that are no text, and that cannot be read, are candidates that give a sentence: one for each folder and ending.
+
     Raises:
         ValueError: The folder is missing or offers nothing.
     """
+    folder = _at_home(folder)
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
-    found_paths = list(_candidates(folder, folder))
-    if not found_paths:
-        allowed = ", ".join(sorted(s[1:] for s in video.SUFFIXES)) + "; or folders of "
-        allowed += ", ".join(sorted(s[1:] for s in image_folder.SUFFIXES))
-        raise ValueError(f"source folder {folder}: found no video and no image; allowed are {allowed}")
-    return _name(sorted(found_paths, key=lambda found: found[:2]))
+    found_paths = sorted(_candidates(folder, folder, frozenset()), key=lambda found: found[:2])
+    unread = [(location, reader) for location, _, reader in found_paths if isinstance(reader, Unread)]
+    if len(unread) == len(found_paths):
+        allowed = "allowed are videos (mp4, mov, mkv, webm, avi and others that FFmpeg reads), folders of pictures "
+        allowed += "(png, jpg, webp, tif and others that Pillow reads), and scenes with cameras"
+        also = f" (but {'; '.join(f'{place}: {reader.reason()}' for place, reader in unread[:2])})" if unread else ""
+        raise ValueError(f"source folder {folder}: found no video and no image{also}; {allowed}")
+    return _name(found_paths)
 
 
-def _candidates(folder: Path, top: Path) -> Iterator[tuple[str, Path, FrameReader]]:
-    """Location, path and reader of what a folder offers; everything below a scene of a known format belongs to it."""
+def _at_home(folder: Path) -> Path:
+    if folder.exists() or not folder.parts or not folder.parts[0].startswith("~"):
+        return folder
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"source folder {folder}: there is no such user; a folder is needed") from error
+
+
+def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tuple[str, Path, FrameReader]]:
+    """Location, path and reader of what a folder offers; everything below a scene of a known format belongs to it.
+
+    ``above`` are the folders on the way here: a link back to one of them is not followed.
+    """
     location = folder.relative_to(top).as_posix()
-    for recognised, load in FORMATS:
-        if recognised(folder):
+    if folder.name == "blobs" and (folder.parent / "snapshots").is_dir():
+        return  # a hub's cache: snapshots link to these by the names that count
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        load = next((load for recognised, load in FORMATS if recognised(folder)), None)
+        if load is not None:
             yield location, folder, PosedScene(folder, load)
             return
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    taken = set()
-    for path in entries:
-        if path.is_file() and realestate10k.is_camera_text(path):
-            footage = realestate10k.footage(path)
-            taken.add(footage)
-            kind = PosedVideo if footage is not None and footage.is_file() else PosedScene
-            yield path.relative_to(top).as_posix(), path, kind(path, realestate10k.load)
-    if image_paths(folder):
-        yield location, folder, ImageFolder(folder)
-    for path in entries:
-        if path in taken:
+        taken = set[Path]()
+        for path in entries:
+            if path.is_file() and realestate10k.is_camera_text(path):
+                footage = realestate10k.footage(path)
+                if footage is not None:
+                    taken.add(footage)
+                kind = PosedVideo if footage is not None and footage.is_file() else PosedScene
+                yield path.relative_to(top).as_posix(), path, kind(path, realestate10k.load)
+        if image_paths(folder):
+            yield location, folder, ImageFolder(folder)
+        above = above | {folder.resolve()}
+        below = [path for path in entries if path not in taken and path.is_dir() and path.resolve() not in above]
+        copies = find_copies(below)
+    except OSError as error:
+        yield location, folder, Closed(f"the folder cannot be read ({error.strerror}); one that may be read is needed")
+        return
+    for copy, original in copies.items():
+        logger.info("%s: the pictures of %s once more, left out", copy.relative_to(top), original.name)
+    for path in below:
+        if path not in copies:
+            yield from _candidates(path, top, above)
+    files = [path for path in entries if path not in taken and not path.is_dir()]
+    for path, reader in _lone_files(files):
+        yield path.relative_to(top).as_posix(), path, reader
+
+
+def _lone_files(files: list[Path]) -> Iterator[tuple[Path, FrameReader]]:
+    """Videos, and by their ending the files that are neither video nor picture nor text."""
+    unread = dict[str, list[Path]]()
+    for path in files:
+        ending = path.suffix.lower()
+        if path.is_file() and ending in picture_endings():
             continue
-        if path.is_dir():
-            yield from _candidates(path, top)
-        elif path.suffix.lower() in video.SUFFIXES:
-            yield path.relative_to(top).as_posix(), path, VideoFile(path)
+        if path.is_file() and (ending in video_endings() or (is_of_interest(path) and holds_video(path))):
+            yield path, VideoFile(path)
+        elif is_of_interest(path):
+            unread.setdefault(ending, []).append(path)
+    for alike in unread.values():
+        yield alike[0], Unread(tuple(alike))
 
 
 def safe_name(location: str) -> str:
@@ -117,10 +182,12 @@ def _name(paths: list[tuple[str, Path, FrameReader]]) -> list[Source]:
         for location, path, _ in paths
     ]
     # Equal names (also on file systems that ignore case) get a mark of their own path, so that none depends on the order.
-    shared = Counter(stem.lower() for stem in stems)
+    shared = Counter(
+        stem.lower() for stem, (*_, reader) in zip(stems, paths, strict=True) if not isinstance(reader, Unread)
+    )
     sources = []
     for stem, (location, path, reader) in zip(stems, paths, strict=True):
-        mark = "" if shared[stem.lower()] == 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
+        mark = "" if shared[stem.lower()] <= 1 else "-" + hashlib.sha256(location.encode()).hexdigest()[:10]
         # A text of cameras has the name that a caption would have: captions of such clips end in .caption.txt.
         ending = ".caption.txt" if isinstance(reader, PosedScene) else ".txt"
         caption = path / "caption.txt" if path.is_dir() else path.with_suffix(ending)

@@ -42,6 +42,7 @@ def tap_settings(
     interpolation: Interpolation = "corners",
     sample_seed: int | None = None,
     normalised: bool = False,
+    frames: int | None = None,
 ) -> TapSettings:
     """Settings for clips of ``size`` (height, width), of which each network sees its own ``frame_size``.
 
@@ -61,7 +62,7 @@ def tap_settings(
         padding=padding,
         interpolation=interpolation,
     )
-    return TapSettings(tuple(points), tokens, spec, sample_seed, normalised)
+    return TapSettings(tuple(points), tokens, spec, sample_seed, normalised, frames)
 
 
 @torch.no_grad()

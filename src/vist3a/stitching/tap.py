@@ -24,7 +24,7 @@ class TapSettings:
     """What is tapped and how latents meet tokens; with the two networks it determines every row.
 
     Latents are the posterior's mode, or with ``sample_seed`` samples that depend on (seed, name of the clip) only; raw, or
-    ``normalised`` as the denoiser sees them.
+    ``normalised`` as the denoiser sees them. Of each clip the first ``frames`` are seen (None: all).
     """
 
     points: tuple[StitchPoint, ...]
@@ -32,6 +32,7 @@ class TapSettings:
     spec: StitchSpec
     sample_seed: int | None = None
     normalised: bool = False
+    frames: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -52,7 +53,7 @@ class Tap:
         self, batch: ClipBatch
     ) -> tuple[Float[Tensor, "batch views rows columns features"], dict[str, TokenState]]:
         """Latent patches and states, on the device of the networks."""
-        frames = batch.on(self.device)
+        frames = batch.on(self.device)[:, : self.settings.frames]
         latents = self._latents(frames, batch.names)
         states = self.network.tokens_at(self.settings.names, frames)
         # Never below float32, whatever the autoencoder computes in: the stitch layer will see them like this.

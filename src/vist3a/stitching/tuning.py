@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vist3a.models.lora import widen_adapters
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit, save_fit
 
@@ -41,10 +42,24 @@ def prepare(decoder: StitchedDecoder, tuning: Tuning, rank: int, alpha: float) -
             inject_adapter_in_model(
                 LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="lora_only"), decoder.network
             )
+        widen_adapters(decoder.network)
         for name, parameter in decoder.network.named_parameters():
             parameter.requires_grad_("lora_" in name or name.endswith("base_layer.bias"))
     decoder.layer.requires_grad_(True)
     decoder.special_tokens.requires_grad_(True)
+
+
+def trained_parameters(decoder: StitchedDecoder) -> dict[str, torch.Tensor]:
+    """Copies of what is trained, in host memory."""
+    return {name: p.detach().to("cpu", copy=True) for name, p in decoder.named_parameters() if p.requires_grad}
+
+
+def put_back(decoder: StitchedDecoder, values: dict[str, torch.Tensor]) -> None:
+    """Give what is trained the values of :func:`trained_parameters`."""
+    own = dict(decoder.named_parameters())
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
 
 
 def save_trained(folder: Path, decoder: StitchedDecoder, stitch_layer: Path, dtype: torch.dtype | None = None) -> None:

@@ -23,7 +23,7 @@ from vist3a.rewards.base import Need, Views
 from vist3a.rewards.weighted_sum import WeightedSum
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.sequential import SequentialDecoder
-from vist3a.training.align_draw import Variant, draw_align_step
+from vist3a.training.align_draw import AlignDraw, Variant, draw_align_step
 from vist3a.training.clip_latents import ClipLatents
 from vist3a.training.launch import Processes
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
@@ -37,9 +37,25 @@ from vist3a.training.term_gradients import term_gradient_norms
 
 
 @dataclass(frozen=True)
+class Phrased:
+    """Conditions of texts, and of the prompts of rollouts, which are asked in other words each time.
+
+    ``ask`` gets prompts and their places among all prompts of the run.
+    """
+
+    embed: Embed
+    ask: Callable[[Sequence[str], Sequence[int]], Condition]
+
+    def __call__(self, texts: Sequence[str]) -> Condition:
+        """Conditions of texts as they are."""
+        return self.embed(texts)
+
+
+@dataclass(frozen=True)
 class AlignSampling:
     """Sizes of an alignment step. ``gradient_steps`` is K; ``scored_views`` views per sample are rendered and scored.
 
+    ``decoded_views`` (None: the same views) is the number of views that are scored as decoded frames.
     A pair of ``denoising_steps`` or ``guidance`` is a range that every step draws from. ``gradient_batch`` of the steps with
     gradient are run at once.
     Every ``term_gradients_every`` steps (0: never) the gradient of each reward term is taken on its own, for its norm.
@@ -59,6 +75,7 @@ class AlignSampling:
     term_gradients_every: int = 0
     gradient_batch: int = 1
     variant: Variant = "drtune"
+    decoded_views: int | None = None
 
 
 def decode_views(
@@ -69,9 +86,11 @@ def decode_views(
     prompts: Sequence[str],
     view_indices: Tensor,
     needs: Collection[Need] = ("decoded", "rendered"),
+    decoded_indices: Tensor | None = None,
 ) -> tuple[Views, Reconstruction]:
     """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
 
+    ``decoded_indices`` are the views of the frames where they are not those of the renderings.
     What ``needs`` does not name is left out, the video decoder too where nothing of the 3D decoder reads the image.
     """
     raw, network = generator.denormalise(normalised), decoder.network
@@ -88,13 +107,13 @@ def decode_views(
     if "rendered" in needs:
         assert scene.gaussians is not None
         rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
-    shown = None if frames is None else frames[:, view_indices]
+    shown = None if frames is None else frames[:, view_indices if decoded_indices is None else decoded_indices]
     return Views(shown, rendered, tuple(prompts), scene), scene
 
 
 def align(
     generator: VideoGenerator,
-    embed: Embed,
+    embed: Embed | Phrased,
     decoder: StitchedDecoder,
     render: Renderer,
     rewards: WeightedSum,
@@ -136,8 +155,10 @@ def align(
         random = step_generator(seed, step)
         first = step * sampling.prompts_per_step
         chosen = [prompts[(first + i) % len(prompts)] for i in range(sampling.prompts_per_step)]
+        places = processes.share(range(first, first + len(chosen)))
+        asked = (lambda own: embed.ask(own, places)) if isinstance(embed, Phrased) else embed
         logged, squares = _reward_step(
-            generator, embed, decoder, render, rewards, chosen, sampling, random, meter, processes,
+            generator, asked, decoder, render, rewards, chosen, sampling, random, meter, processes,
             step=step, seed=seed, negative=negative, device=device,
         )  # fmt: skip
         with meter("generative"):
@@ -182,6 +203,7 @@ def _reward_step(
         gradient_steps=sampling.gradient_steps,
         frames=sampling.frames,
         scored_views=sampling.scored_views,
+        decoded_views=sampling.decoded_views,
     )
     own = processes.share(prompts)
     share = len(own) / len(prompts)
@@ -209,7 +231,7 @@ def _reward_step(
             rewards,
             path.latents,
             own,
-            drawn.views,
+            drawn,
             share,
             bool(every) and step % every == 0,
         )
@@ -225,7 +247,7 @@ def _reward_gradient(
     rewards: WeightedSum,
     latents: Float[Tensor, "batch channels times rows columns"],
     prompts: Sequence[str],
-    views: Sequence[int],
+    drawn: AlignDraw,
     share: float,
     by_term: bool,
 ) -> tuple[Float[Tensor, "batch channels times rows columns"], dict[str, Tensor], dict[str, Tensor]]:
@@ -234,7 +256,16 @@ def _reward_gradient(
     A function of its own: on return frames, scene and renderings are gone, before the denoiser needs the memory.
     """
     latents = latents.detach().requires_grad_(True)
-    scored, _ = decode_views(generator, decoder, render, latents, prompts, torch.tensor(views), rewards.needs)
+    scored, _ = decode_views(
+        generator,
+        decoder,
+        render,
+        latents,
+        prompts,
+        torch.tensor(drawn.views),
+        rewards.needs,
+        torch.tensor(drawn.decoded),
+    )
     total, parts = rewards(scored)
     norms = term_gradient_norms(rewards.weights, parts, latents) if by_term else {}
     (gradient,) = torch.autograd.grad(-total.mean() * share, latents)
@@ -255,7 +286,7 @@ def _generative_loss(
     """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
     clips = latents.clips
     chosen = torch.randint(len(clips), (sampling.clips_per_step,), generator=random).tolist()
-    shortest = min(len(clips[i].frames) for i in chosen)
+    shortest = min(sampling.frames, *(len(clips[i].frames) for i in chosen))
     own = processes.share(range(len(chosen)))
     clean = latents([chosen[i] for i in own], shortest, device)
     with torch.no_grad():

@@ -14,12 +14,16 @@ last one (the code that VIST3A's authors released)."""
 
 @dataclass(frozen=True)
 class AlignDraw:
-    """One rollout; ``keep`` are the steps that carry gradient, ``views`` the scored ones, in order."""
+    """One rollout; ``keep`` are the steps that carry gradient, ``views`` the scored ones, in order.
+
+    ``decoded`` are the views that are scored as frames of the video decoder; the same, unless fewer were asked for.
+    """
 
     steps: int
     guidance: float
     keep: list[int]
     views: list[int]
+    decoded: list[int]
 
 
 def draw_align_step(
@@ -31,6 +35,7 @@ def draw_align_step(
     gradient_steps: int,
     frames: int,
     scored_views: int,
+    decoded_views: int | None = None,
 ) -> AlignDraw:
     """Drawn from ``random`` alone. Ranges are uniform and include both ends; a number is itself and costs no draw."""
     steps = denoising_steps
@@ -41,7 +46,10 @@ def draw_align_step(
         guidance = low + (high - low) * float(torch.rand((), generator=random, dtype=torch.float64))
     keep = kept_steps(variant, steps, gradient_steps, random)
     views = torch.randperm(frames, generator=random)[:scored_views].sort().values.tolist()
-    return AlignDraw(steps, guidance, keep, views)
+    decoded = views
+    if decoded_views is not None:
+        decoded = torch.randperm(frames, generator=random)[:decoded_views].sort().values.tolist()
+    return AlignDraw(steps, guidance, keep, views, decoded)
 
 
 def kept_steps(variant: Variant, steps: int, gradient_steps: int, random: torch.Generator) -> list[int]:

@@ -13,6 +13,7 @@ from vist3a.models.generators.base import VideoGenerator
 from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.records import Clip
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.training.color_jitter import Ranges, color_jitter
 from vist3a.training.distill_loss import DistillWeights, distill_terms, feature_distance, weighted
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.step_log import Log
@@ -24,6 +25,8 @@ class DistillSampling:
 
     ``mirror`` flips a random half of the clips left to right, and plays a random half backwards.
     Inner states at the points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.
+    ``color_jitter`` changes the colors of every clip, for student and teacher alike (see :func:`color_jitter`). With
+    ``sample_latents`` the student sees a sample of the video encoder's posterior instead of its mode.
     """
 
     batch: int
@@ -31,6 +34,8 @@ class DistillSampling:
     features: tuple[str, ...] = ()
     heads_every: int = 1
     mirror: bool = False
+    color_jitter: Ranges | None = None
+    sample_latents: bool = False
 
 
 def distill(
@@ -57,17 +62,18 @@ def distill(
     points = [name for name in sampling.features if names.index(name) > names.index(student.point)]
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        frames = _batch(clips, sampling, step_generator(seed, step)).to(device)
+        random = step_generator(seed, step)
+        frames = _batch(clips, sampling, random).to(device)
         size = teacher.frame_size(frames.shape[-2], frames.shape[-1])
         with torch.no_grad():
-            latents = generator.encode(frames)
+            latents = generator.encode(frames, _noise(random, device) if sampling.sample_latents else None)
             target_taps, target_states = teacher.trunk(frames, keep=points)
         taps, states = student.network.run_from(student.state(latents), size, keep=points)
         terms = {"features": feature_distance(states, target_states)} if points else {}
         if step % sampling.heads_every == 0:
             with torch.no_grad():
                 target = teacher.heads(target_taps, size, frames)
-            terms |= distill_terms(student.network.heads(taps, size, frames), target)
+            terms |= distill_terms(student.network.heads(taps, size, frames), target, weights)
         return weighted(terms, weights), {name: term.detach() for name, term in terms.items()}
 
     TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)
@@ -86,5 +92,12 @@ def _batch(clips: Sequence[Clip], sampling: DistillSampling, generator: torch.Ge
         if sampling.mirror:
             flips = [axis for axis in (0, -1) if bool(torch.rand((), generator=generator) < 0.5)]
             part = part.flip(flips)
+        if sampling.color_jitter is not None:
+            part = color_jitter(part, sampling.color_jitter, generator)
         cut.append(part)
     return torch.stack(cut)
+
+
+def _noise(random: torch.Generator, device: torch.device) -> torch.Generator:
+    """What the posterior is sampled with, on its device."""
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=random)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,23 +11,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from vist3a.geometry.quaternion import rotation_from_quaternion
-from vist3a.records import Gaussians, Reconstruction, TokenState
+from vist3a.records import Cameras, Gaussians, Reconstruction, TokenState
 
 GRADIENT_LIMIT = 100.0
 
 
 @dataclass(frozen=True)
 class DistillWeights:
-    """Weights of the terms; the defaults are the paper's for AnySplat (``gaussians``: all parameters but scales)."""
+    """Weights of the terms; the defaults are the paper's for AnySplat (``gaussians``: all parameters but scales).
+
+    ``confidence`` is that of the depth. ``extrinsics`` and ``intrinsics`` are terms of the released code alone.
+    """
 
     pose: float = 1.0
     depth: float = 1.0
     depth_gradient: float = 5e-3
     confidence: float = 1e-2
     points: float = 0.0
+    points_gradient: float = 0.0
+    points_confidence: float = 0.0
     gaussians: float = 1.0
+    gaussian_confidence: float = 1e-2
     scales: float = 10.0
     anchor_features: float = 0.1
+    extrinsics: float = 0.0
+    intrinsics: float = 0.0
     features: float = 0.0
 
 
@@ -46,37 +54,51 @@ def feature_distance(student: Mapping[str, TokenState], teacher: Mapping[str, To
     return torch.stack(distances).mean()
 
 
-def distill_terms(student: Reconstruction, teacher: Reconstruction) -> dict[str, Float[Tensor, ""]]:
+def distill_terms(
+    student: Reconstruction, teacher: Reconstruction, weights: DistillWeights | None = None
+) -> dict[str, Float[Tensor, ""]]:
     """Unweighted l1 distances, one per :class:`DistillWeights` field; Gaussian terms only when both have Gaussians.
 
-    Both reconstructions must have one Gaussian per pixel (no voxel fusion), so that Gaussians correspond.
+    Both reconstructions must have one Gaussian per pixel (no voxel fusion), so that Gaussians correspond. With ``weights``
+    only the terms of a weight are computed.
     """
-    terms = {
-        "pose": (student.pose_encodings - teacher.pose_encodings).abs().mean(),
-        "depth": (student.depth - teacher.depth).abs().mean(),
-        "depth_gradient": _gradient_distance(student.depth, teacher.depth),
-        "confidence": (student.depth_confidence - teacher.depth_confidence).abs().mean(),
-        "points": (student.points - teacher.points).abs().mean(),
+    a, b = student, teacher
+    size = a.depth.shape[-2:]
+    terms: dict[str, Callable[[], Tensor]] = {
+        "pose": lambda: _l1(a.pose_encodings, b.pose_encodings),
+        "depth": lambda: _l1(a.depth, b.depth),
+        "depth_gradient": lambda: _gradient_distance(a.depth, b.depth),
+        "confidence": lambda: _l1(a.depth_confidence, b.depth_confidence),
+        "points": lambda: _l1(a.points, b.points),
+        "points_gradient": lambda: _gradient_distance(a.points.movedim(-1, 2), b.points.movedim(-1, 2)),
+        "points_confidence": lambda: _l1(a.points_confidence, b.points_confidence),
+        "extrinsics": lambda: _l1(a.cameras.camera_to_world, b.cameras.camera_to_world),
+        "intrinsics": lambda: _l1(_normalised(a.cameras, size), _normalised(b.cameras, size)),
     }
-    if student.gaussians is not None and teacher.gaussians is not None:
-        a, b = student.gaussians, teacher.gaussians
-        terms["gaussians"] = (
-            (a.means - b.means).abs().mean()
-            + (_covariances(a) - _covariances(b)).abs().mean()
-            + (a.harmonics - b.harmonics).abs().mean()
-            + (a.opacities - b.opacities).abs().mean()
-            + (a.rotations - b.rotations).abs().mean()
+    if a.gaussians is not None and b.gaussians is not None:
+        first, second = a.gaussians, b.gaussians
+        terms["gaussians"] = lambda: (
+            _l1(first.means, second.means)
+            + _l1(_covariances(first), _covariances(second))
+            + _l1(first.harmonics, second.harmonics)
+            + _l1(first.opacities, second.opacities)
+            + _l1(first.rotations, second.rotations)
         )
-        terms["scales"] = (a.scales - b.scales).abs().mean()
-    if student.gaussian_features is not None and teacher.gaussian_features is not None:
-        terms["anchor_features"] = (student.gaussian_features - teacher.gaussian_features).abs().mean()
-    return terms
+        terms["scales"] = lambda: _l1(first.scales, second.scales)
+    for name, own, target in (
+        ("anchor_features", a.gaussian_features, b.gaussian_features),
+        ("gaussian_confidence", a.gaussian_confidence, b.gaussian_confidence),
+    ):
+        if own is not None and target is not None:
+            terms[name] = lambda own=own, target=target: _l1(own, target)  # type: ignore[misc]
+    return {name: term() for name, term in terms.items() if weights is None or getattr(weights, name)}
 
 
 def weighted(terms: Mapping[str, Tensor], weights: DistillWeights) -> Float[Tensor, ""]:
     """Weighted sum of the terms."""
     total = sum(getattr(weights, name) * value for name, value in terms.items())
-    assert isinstance(total, Tensor)
+    if not isinstance(total, Tensor):
+        raise ValueError("distill.weights: none is above 0 for what this network has; allowed: at least one")
     return total
 
 
@@ -85,14 +107,27 @@ def _covariances(gaussians: Gaussians) -> Float[Tensor, "batch n 3 3"]:
     return half @ half.transpose(-1, -2)
 
 
-def _gradient_distance(student: Float[Tensor, "b v h w"], teacher: Float[Tensor, "b v h w"]) -> Float[Tensor, ""]:
-    """l1 of the difference's gradients at four scales."""
+def _l1(first: Tensor, second: Tensor) -> Float[Tensor, ""]:
+    return (first - second).abs().mean()
+
+
+def _normalised(cameras: Cameras, size: Sequence[int]) -> Float[Tensor, "batch views 3 3"]:
+    """Intrinsics in units of the frame's sides."""
+    height, width = size
+    return cameras.intrinsics / cameras.intrinsics.new_tensor([[width], [height], [1.0]])
+
+
+def _gradient_distance(student: Tensor, teacher: Tensor) -> Float[Tensor, ""]:
+    """Gradients of the difference of maps [..., height, width] per pixel, mean over four scales, as VGGT's losses define it.
+
+    Each scale sums the absolute differences of neighbors in both directions, each at most GRADIENT_LIMIT, over its pixels.
+    """
     difference = student - teacher
-    total = difference.new_zeros(())
+    scales = []
     for level in range(4):
         d = difference[..., :: 2**level, :: 2**level]
         if min(d.shape[-2:]) < 2:
             break
-        total = total + d.diff(dim=-1).abs().clamp(max=GRADIENT_LIMIT).mean()
-        total = total + d.diff(dim=-2).abs().clamp(max=GRADIENT_LIMIT).mean()
-    return total
+        steps = [d.diff(dim=axis).abs().clamp(max=GRADIENT_LIMIT).sum() for axis in (-1, -2)]
+        scales.append((steps[0] + steps[1]) / d.numel())
+    return torch.stack(scales).mean() if scales else difference.new_zeros(())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
 from vist3a.training.launch import ALONE, Processes
 from vist3a.training.processes import sum_over
-from vist3a.training.schedule import warmup_cosine
+from vist3a.training.schedule import Schedule, rate_factor
 from vist3a.training.step_log import Log
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ StepLoss = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none).
+    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none). ``schedule`` follows the warm-up.
 
     With ``matrix_learning_rate`` the weights of linear layers are trained by Muon (Jordan et al. 2024: momentum with its singular
     values made equal), with steps of the length that AdamW's would have at that rate; everything else by AdamW.
@@ -39,6 +39,7 @@ class LoopConfig:
     steps: int
     learning_rate: float
     matrix_learning_rate: float | None = None
+    schedule: Schedule = "cosine"
     warmup: int = 100
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
@@ -57,7 +58,11 @@ def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> 
 class TrainingLoop:
     """Runs ``config.steps`` optimiser steps over ``modules``; resumable.
 
-    Gradients are taken for parameters that require them. After :meth:`run` the modules hold the averaged parameters when
+    Gradients are taken for parameters that require them. Optimizer, average and checkpoint work on ``masters``: the parameters
+    themselves, or copies in float32 of those in half precision, whose steps would be lost in rounding (bfloat16 keeps 8 bits; a
+    step of 1e-4 of a weight of .05 is less than its last). The parameters then are their masters, rounded.
+
+    After :meth:`run` the modules hold the averaged parameters when
     ``config.ema`` is set; the checkpoint holds both, so a run that was cut short goes on from the unaveraged ones. Of several
     ``processes``, which hold equal modules, gradients are summed; all read the checkpoint, the first one writes it and logs.
     """
@@ -75,9 +80,12 @@ class TrainingLoop:
         }
         if not self.parameters:
             raise ValueError("nothing to train: no parameter requires a gradient")
-        values = list(self.parameters.values())
+        self.masters = {name: _master(parameter) for name, parameter in self.parameters.items()}
+        values = list(self.masters.values())
         self.device = values[0].device
-        self.optimizers = _optimizers(modules.values(), values, config)
+        linear = {id(m.weight) for module in modules.values() for m in module.modules() if isinstance(m, nn.Linear)}
+        matrices = [self.masters[name] for name, p in self.parameters.items() if id(p) in linear]
+        self.optimizers = _optimizers(values, matrices, config)
         self.average = [p.detach().clone() for p in values] if config.ema is not None else []
         self.step = 0
         self.skipped = 0
@@ -92,7 +100,7 @@ class TrainingLoop:
         ``step_loss(step)`` gives the loss and named scalar tensors to log; a loss without a graph has left its gradients on the
         parameters already. Steps whose gradient is not finite are skipped and counted (``skipped``).
         """
-        values = list(self.parameters.values())
+        values = list(self.masters.values())
         start = time.monotonic()
         while self.step < self.config.steps:
             loss, parts = step_loss(self.step)
@@ -100,15 +108,17 @@ class TrainingLoop:
             if loss.requires_grad:
                 loss.backward()
             loss = loss.detach()
+            self._hand_over_gradients()
             self._sum_gradients(values)
             norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
             if bool(torch.isfinite(norm)):
-                factor = warmup_cosine(self.step, self.config.steps, self.config.warmup)
+                factor = rate_factor(self.config.schedule, self.step, self.config.steps, self.config.warmup)
                 for optimizer, rate in self.optimizers:
                     for group in optimizer.param_groups:
                         group["lr"] = rate * factor
                     optimizer.step()
                 self._update_average(values)
+                self._put(values)
             else:
                 self.skipped += 1
             for parameter in values:
@@ -128,9 +138,8 @@ class TrainingLoop:
 
     def use_average(self) -> None:
         """Put the averaged parameters into the modules (no effect without ``ema``)."""
-        with torch.no_grad():
-            for parameter, average in zip(self.parameters.values(), self.average, strict=False):
-                parameter.copy_(average)
+        if self.average:
+            self._put(self.average)
 
     def save(self) -> None:
         """Write the checkpoint, if one is kept."""
@@ -142,11 +151,24 @@ class TrainingLoop:
                     "step": self.step,
                     "skipped": self.skipped,
                     "latest": self._latest,
-                    "parameters": {k: p.detach() for k, p in self.parameters.items()},
+                    "parameters": {k: p.detach() for k, p in self.masters.items()},
                     "average": self.average,
                     "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
                 },
             )
+
+    def _hand_over_gradients(self) -> None:
+        for name, parameter in self.parameters.items():
+            master = self.masters[name]
+            if master is not parameter and parameter.grad is not None:
+                master.grad, parameter.grad = parameter.grad.to(master.dtype), None
+
+    def _put(self, values: Iterable[Tensor]) -> None:
+        """Give the modules' parameters these values, rounded to their type."""
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters.values(), values, strict=True):
+                if parameter is not value:
+                    parameter.copy_(value)
 
     def _sum_gradients(self, values: list[nn.Parameter]) -> None:
         if self.processes.count > 1:
@@ -165,8 +187,9 @@ class TrainingLoop:
         if state["parameters"].keys() != self.parameters.keys():
             raise ValueError(f"{self.checkpoint}: checkpoint of other parameters; delete it to start anew")
         with torch.no_grad():
-            for key, parameter in self.parameters.items():
-                parameter.copy_(state["parameters"][key])
+            for key, master in self.masters.items():
+                master.copy_(state["parameters"][key])
+        self._put(self.masters.values())
         self.average = [a.to(self.device) for a in state["average"]]
         for (optimizer, _), stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
@@ -174,14 +197,18 @@ class TrainingLoop:
         logger.info("resumed %s at step %d of %d", self.checkpoint, self.step, self.config.steps)
 
 
+def _master(parameter: nn.Parameter) -> nn.Parameter:
+    """What the optimizer steps: the parameter, or a copy in float32 where its type is of half precision."""
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    return parameter if dtype == parameter.dtype else nn.Parameter(parameter.detach().to(dtype))
+
+
 def _optimizers(
-    modules: Iterable[nn.Module], trained: list[nn.Parameter], config: LoopConfig
+    trained: list[nn.Parameter], matrices: list[nn.Parameter], config: LoopConfig
 ) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Optimisers with their learning rates; each trained parameter is in one of them."""
-    matrices: list[nn.Parameter] = []
-    if config.matrix_learning_rate is not None:
-        linear = {id(m.weight) for module in modules for m in module.modules() if isinstance(m, nn.Linear)}
-        matrices = [p for p in trained if id(p) in linear]
+    """Optimizers with their learning rates; each trained parameter is in one of them, ``matrices`` of linear layers in Muon's."""
+    if config.matrix_learning_rate is None:
+        matrices = []
     chosen = {id(p) for p in matrices}
     rest = [p for p in trained if id(p) not in chosen]
     found: list[tuple[torch.optim.Optimizer, float]] = []

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from vist3a.training.device_peak import begin_peak
+
 PARTS_LOGGED = ("seconds/", "gibibytes/")
 """How the names of the scalars begin; they differ from run to run."""
 
@@ -16,11 +18,11 @@ PARTS_LOGGED = ("seconds/", "gibibytes/")
 class PartMeter:
     """``with meter("rollout"):`` measures a part; a part that comes several times in a step is summed.
 
-    On CUDA the device is waited for at both ends, and its peak counter starts anew: it is the part's, no longer the program's.
-    Other devices do not tell their memory.
+    On CUDA the device is waited for at both ends. Other devices do not tell their memory.
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._cuda = device if device.type == "cuda" else None
         self._seconds: dict[str, float] = {}
         self._bytes: dict[str, int] = {}
@@ -30,12 +32,12 @@ class PartMeter:
         """Measure the block."""
         if self._cuda is not None:
             torch.cuda.synchronize(self._cuda)
-            torch.cuda.reset_peak_memory_stats(self._cuda)
-        start = time.perf_counter()
+        peak, start = begin_peak(self._device), time.perf_counter()
         yield
         if self._cuda is not None:
             torch.cuda.synchronize(self._cuda)
-            self._bytes[part] = max(self._bytes.get(part, 0), torch.cuda.max_memory_allocated(self._cuda))
+        if peak is not None:
+            self._bytes[part] = max(self._bytes.get(part, 0), peak.end())
         self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
 
     def scalars(self) -> dict[str, Tensor]:

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
+
+Schedule = Literal["cosine", "constant"]
+
+
+def rate_factor(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
+    """Factor on the peak learning rate at ``step``: linear warm-up, then down a cosine or constant."""
+    if schedule == "cosine" or step < warmup:
+        return warmup_cosine(step, steps, warmup)
+    return 1.0
 
 
 def warmup_cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:

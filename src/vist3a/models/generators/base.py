@@ -296,7 +296,7 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         )
 
     def accelerate(self, mode: str | None = None) -> None:
-        """Trade a wait at the first call for speed: for inference only, and adapters must have been merged before.
+        """Trade a wait at the first call for speed: for inference only (see ``merge_lora`` for adapters).
 
         The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``; a denoiser without
         such blocks is compiled whole), and the autoencoder's weights laid out for tensor cores. Results change by rounding only.

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from vist3a.models.damaged_files import damage
+
 
 @dataclass(frozen=True)
 class HubFolder:
     """Where the parts lie, and the numeric type they are loaded in; ``variant`` is that of the file names (fp16).
 
-    What cannot be had is a ``FileNotFoundError`` of one sentence.
+    What cannot be had is a ``FileNotFoundError`` of one sentence, a damaged file a ``ValueError`` that names it.
     """
 
     source: str
@@ -72,7 +74,12 @@ class HubFolder:
     def _read(self, subfolder: str, load: Callable[[], Any]) -> Any:
         try:
             return load()
-        except OSError as error:
+        except Exception as error:  # of diffusers, transformers, tokenizers or safetensors, each with its own
+            folder = self._local(subfolder)
+            if folder is not None and (found := damage(folder)) is not None:
+                raise ValueError(f"networks.generator.source: {found}") from error
+            if not isinstance(error, OSError):
+                raise
             if Path(self.source).is_dir():
                 raise FileNotFoundError(
                     f"networks.generator.source: {self.source} holds no {subfolder} in diffusers' layout (config and "
@@ -85,3 +92,15 @@ class HubFolder:
                 f"networks.generator.source: {subfolder} of {self.source} is not in the hub's cache and {reason}: allow that, or "
                 "give a copy of the repository as `path` under generators of weights.yml"
             ) from error
+
+    def _local(self, subfolder: str) -> Path | None:
+        """The folder on this machine: given, or in the hub's cache."""
+        if Path(self.source).is_dir():
+            return Path(self.source) / subfolder
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in ("config.json", "tokenizer_config.json", "scheduler_config.json"):
+            found = try_to_load_from_cache(self.source, f"{subfolder}/{name}", revision=self.revision)
+            if isinstance(found, str):
+                return Path(found).parent
+        return None

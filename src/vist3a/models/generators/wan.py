@@ -13,6 +13,7 @@ from torch import Tensor
 from vist3a.models.generators.base import TrainingPair, VideoGenerator, flow_matching_pair
 from vist3a.models.generators.hub_folder import HubFolder
 from vist3a.models.generators.wan_constant_text import constant_text, fits, fuse_projections
+from vist3a.models.lora import has_adapter
 from vist3a.records import Condition
 
 SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
@@ -157,8 +158,8 @@ class WanGenerator(VideoGenerator):
             yield lambda noisy, timestep: self._combined(noisy, timestep, rows, guidance, self.prediction)
 
     def accelerate(self, mode: str | None = None) -> None:
-        """See :meth:`VideoGenerator.accelerate`; projections of one input are fused, too."""
-        if self.transformer is not None:
+        """See :meth:`VideoGenerator.accelerate`; projections of one input are fused, too, unless adapters stay beside them."""
+        if self.transformer is not None and not has_adapter(self.transformer):
             fuse_projections(self.transformer)
         super().accelerate(mode)
 

@@ -31,6 +31,7 @@ from vist3a.models.reconstruction.blocks.da3_config import (
 )
 from vist3a.models.reconstruction.blocks.da3_dual_head import UNUSED_RAY_LAYERS, DualDPTHead
 from vist3a.models.reconstruction.blocks.da3_gaussians import GaussianDPTHead, enlarged, place
+from vist3a.models.reconstruction.blocks.dpt_head import recompute_heads
 from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
 from vist3a.models.reconstruction.blocks.image_norm import normalise_images
 from vist3a.models.reconstruction.blocks.transformer import initialise_linears
@@ -93,12 +94,13 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
 
     @property
     def gradient_checkpointing(self) -> bool:
-        """Whether blocks of the backbone are recomputed in the backward pass instead of stored."""
+        """Whether blocks of the backbone and dense heads are recomputed in the backward pass instead of stored."""
         return self.backbone.gradient_checkpointing
 
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, value: bool) -> None:
         self.backbone.gradient_checkpointing = value
+        recompute_heads(self, value)
 
     def trunk(
         self,

@@ -13,6 +13,7 @@ from vist3a.engine.device import resolve_device
 from vist3a.models.lora import add_lora, save_lora
 from vist3a.models.networks import DTYPES
 from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.align.phrasing import in_templates
 from vist3a.pipelines.align.reward_models import load_reward_models
 from vist3a.pipelines.align.watching import watch_over
 from vist3a.pipelines.distill.params import DistillParams
@@ -71,8 +72,10 @@ def _train(
         prompts = [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
     else:
         prompts = read_prompts(Path(params.prompts_file))
+    asking = networks.asking(params.negative_prompt, params.max_text_tokens)
     with first_one_first(processes):
-        embed, negative = networks.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
+        embed, negative = asking.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
+        phrased = in_templates(params, asking, prompts, embed, text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     if params.vae_dtype is not None:
         generator.vae.to(DTYPES[params.vae_dtype])
@@ -94,7 +97,7 @@ def _train(
     others = watch.accompany if params.shard else None
     align(
         generator,
-        embed,
+        phrased,
         decoder,
         renderer_for(device),
         models.reward,

@@ -8,9 +8,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vist3a.pipelines.align.ranges import Guidance, Steps
 from vist3a.pipelines.loop import Loop
-from vist3a.pipelines.networks import Dtype
-from vist3a.pipelines.strict import Strict
-from vist3a.rewards.terms import KINDS, renders, term_names
+from vist3a.pipelines.networks import Dtype, Template
+from vist3a.pipelines.strict import Place, Strict
+from vist3a.rewards.terms import KINDS, L1, PERCEPTUAL, renders, term_names
 from vist3a.training.align_draw import Variant
 
 
@@ -59,24 +59,27 @@ class AlignParams(Strict):
     ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
     ``released`` at as many random ones and the last; ``gradient_batch`` of them are run at once (less time, more memory).
     ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step draws from.
+    ``scored_views`` are rendered and scored; ``decoded_views`` (null: the same ones) other views are scored as decoded frames.
+    ``prompt_templates``: each prompt of a rollout is asked in one of them, drawn anew each time (none: the generator's own);
+    ``negative_prompt`` and ``max_text_tokens`` (null: the generator's) hold in training alone.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
     ``gradient_checkpointing`` recomputes blocks of all networks in the backward pass: less memory, more time; ``decoders``:
     not those of the denoiser.
     ``compile``: the blocks of denoiser, Wan's video decoder, 3D network and published scorers are compiled at their first use.
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
-    an entry under rewards of weights.yml, ``reward_models`` names further ones; ``perceptual`` is the entry of LPIPS (null:
-    distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
+    an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
+    LPIPS (null: distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
     ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
     """
 
     seed: int
-    prompts_file: str | None = None
+    prompts_file: Place | None = None
     prompts: int = Field(gt=0)
     reward_scorer: str
     rewards: RewardWeights
     pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
-    reward_models: dict[str, str] = Field(default_factory=dict)
+    reward_models: dict[str, str | None] = Field(default_factory=dict)
     perceptual: str | None = None
     reward_dtype: Dtype = "float32"
     term_gradients_every: int = Field(0, ge=0)
@@ -90,6 +93,10 @@ class AlignParams(Strict):
     guidance: Guidance
     flow_shift: float | None = Field(None, gt=0)
     scored_views: int = Field(gt=0)
+    decoded_views: int | None = Field(None, gt=0)
+    prompt_templates: tuple[Template, ...] = ()
+    negative_prompt: str | None = None
+    max_text_tokens: int | None = Field(None, gt=0)
     generative_weight: float = Field(ge=0)
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -105,20 +112,27 @@ class AlignParams(Strict):
 
     @model_validator(mode="after")
     def _terms_exist(self) -> AlignParams:
-        allowed = term_names(("text", *self.reward_models))
+        allowed = term_names(("text", *self.further_models()))
         for key in ("rewards", "pointmap_rewards"):
             weights = getattr(self, key).given()
             if unknown := [name for name in weights if name not in allowed]:
                 raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
             if not weights:
                 raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")
+        if self.decoded_views is not None and (
+            pairs := [name for name in (L1, PERCEPTUAL) if name in self.rewards.given()]
+        ):
+            raise ValueError(
+                f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one "
+                "by one; allowed: null, or null weights of these terms"
+            )
         if rendered := [name for name in self.pointmap_rewards.given() if renders(name)]:
             raise ValueError(
                 f"align.pointmap_rewards: {', '.join(rendered)} needs renderings, which a 3D network without Gaussians has not; "
                 f"allowed: {', '.join(name for name in allowed if not renders(name))}"
             )
         terms = self.rewards.given() | self.pointmap_rewards.given()
-        sources = {"text": self.reward_scorer} | self.reward_models
+        sources = {"text": self.reward_scorer} | self.further_models()
         optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}
         if self.watch.judge_every and self.watch.judge in optimised:
             raise ValueError(
@@ -145,6 +159,10 @@ class AlignParams(Strict):
                 f"align.denoising_steps gives {fewest}; allowed: fewer gradient steps or more denoising steps"
             )
         return self
+
+    def further_models(self) -> dict[str, str]:
+        """Reward models beside ``reward_scorer``, by name."""
+        return {name: source for name, source in self.reward_models.items() if source is not None}
 
     def weights(self, has_gaussians: bool) -> dict[str, float]:
         """The weights that hold for the 3D network."""

@@ -31,7 +31,7 @@ def load_reward_models(
     """What the terms with a weight need; one sentence when a file is missing. ``watched`` false leaves the judge out."""
     dtype, public, weights = DTYPES[params.reward_dtype], registered_rewards(), params.weights(has_gaussians)
     sources = {"text": ("align.reward_scorer", params.reward_scorer)}
-    sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.reward_models.items()}
+    sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.further_models().items()}
     own_distance = PERCEPTUAL in weights and params.perceptual is None
     scorers: dict[str, TextImageScorer] = {
         name: load_scorer(source, where, device, dtype, public, compiled=params.compile)
@@ -53,6 +53,10 @@ def load_reward_models(
     if not watched or not params.watch.judge_every:
         return RewardModels(reward, {})
     judge = load_scorer(params.watch.judge, "align.watch.judge", device, dtype, public)
+    return RewardModels(reward, {"reward": reward, "judge": text_verdict(judge, has_gaussians)})
+
+
+def text_verdict(judge: TextImageScorer, has_gaussians: bool) -> WeightedSum:
+    """How well a judge finds the prompt in decoded frames and, where there are Gaussians, in renderings."""
     terms = ("text_decoded", "text_rendered") if has_gaussians else ("text_decoded",)
-    verdict = weighted_terms(dict.fromkeys(terms, 1.0 / len(terms)), {"text": judge}, None)
-    return RewardModels(reward, {"reward": reward, "judge": verdict})
+    return weighted_terms(dict.fromkeys(terms, 1.0 / len(terms)), {"text": judge}, None)

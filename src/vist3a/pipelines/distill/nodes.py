@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,13 +18,19 @@ from vist3a.scenes.clip_store import ClipStore
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import averaged, clip_distances, stitched
 from vist3a.stitching.store import load_fit
-from vist3a.stitching.tuning import prepare, save_trained
-from vist3a.training.distill import DistillSampling, distill
+from vist3a.stitching.tuning import prepare, put_back, save_trained, trained_parameters
+from vist3a.training.distill import distill
 from vist3a.training.distill_loss import DistillWeights
+from vist3a.training.harm import judge
 from vist3a.training.loop import LoopConfig
 from vist3a.training.match_tokens import MatchTokensConfig, match_tokens
 from vist3a.training.run_folder import run_folder
 from vist3a.training.step_log import step_log
+
+logger = logging.getLogger(__name__)
+
+FEW_CLIPS = 32
+"""With fewer to learn from, distillation has been seen to do harm (two real clips: depth a third worse)."""
 
 
 def distill_decoder(
@@ -47,12 +54,18 @@ def distill_decoder(
         checkpoints, "distill", params.model_dump_json(), networks.model_dump_json(), stitch_layer, clip_index.to_json()
     )
     fit_clips = store.load_split("fit")
+    if len(fit_clips) < FEW_CLIPS:
+        logger.warning(
+            "distillation has %d clips to learn from and may end worse than it began; some hundred are wanted, and what is "
+            "worse on the held-out clips is not kept",
+            len(fit_clips),
+        )
 
     def measured() -> dict[str, list[float]]:
         student = {"student": stitched(decoder, generator)}
         return clip_distances(student, teacher, heldout, device, batch=params.measured_batch)["student"]
 
-    before = measured()
+    before, start = measured(), trained_parameters(decoder)
     if params.match is not None:
         match_tokens(
             decoder,
@@ -73,16 +86,24 @@ def distill_decoder(
             fit_clips,
             LoopConfig(**params.loop.model_dump()),
             DistillWeights(**params.weights.model_dump()),
-            DistillSampling(params.batch, params.views, params.features, params.heads_every, params.mirror),
+            params.sampling(),
             seed=params.seed,
             checkpoint=state / "loop.pt",
             log=step_log("distill"),
         )
     after = measured()
     shutil.rmtree(state, ignore_errors=True)
+    verdict = judge(averaged(before, fmean), averaged(after, fmean))
+    if not verdict.better:
+        put_back(decoder, start)
+    if verdict.worse:
+        logger.warning("distillation made %s worse on held-out clips; kept: %s", ", ".join(verdict.worse), verdict.kept)
     report = {
         "stitch_layer": fit.point,
         "clips": len(heldout),
+        "fit_clips": len(fit_clips),
+        "kept": verdict.kept,
+        "worse": list(verdict.worse),
         **_compared(before, after, fmean),
         # A few clips whose objects are read as sky or ground carry much of the mean.
         "median": _compared(before, after, median),

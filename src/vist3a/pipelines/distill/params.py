@@ -8,7 +8,10 @@ from pydantic import Field
 
 from vist3a.pipelines.loop import Loop
 from vist3a.pipelines.strict import Strict
+from vist3a.training.distill import DistillSampling
 from vist3a.training.sensitivity import OUTPUTS, Output
+
+Change = Annotated[float, Field(ge=0, le=1)]
 
 
 class Weights(Strict):
@@ -19,9 +22,14 @@ class Weights(Strict):
     depth_gradient: float = 5e-3
     confidence: float = 1e-2
     points: float = 0.0
+    points_gradient: float = 0.0
+    points_confidence: float = 0.0
     gaussians: float = 1.0
+    gaussian_confidence: float = 1e-2
     scales: float = 10.0
     anchor_features: float = 0.1
+    extrinsics: float = 0.0
+    intrinsics: float = 0.0
     features: float = 0.0
 
 
@@ -49,7 +57,8 @@ class DistillParams(Strict):
     ``gradient_checkpointing`` recomputes blocks in the backward pass: less memory, more time.
 
     Inner states at the stitch points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th;
-    ``mirror`` also shows clips flipped and played backwards.
+    ``mirror`` also shows clips flipped and played backwards; ``color_jitter`` is the largest change of brightness, contrast,
+    saturation and hue, drawn once per clip (null: none); ``latents`` are the posterior's mode, or samples.
 
     At most ``measured_clips`` held-out clips are measured before and after, ``measured_batch`` of them at once.
     """
@@ -64,8 +73,22 @@ class DistillParams(Strict):
     features: tuple[str, ...] = ()
     heads_every: int = Field(1, gt=0)
     mirror: bool = False
+    color_jitter: tuple[Change, Change, Change, Annotated[float, Field(ge=0, le=0.5)]] | None = None
+    latents: Literal["mode", "sample"] = "mode"
     weights: Weights
     loop: Loop | None
     gradient_checkpointing: bool = False
     measured_clips: int = Field(gt=0)
     measured_batch: int = Field(1, gt=0)
+
+    def sampling(self) -> DistillSampling:
+        """What a step of the second round sees."""
+        return DistillSampling(
+            self.batch,
+            self.views,
+            self.features,
+            self.heads_every,
+            self.mirror,
+            self.color_jitter,
+            self.latents == "sample",
+        )

@@ -14,9 +14,12 @@ from vist3a.engine.device import resolve_device
 from vist3a.export.video import image_sheet
 from vist3a.metrics.aggregate import paired_differences
 from vist3a.models.lora import load_lora
+from vist3a.models.networks import DTYPES
+from vist3a.models.reward_models import load_scorer
 from vist3a.models.scorers import DualEncoder
+from vist3a.models.weights import registered_rewards
 from vist3a.pipelines.align.params import AlignParams
-from vist3a.pipelines.align.reward_models import load_reward_models
+from vist3a.pipelines.align.reward_models import load_reward_models, text_verdict
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.pipelines.evaluate.params import EvaluateParams
 from vist3a.pipelines.networks import Networks
@@ -81,13 +84,18 @@ def measure_generation(
     device = resolve_device(networks.device)
     decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
-    judge = DualEncoder.from_pretrained(Path(params.judge), device)
+    judge = load_scorer(params.judge, "evaluate.judge", device, DTYPES[align.reward_dtype], registered_rewards())
     # The judge scores by the terms that are its own; those of other models say the same whoever asks.
     own = {name: w for name, w in align.weights(has_gaussians).items() if name in term_names(("text",))}
     scorers = {"reward": load_reward_models(align, has_gaussians, device, watched=False).reward}
-    if own:
+    verdict = None
+    if not isinstance(judge, DualEncoder):
+        scorers["judge"] = text_verdict(judge, has_gaussians)
+    elif own:
         scorers["judge"] = reward_from(judge, own)
-    verdict = partial(shows, judge) if judge.attribute_heads else None
+    # Only prompts of the procedural grammar say what the judge's heads should find.
+    if isinstance(judge, DualEncoder) and judge.attribute_heads and params.prompts_file is None:
+        verdict = partial(shows, judge)
     if params.prompts_file is None:
         trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
         fresh = [prompt.text for prompt in sample_prompts(params.seed, 2 * params.prompts)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vist3a.pipelines.strict import Strict
+from vist3a.pipelines.strict import Place, Strict
 
 
 class Truth(Strict):
@@ -20,12 +20,13 @@ class EvaluateParams(Strict):
     ``batch`` of them at once.
 
     ``truth`` compares all variants with exact scenes (``null``: networks that know nothing of the procedural world).
-    ``judge`` is a scorer that nothing was optimised against. ``pictures`` scenes go into the contact sheet.
+    ``judge`` is a scorer that nothing was optimised against: a folder, or an entry under rewards of weights.yml. ``pictures``
+    scenes go into the contact sheet.
     """
 
     seed: int
     judge: str
-    prompts_file: str | None = None
+    prompts_file: Place | None = None
     truth: Truth | None = None
     prompts: int = Field(gt=1)
     batch: int = Field(1, gt=0)

@@ -20,7 +20,8 @@ class ExtractParams(Strict):
     where their grid is not the convolution's. ``latents`` is the posterior's mode or a sample; ``latent_space`` raw, or
     normalised as the denoiser sees them.
 
-    ``clips``: at most so many of a split are seen (null: all); a linear fit needs few.
+    ``clips``: at most so many of a split are seen (null: all); a linear fit needs few. Of each clip the first ``frames`` are
+    seen (null: all).
 
     ``batch`` clips go through the networks together, ``shard`` clips are accumulated between two files of the unfinished state.
     """
@@ -35,6 +36,7 @@ class ExtractParams(Strict):
     latents: Literal["mode", "sample"]
     latent_space: Literal["raw", "normalised"]
     clips: Positive | None = None
+    frames: Positive | None = None
     batch: int = Field(gt=0)
     shard: int = Field(gt=0)
 
@@ -42,4 +44,5 @@ class ExtractParams(Strict):
         """Options of ``stitching.extract.tap_settings``."""
         shape = {key: getattr(self, key) for key in ("kernel", "stride", "padding", "padding_mode", "interpolation")}
         sample = self.seed if self.latents == "sample" else None
-        return {**shape, "sample_seed": sample, "normalised": self.latent_space == "normalised"}
+        normalised = self.latent_space == "normalised"
+        return {**shape, "sample_seed": sample, "normalised": normalised, "frames": self.frames}

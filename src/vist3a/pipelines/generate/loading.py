@@ -44,7 +44,7 @@ def load_3d_decoding(
 def adapt(params: GenerateParams, generator: VideoGenerator, aligned_generator: Path) -> None:
     """Put the adapter that the parameters name, if any, into the denoiser."""
     if params.adapter is not None:
-        load_lora(generator.denoiser, Path(params.adapter).expanduser())
+        load_lora(generator.denoiser, Path(params.adapter))
     elif params.aligned:
         load_lora(generator.denoiser, aligned_generator)
     if params.adapter is not None or params.aligned:

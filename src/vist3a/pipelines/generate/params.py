@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from vist3a.pipelines.strict import Strict
+from vist3a.pipelines.strict import Place, Strict
+
+_ALLOWED = {
+    "prompts_file": "a text file with one prompt per line, or null",
+    "image": "an image, or a folder of images, or null",
+    "adapter": "a folder in PEFT's layout, or null",
+    "released_decoder": "a stitched decoder as VIST3A publishes them, or null",
+    "scorer": "a folder with a text-image scorer (for the embedded one: `dvc pull`), or null",
+}
 
 
 class GenerateParams(Strict):
@@ -28,8 +37,8 @@ class GenerateParams(Strict):
     """
 
     prompt: str | None
-    prompts_file: str | None = None
-    image: str | None = None
+    prompts_file: Place | None = None
+    image: Place | None = None
     seed: int
     steps: int = Field(gt=0)
     guidance: float = Field(ge=1)
@@ -38,12 +47,12 @@ class GenerateParams(Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     aligned: bool
-    adapter: str | None = None
-    released_decoder: str | None = None
+    adapter: Place | None = None
+    released_decoder: Place | None = None
     offload: Literal["none", "parts", "layers"] = "none"
     tiling: bool = False
     accelerate: bool = False
-    scorer: str | None = None
+    scorer: Place | None = None
     smoothing: float = Field(0.0, ge=0)
     max_gaussians: int | None = Field(None, gt=0)
     min_opacity: float = Field(0.0, ge=0, lt=1)
@@ -52,3 +61,10 @@ class GenerateParams(Strict):
     turntable_frames: int = Field(gt=1)
     turntable_size: int = Field(gt=15)
     recorded_viewers: int = Field(8, ge=0)
+
+    def check_places(self) -> None:
+        """FileNotFoundError naming a file or folder that is not there, before anything is made that needs it at the end."""
+        for name in ("prompts_file", "image", "adapter", "released_decoder", "scorer"):
+            place = getattr(self, name)
+            if place is not None and not Path(place).exists():
+                raise FileNotFoundError(f"generate.{name}: {place} does not exist; allowed: {_ALLOWED[name]}")

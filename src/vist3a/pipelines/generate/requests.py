@@ -19,7 +19,11 @@ from vist3a.training.sampling import Embed
 
 
 def requests(params: GenerateParams, networks: Networks, store: Path) -> tuple[list[str], Embed, Condition | None]:
-    """Names of the scenes (prompts, or names of images), their conditions, and what guidance compares with."""
+    """Names of the scenes (prompts, or names of images), their conditions, and what guidance compares with.
+
+    FileNotFoundError for a file or folder of the parameters that is not there, whenever it would be needed.
+    """
+    params.check_places()
     if params.image is not None and not takes_text(networks.generator.family):
         return _from_images(params, networks)
     if params.image is not None:
@@ -35,7 +39,7 @@ def requests(params: GenerateParams, networks: Networks, store: Path) -> tuple[l
 
 @torch.no_grad()
 def _from_images(params: GenerateParams, networks: Networks) -> tuple[list[str], Embed, None]:
-    pictures = read_first_frames(Path(str(params.image)).expanduser(), params.height, params.width)
+    pictures = read_first_frames(Path(str(params.image)), params.height, params.width)
     device, size = resolve_device(networks.device), (params.height, params.width)
     encoder = networks.load_generator("vae", "text")
     conditions = {}

@@ -7,7 +7,7 @@ from vist3a.models.reconstruction.base import ReconstructionModel
 from vist3a.pipelines.distill.params import DistillParams
 from vist3a.records import Clip
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.training.distill import DistillSampling, distill
+from vist3a.training.distill import distill
 from vist3a.training.distill_loss import DistillWeights
 from vist3a.training.loop import LoopConfig
 from vist3a.training.match_tokens import MatchTokensConfig, match_tokens
@@ -28,6 +28,5 @@ def run_rounds(
         steps = LoopConfig(**params.match.loop.model_dump())
         match_tokens(decoder, teacher, generator, clips, steps, match, seed=params.seed, log=log)
     if params.loop is not None:
-        sampling = DistillSampling(**{name: getattr(params, name) for name in DistillSampling.__dataclass_fields__})
         weights, steps = DistillWeights(**params.weights.model_dump()), LoopConfig(**params.loop.model_dump())
-        distill(decoder, teacher, generator, clips, steps, weights, sampling, seed=params.seed, log=log)
+        distill(decoder, teacher, generator, clips, steps, weights, params.sampling(), seed=params.seed, log=log)

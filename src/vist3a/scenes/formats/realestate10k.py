@@ -16,34 +16,38 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vist3a.scenes.formats.lens import Lens
-from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose
+from vist3a.scenes.formats.picture_names import without_camera
+from vist3a.scenes.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose, summary
+from vist3a.scenes.formats.text import number, read_head, read_text, whole
 from vist3a.scenes.image_folder import image_paths
 from vist3a.scenes.rejected import RejectedError
-from vist3a.scenes.video import SUFFIXES, VideoFile
+from vist3a.scenes.video import VideoFile
+from vist3a.scenes.video_container import video_endings
 
 NUMBERS = 19
 MICROSECONDS = 1e6
+HEAD = 8192
+"""Bytes of a text that show whether it is one of cameras."""
 LATE = 0.05
 """Seconds that the nearest frame of a video may lie from the stated time: more than a frame's length off is another picture."""
 
 
 def is_camera_text(path: Path) -> bool:
-    """An address, then lines of 19 numbers."""
-    if path.suffix != ".txt":
+    """An address, then lines of 19 numbers; a damaged one is still known by most of a line."""
+    if path.suffix.lower() != ".txt":
         return False
     try:
-        with path.open(encoding="utf-8") as lines:
-            address, first = lines.readline(4096), lines.readline(4096)
-    except (OSError, UnicodeDecodeError):
+        lines = read_head(path, HEAD).splitlines()
+    except OSError:
         return False
-    return address.startswith(("http://", "https://")) and len(first.split()) == NUMBERS
+    return any(_numbers(line) > NUMBERS // 2 for line in lines[:4])
 
 
 def footage(path: Path) -> Path | None:
     """What the text's cameras belong to: a folder or a video of its name beside it."""
     if path.with_suffix("").is_dir():
         return path.with_suffix("")
-    return next((video for s in sorted(SUFFIXES) if (video := path.with_suffix(s)).is_file()), None)
+    return next((video for s in sorted(video_endings()) if (video := path.with_suffix(s)).is_file()), None)
 
 
 def load(path: Path) -> PosedViews:
@@ -52,19 +56,24 @@ def load(path: Path) -> PosedViews:
     files = {image.stem: image for image in image_paths(source)} if source is not None and source.is_dir() else {}
     views: dict[int, PosedView] = {}
     dropped = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()[1:], start=2):
-        if not line.strip():
+    for place, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip() or (place == 1 and _numbers(line) <= NUMBERS // 2):  # the address
             continue
         try:
             stamp, view = _view(line)
+            if stamp in views:
+                raise RejectedError(f"the time {stamp} is listed again; each is allowed once, the first one counts")
             if source is not None and source.is_dir():
                 if str(stamp) not in files:
                     raise RejectedError(f"no frame {stamp} in {source.name}")
                 view = replace(view, image=files[str(stamp)])
             views[stamp] = view
         except RejectedError as reason:
-            dropped.append(f"{path.name} line {number}: {reason}")
-    return PosedViews(tuple(views[stamp] for stamp in sorted(views)), tuple(dropped))
+            dropped.append(f"{path.name} line {place}: {reason}")
+    listed = [view.image for view in views.values()] if files else []
+    return PosedViews(
+        tuple(views[stamp] for stamp in sorted(views)), (*dropped, *without_camera(listed, path.name, dropped))
+    )
 
 
 class PosedVideo(PosedScene):
@@ -86,7 +95,7 @@ class PosedVideo(PosedScene):
         missing = sorted(set(range(len(times))) - set(seen))
         dropped = [f"{self.path.name}: the video has no frame at {times[i]:.3f} s" for i in missing]
         if not seen:
-            raise RejectedError(f"no usable view ({'; '.join([*stated.dropped, *dropped][:2]) or 'the list is empty'})")
+            raise RejectedError(f"no usable view ({summary([*stated.dropped, *dropped])})")
         views = [replace(stated.views[i], lens=stated.views[i].lens.for_size(*size)) for i in seen]
         return PosedViews(tuple(views), (*stated.dropped, *dropped))
 
@@ -117,16 +126,30 @@ def _seconds(view: PosedView) -> float:
     return int(view.image.name) / MICROSECONDS
 
 
+def _numbers(line: str) -> int:
+    """How many words of a line are numbers."""
+    found = 0
+    for word in line.split():
+        try:
+            number(word)
+        except ValueError:
+            continue
+        found += 1
+    return found
+
+
 def _view(line: str) -> tuple[int, PosedView]:
     words = line.split()
-    try:
-        stamp, numbers = int(words[0]), torch.tensor([float(word) for word in words[1:]], dtype=torch.float64)
-    except ValueError as error:
-        raise RejectedError("found something other than numbers") from error
     if len(words) != NUMBERS:
         raise RejectedError(f"{len(words)} numbers; {NUMBERS} are needed")
-    fx, fy, cx, cy = numbers[:4].tolist()
+    try:
+        stamp, numbers = whole(words[0]), torch.tensor([number(word) for word in words[1:]], dtype=torch.float64)
+    except ValueError as error:
+        raise RejectedError("found something other than numbers") from error
+    fx, fy, cx, cy, *distortion = numbers[:6].tolist()
     if not (fx > 0 and fy > 0):
         raise RejectedError(f"focal lengths are {fx:g} and {fy:g}; positive ones are needed")
+    if distortion != [0, 0]:
+        raise RejectedError(f"{distortion[0]:g} and {distortion[1]:g} stand before the pose; two zeros are needed")
     lens = Lens(1, 1, fx, fy, cx, cy)
     return stamp, PosedView(Path(str(stamp)), rigid_pose(numbers[6:].reshape(3, 4)), lens)

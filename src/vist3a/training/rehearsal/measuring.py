@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 
+from vist3a.training.device_peak import begin_peak
+
 GIB = 2**30
 Result = TypeVar("Result")
 
@@ -33,7 +35,7 @@ def measure(work: Callable[[], str], device: torch.device) -> Measured:
     _reset_host_peak()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    memory = begin_peak(device)
     start, done = time.perf_counter(), True
     try:
         note = work()
@@ -42,7 +44,7 @@ def measure(work: Callable[[], str], device: torch.device) -> Measured:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated(device) / GIB if device.type == "cuda" else 0.0
+    peak = 0.0 if memory is None else memory.end() / GIB
     return Measured(seconds, peak, _host_peak() / GIB, done, note)
 
 

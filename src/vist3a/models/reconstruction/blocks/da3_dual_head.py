@@ -77,7 +77,7 @@ class DualDPTHead(TokenPyramid):
         views = taps[0].shape[:2]
         frames = [tap.flatten(0, 1) for tap in taps]
         parts = [
-            self._frames([tap[start : start + chunk] for tap in frames], grid, size)
+            self.chunk(self._frames, [tap[start : start + chunk] for tap in frames], grid, size)
             for start in range(0, len(frames[0]), chunk)
         ]
         depth, rays = (torch.cat(maps).unflatten(0, views) for maps in zip(*parts, strict=True))

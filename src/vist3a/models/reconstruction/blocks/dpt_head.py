@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+Result = TypeVar("Result")
 
 
 def add_positions(
@@ -128,6 +132,8 @@ class TokenPyramid(nn.Module):
         super().__init__()
         self.special = special
         self.sinusoid = sinusoid
+        self.recompute = False
+        """Whether a graph keeps what goes into a chunk of frames, and not the maps that are made of it."""
         self.norm: nn.Module = nn.LayerNorm(width, eps=1e-5) if token_norm else nn.Identity()
         self.projects = nn.ModuleList(nn.Conv2d(width, channel, 1) for channel in channels)
         self.resize_layers = nn.ModuleList(
@@ -138,6 +144,13 @@ class TokenPyramid(nn.Module):
                 nn.Conv2d(channels[3], channels[3], 3, 2, padding=1),
             ]
         )
+
+    def chunk(self, work: Callable[..., Result], *inputs: Any) -> Result:
+        """``work`` on a chunk of frames; run again in the backward pass where the head is to recompute."""
+        if self.recompute and torch.is_grad_enabled():
+            found: Result = checkpoint(work, *inputs, use_reentrant=False)
+            return found
+        return work(*inputs)
 
     def levels(
         self, taps: Sequence[Float[Tensor, "frames tokens channels"]], grid: tuple[int, int], aspect: float
@@ -186,9 +199,8 @@ class DPTHead(TokenPyramid):
         parts = []
         for start in range(0, batch * views, chunk):
             part = slice(start, start + chunk)
-            parts.append(
-                self._frames([tap[part] for tap in frames], grid, size, None if images is None else images[part])
-            )
+            seen = None if images is None else images[part]
+            parts.append(self.chunk(self._frames, [tap[part] for tap in frames], grid, size, seen))
         return torch.cat(parts).unflatten(0, (batch, views))
 
     def _frames(
@@ -209,3 +221,10 @@ class DPTHead(TokenPyramid):
     ) -> Float[Tensor, "frames channels height width"]:
         """Hook for heads that inject the image into the full-resolution features; here: nothing."""
         return features
+
+
+def recompute_heads(network: nn.Module, value: bool) -> None:
+    """Set :attr:`TokenPyramid.recompute` of all dense heads of a network."""
+    for module in network.modules():
+        if isinstance(module, TokenPyramid):
+            module.recompute = value

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vist3a.models.reconstruction.blocks.alternating import Aggregator
 from vist3a.models.reconstruction.blocks.config import TrunkConfig
+from vist3a.models.reconstruction.blocks.dpt_head import recompute_heads
 from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
 from vist3a.records import Reconstruction, StitchPoint, TokenState
 
@@ -42,12 +43,13 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
 
     @property
     def gradient_checkpointing(self) -> bool:
-        """Whether trunk blocks are recomputed in the backward pass instead of stored."""
+        """Whether blocks of the trunk and dense heads are recomputed in the backward pass instead of stored."""
         return self.aggregator.gradient_checkpointing
 
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, value: bool) -> None:
         self.aggregator.gradient_checkpointing = value
+        recompute_heads(self, value)
 
     def trunk(
         self, frames: Float[Tensor, "batch views 3 height width"], keep: Sequence[str] = ()

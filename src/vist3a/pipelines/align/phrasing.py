@@ -1,0 +1,32 @@
+"""Prompts of rollouts in templates that are drawn anew each time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.networks import PLACE, Networks
+from vist3a.training.align import Phrased
+from vist3a.training.loop import step_generator
+from vist3a.training.sampling import Embed
+
+
+def in_templates(
+    params: AlignParams, networks: Networks, prompts: Sequence[str], embed: Embed, store: Path
+) -> Embed | Phrased:
+    """``embed``, which asks the prompts of rollouts in the templates, where there are any; all are embedded now."""
+    if not params.prompt_templates:
+        return embed
+    count = params.loop.steps * params.prompts_per_step
+    texts = [phrased(params.prompt_templates, prompts[n % len(prompts)], n, params.seed) for n in range(count)]
+    files = networks.conditions(texts, store)
+    return Phrased(embed, lambda _, places: files([texts[place] for place in places]))
+
+
+def phrased(templates: Sequence[str], prompt: str, place: int, seed: int) -> str:
+    """The prompt in the template that belongs to its place among all prompts of the run."""
+    drawn = int(torch.randint(len(templates), (), generator=step_generator(seed, place)))
+    return templates[drawn].replace(PLACE, prompt)
