@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long ui scene view viewer serve lint setup repro lock dvc-stages
+.PHONY: stitch test test-long documented ui scene view viewer serve lint setup repro lock dvc-stages
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -43,6 +43,10 @@ test: setup lint
 test-long: setup
 	$(PYTEST) -m long
 
+# Every command that README.md and CONVENTIONS.md name, in a fresh clone of what is committed (an hour).
+documented: setup
+	python .ci/documented_commands.py --environment .venv
+
 lint: $(ENVIRONMENT)
 	ruff check .
 	ruff format --check .
@@ -51,8 +55,8 @@ lint: $(ENVIRONMENT)
 
 ui: $(ENVIRONMENT)
 	@echo "http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db \
-		--default-artifact-root "file://$(CURDIR)/mlruns" --host 127.0.0.1 --port $(PORT) --workers 1
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///mlflow.db \
+		--default-artifact-root mlruns --host 127.0.0.1 --port $(PORT) --workers 1
 
 # From a prompt to the open viewer, in one command. Through a file and unexpanded: commas, quotes and dollars stay what they are.
 unexport PROMPT
@@ -71,7 +75,7 @@ viewer:
 
 # The registered generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}
 serve: $(ENVIRONMENT)
-	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/mlflow.db mlflow models serve -m models:/vist3a/latest --env-manager local \
+	MLFLOW_TRACKING_URI=sqlite:///mlflow.db mlflow models serve -m models:/vist3a/latest --env-manager local \
 		--host 127.0.0.1 --port $(SERVE_PORT)
 
 repro: setup
@@ -85,8 +89,9 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-# The embedded networks, from the remote inside the repository.
+# The embedded networks, from the remote inside the repository. Without git (an archive), DVC must be told so.
 $(WEIGHTS): dvc.lock .dvc/config | $(ENVIRONMENT)
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 	dvc pull --quiet pretrain
 	@touch $@
 

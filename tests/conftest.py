@@ -1,6 +1,7 @@
 """Options shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before any test imports torch: see ``vist3a/__init__.py``.
@@ -11,6 +12,11 @@ os.environ.setdefault("VIST3A_TRACKING", "off")
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# `make test &` starts with ignored signals, which processes that tests start would inherit.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

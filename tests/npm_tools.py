@@ -22,7 +22,7 @@ def _node(*arguments: str, needs: str) -> str:
         cwd=VIEWER,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         stdin=subprocess.DEVNULL,
     )

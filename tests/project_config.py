@@ -19,6 +19,8 @@ from vist3a.settings import CONFIG_LOADER_ARGS
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
 STAGES = ("pretrain", "validate_embedded", *CHAIN, "layer_study", "claims", "alignment_study")
+# What groups take from globals.yml.
+SHARED = "conf/base/parameters/shared.yml"
 # Folders of unfinished trainings and of embedded texts: read and written by nodes on their own, outside of what DVC compares.
 STATE = {"chain_checkpoints", "pretrain_checkpoints", "text_embeddings"}
 
@@ -90,16 +92,17 @@ def paths_in(value: Any) -> set[str]:
 
 
 @cache
-def parameter_files() -> dict[str, str]:
-    """The file of the base environment that holds each parameter group."""
-    found = {}
+def parameter_files() -> dict[str, list[str]]:
+    """The files of the base environment that hold each parameter group: its own, and the one of shared values."""
+    found: dict[str, list[str]] = {}
     for path in sorted((CONF / "base" / "parameters").glob("*.yml")):
         for group in yaml.safe_load(path.read_text()):
-            found[group] = str(path.relative_to(REPOSITORY))
+            found.setdefault(group, []).append(str(path.relative_to(REPOSITORY)))
     return found
 
 
 def globals_used(groups: set[str]) -> set[str]:
     """Keys of ``globals.yml`` that the given parameter groups take their values from."""
-    texts = (Path(REPOSITORY, parameter_files()[group]).read_text() for group in groups)
+    shared = yaml.safe_load((REPOSITORY / SHARED).read_text())
+    texts = (yaml.safe_dump(shared.get(group, {})) for group in groups)
     return {key for text in texts for key in re.findall(r"\$\{globals:(\w+)", text)}

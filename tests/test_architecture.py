@@ -63,14 +63,14 @@ with KedroSession.create({str(project_graph.REPOSITORY)!r}) as session:
     list(pipelines)
 print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_the_command_line_loads_no_tensor_library() -> None:
     program = "import sys, vist3a.settings; print([n for n in ('torch', 'mlflow', 'pandas') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "[]"
 
 
@@ -93,5 +93,5 @@ import vist3a.models.networks
 import vist3a.models.reconstruction.depth_anything3
 print([name for name in {unneeded!r} if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "[]"

@@ -92,5 +92,5 @@ def test_overlays_only_change_what_the_base_has(environment: str) -> None:
 
 
 def test_files_are_named_after_what_they_hold() -> None:
-    for group, file in project_config.parameter_files().items():
-        assert file == f"conf/base/parameters/{group}.yml"
+    for group, files in project_config.parameter_files().items():
+        assert [file for file in files if file != project_config.SHARED] == [f"conf/base/parameters/{group}.yml"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import project_config
@@ -12,6 +15,7 @@ import pytest
 import yaml
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((project_config.REPOSITORY / "dvc.yaml").read_text())["stages"]
+FROZEN = ["pretrain", "validate_embedded", "layer_study", "claims", "alignment_study"]
 
 
 def paths(items: Iterable[Any]) -> set[str]:
@@ -35,7 +39,44 @@ def test_one_stage_per_pipeline() -> None:
 
 def test_only_what_concerns_new_embedded_networks_is_frozen() -> None:
     frozen = [name for name, stage in STAGES.items() if stage.get("frozen")]
-    assert frozen == ["pretrain", "validate_embedded", "layer_study", "claims", "alignment_study"]
+    assert frozen == FROZEN
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_clone_has_all_that_frozen_stages_made(name: str) -> None:
+    """`dvc repro` does not run them, so their outputs are committed to git, or to the remote inside the repository."""
+    locked = yaml.safe_load((project_config.REPOSITORY / "dvc.lock").read_text())["stages"][name]["outs"]
+    hashes = {out["path"]: out["md5"] for out in locked}
+    for item in [*STAGES[name].get("outs", []), *STAGES[name].get("metrics", []), *STAGES[name].get("plots", [])]:
+        path, options = next(iter(item.items())) if isinstance(item, dict) else (item, {})
+        if options.get("cache") is False:
+            assert committed(path), f"{path} is neither committed nor in the remote"
+        else:
+            assert options.get("push", True), f"no clone can have {path}"
+            missing = [md5 for md5 in contents(hashes[path]) if not committed(in_remote(md5))]
+            assert not missing, f"dvc push {name}"
+
+
+def committed(path: str) -> bool:
+    """In git, or, where there is no git (an archive), among the files."""
+    if not (project_config.REPOSITORY / ".git").exists():
+        return (project_config.REPOSITORY / path).is_file()
+    listed = subprocess.run(
+        ["git", "ls-files", path], cwd=project_config.REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split() == [path]
+
+
+def in_remote(md5: str) -> str:
+    return f"dvc_remote/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def contents(md5: str) -> list[str]:
+    """A file's hash, or that of a folder's list with those of the files in it."""
+    if not md5.endswith(".dir"):
+        return [md5]
+    listed = json.loads((project_config.REPOSITORY / in_remote(md5)).read_text())
+    return [md5, *(entry["md5"] for entry in listed)]
 
 
 @pytest.mark.parametrize("name", project_config.STAGES[1:])
@@ -66,7 +107,7 @@ def test_parameters_are_those_of_the_pipeline(name: str) -> None:
     stage = project_config.stage(name)
     listed = {(file, key) for item in STAGES[name]["params"] for file, keys in item.items() for key in keys}
     files = project_config.parameter_files()
-    expected = {(files[group], group) for group in stage.parameters}
+    expected = {(file, group) for group in stage.parameters for file in files[group]}
     expected |= {("conf/base/globals.yml", key) for key in project_config.globals_used(stage.parameters)}
     if name != "pretrain":
         expected.add(("conf/base/determinism.yml", "determinism"))
@@ -98,3 +139,30 @@ def test_dvc_is_set_up_for_this_repository() -> None:
         assert line in text
     assert "url = ../dvc_remote" in text
     assert "__pycache__" in (project_config.REPOSITORY / ".dvcignore").read_text()
+
+
+PARAMETERS = sorted(
+    {file for stage in STAGES.values() for item in stage["params"] for file in item} - {project_config.SHARED}
+)
+
+
+@pytest.mark.parametrize("file", PARAMETERS)
+def test_dvc_can_set_parameters(file: str, tmp_path: Path) -> None:
+    """As `dvc exp run --set-param` does. What it is not told to change keeps its value."""
+    from dvc.utils.hydra import apply_overrides
+
+    copy = Path(shutil.copy(project_config.REPOSITORY / file, tmp_path))
+    expected = yaml.safe_load(copy.read_text())
+    path = first_value(expected)
+    apply_overrides(copy, [f"{'.'.join(path)}=41"])
+    inner = expected
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = 41
+    assert yaml.safe_load(copy.read_text()) == expected
+
+
+def first_value(values: dict[str, Any]) -> tuple[str, ...]:
+    """Where the first value that is no group stands."""
+    key, value = next(iter(values.items()))
+    return (key, *first_value(value)) if isinstance(value, dict) else (key,)

@@ -19,7 +19,7 @@ def test_notebook_runs(path: Path) -> None:
     if not (REPOSITORY / "data" / "06_models" / "embedded" / "generator").is_dir():
         pytest.skip("the embedded networks are not here; `make setup` fetches them from the repository")
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(REPOSITORY)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(REPOSITORY)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
 

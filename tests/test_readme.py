@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.append(str(REPOSITORY / ".ci"))
+import documented_commands  # noqa: E402  isort: skip
+
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
@@ -46,3 +50,28 @@ def test_benchmarks_exist(path: str) -> None:
 
 def test_every_benchmark_is_named() -> None:
     assert [path.name for path in (REPOSITORY / "benchmarks").glob("*.py") if path.name not in README] == []
+
+
+COMMANDS = [command.text for command in documented_commands.documented()]
+
+
+def test_every_command_of_the_documents_is_found() -> None:
+    assert {"make stitch", "dvc repro", "make ui", "kedro run --pipeline=claims", "kedro --help"} <= set(COMMANDS)
+    assert any(text.startswith("curl http://127.0.0.1:5001/invocations -H") and "prompt" in text for text in COMMANDS)
+    assert "kedro run --pipeline=curate --params=curate.order=similarity" in COMMANDS
+    assert any(text.startswith("import vist3a") for text in COMMANDS)
+    with pytest.raises(ValueError, match=r"--surprise=1`: an option of which command"):
+        list(documented_commands.commands_in("Say `--surprise=1` for more."))
+
+
+def test_what_is_said_of_commands_is_of_ones_that_are_there() -> None:
+    """No reason, value or server outlives its command, and no placeholder is left in what is run."""
+    for table in (documented_commands.NOT_RUN, documented_commands.SERVERS):
+        for start in table:
+            assert any(text.startswith(start) for text in COMMANDS), start
+    for placeholder in documented_commands.VALUES:
+        assert any(placeholder in text for text in COMMANDS), placeholder
+    for command in documented_commands.documented():
+        if not command.not_run and not command.python:
+            assert not re.search(r"/path/to|[<>]|\b[A-Z]{4,}\b(?!=)", command.to_run), command.to_run
+    assert documented_commands.DOCUMENTED_PORT in README

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser import Page, chromium
+from browser import PATIENCE, Page, chromium
 from scene_cases import small_scene
 
 from vist3a.export.video import save_image
@@ -90,7 +90,7 @@ def serving(root: Path) -> Iterator[str]:
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             urllib.request.urlopen(f"{address}/health", timeout=5).close()
@@ -105,8 +105,8 @@ def test_the_artifact_page_shows_the_viewer(page: Page, run: tuple[str, MlflowRu
     address, record = run
     page.open(f"{address}/#/experiments/{record.experiment}/runs/{record.id}/artifacts/{PAGE}", 1500, 1000)
     # MLflow shows pages in a sandbox.
-    page.wait_for("document.querySelector('iframe')", 120)
-    page.wait_for("window.vist3a", 120, embedded=True)
+    page.wait_for("document.querySelector('iframe')")
+    page.wait_for("window.vist3a", embedded=True)
     assert page.evaluate("document.querySelector('h1').textContent", embedded=True) == "a scene"
     drawn = page.evaluate("window.vist3a.snapshot(0)", embedded=True)
     assert len(drawn) > 2000, "an empty picture is a few hundred characters"
@@ -117,6 +117,6 @@ def test_the_artifact_page_shows_the_viewer(page: Page, run: tuple[str, MlflowRu
 def test_the_description_shows_pictures_and_links_the_viewer(page: Page, run: tuple[str, MlflowRun]) -> None:
     address, record = run
     page.open(f"{address}/#/experiments/{record.experiment}/runs/{record.id}", 1500, 1400)
-    page.wait_for("[...document.images].some(i => i.src.includes('picture.png') && i.naturalWidth > 0)", 60)
+    page.wait_for("[...document.images].some(i => i.src.includes('picture.png') && i.naturalWidth > 0)")
     links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.href).filter(h => h.includes('a-scene-0'))")
     assert links == [f"{address}/#/experiments/{record.experiment}/runs/{record.id}/artifacts/{PAGE}"]

@@ -22,9 +22,9 @@ from kedro.config import OmegaConfigLoader
 from mlflow.exceptions import MlflowException
 from tiny_chain import chosen, create, run
 
-from vist3a.export.atomic import replacing
 from vist3a.hooks.generator_model import GeneratorModel, record_generator
 from vist3a.hooks.generator_requests import Request, read_requests
+from vist3a.runtime.atomic import replacing
 from vist3a.settings import CONFIG_LOADER_ARGS
 
 # MLflow's own packages warn each other.

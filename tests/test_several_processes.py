@@ -64,7 +64,7 @@ def test_one_process_records_and_locks(rank: str, expected: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=600,
     )
     # The settings are read by every Kedro command, which must not wait for torch.
     assert done.stdout.split() == [*expected.split(), "False"]

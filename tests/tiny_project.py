@@ -179,7 +179,7 @@ def drive(root: Path, *arguments: str, **variables: str) -> list[str]:
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     if done.returncode:

@@ -17,7 +17,7 @@ def test_alignment_runs_tiny_and_both_steps_have_one_gradient(tmp_path: Path) ->
     script, out = REPOSITORY / "benchmarks" / "alignment.py", tmp_path / "result.json"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), "--tiny", "--repeats", "1", "--out", str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     assert result["passed"] == ["eager"]

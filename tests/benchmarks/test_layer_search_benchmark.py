@@ -15,7 +15,7 @@ def test_layer_search_runs_tiny(tmp_path: Path) -> None:
     script, out = REPOSITORY / "benchmarks" / "layer_search.py", tmp_path / "result.json"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), "--tiny", "--device", "cpu", "--out", str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     assert max(result["check"].values()) < 1e-8

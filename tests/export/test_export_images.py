@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vist3a.export.atomic import replacing
 from vist3a.export.depth import load_depth_npz, load_depth_png, save_depth_npz, save_depth_png
 from vist3a.export.video import image_sheet, save_image, save_video
+from vist3a.runtime.atomic import replacing
 
 
 def smooth_frames(count: int, height: int, width: int) -> torch.Tensor:

@@ -51,7 +51,7 @@ def test_five_kills_do_not_change_a_bit(root: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     kills = [line.split() for line in done.stdout.splitlines()]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 from kedro.io.core import DatasetError
+
+from vist3a.runtime.atomic import replacing
 
 
 class Figure(AbstractDataset[Any, Any]):
@@ -21,10 +22,8 @@ class Figure(AbstractDataset[Any, Any]):
         raise DatasetError(f"{self._path} is a picture for people; load the report or the table instead")
 
     def save(self, data: Any) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(self._path.name + ".partial")
-        data.savefig(partial, format="png", dpi=self._dpi, metadata={"Software": None})
-        os.replace(partial, self._path)
+        with replacing(self._path) as partial:
+            data.savefig(partial, format="png", dpi=self._dpi, metadata={"Software": None})
 
     def _exists(self) -> bool:
         return self._path.is_file()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+
+from vist3a.runtime.atomic import replacing_folder
 
 
 class FolderDataset(AbstractDataset[Callable[[Path], None], Path]):
@@ -24,16 +24,8 @@ class FolderDataset(AbstractDataset[Callable[[Path], None], Path]):
         return self._path
 
     def save(self, data: Callable[[Path], None]) -> None:
-        partial = self._path.with_name(self._path.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        data(partial)
-        old = self._path.with_name(self._path.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self._path.exists():
-            os.replace(self._path, old)
-        os.replace(partial, self._path)
-        shutil.rmtree(old, ignore_errors=True)
+        with replacing_folder(self._path) as partial:
+            data(partial)
 
     def _exists(self) -> bool:
         return self._path.is_dir()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+
+from vist3a.runtime.atomic import replacing
 
 
 class JsonReport(AbstractDataset[dict[str, Any], dict[str, Any]]):
@@ -22,10 +23,8 @@ class JsonReport(AbstractDataset[dict[str, Any], dict[str, Any]]):
         return report
 
     def save(self, data: dict[str, Any]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        os.replace(partial, self._path)
+        with replacing(self._path) as partial:
+            partial.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
     def _exists(self) -> bool:
         return self._path.is_file()

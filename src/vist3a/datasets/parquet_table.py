@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
+
+from vist3a.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +26,8 @@ class ParquetTable(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
         return pd.read_parquet(self._path)
 
     def save(self, data: pd.DataFrame) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(self._path.name + ".partial")
-        data.to_parquet(partial, index=False)
-        os.replace(partial, self._path)
+        with replacing(self._path) as partial:
+            data.to_parquet(partial, index=False)
 
     def _exists(self) -> bool:
         return self._path.is_file()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+
+from vist3a.runtime.atomic import replacing
 
 
 class TextFile(AbstractDataset[str, str]):
@@ -22,10 +23,8 @@ class TextFile(AbstractDataset[str, str]):
 
     def save(self, data: str) -> None:
         """Write through a temporary file."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text(data, encoding="utf-8")
-        os.replace(partial, self._path)
+        with replacing(self._path) as partial:
+            partial.write_text(data, encoding="utf-8")
 
     def _exists(self) -> bool:
         return self._path.is_file()

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.records import Cameras
+from vist3a.runtime.atomic import replacing
 
 UNCHANGED = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
 """``applied_transform`` of files whose poses are those of the points: beside a COLMAP model without it, nerfstudio takes the axes

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.geometry.quaternion import quaternion_from_rotation, rotation_from_quaternion
 from vist3a.records import Cameras
+from vist3a.runtime.atomic import replacing
 
 
 def save_colmap(

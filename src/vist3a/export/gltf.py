@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.export.axes import flip_points, turn_to_opengl
 from vist3a.export.ply import check_writable, filtered_points
 from vist3a.geometry.spherical_harmonics import BAND_ZERO, degree_of_bands
 from vist3a.records import Gaussians
+from vist3a.runtime.atomic import replacing
 
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 FLOAT, UNSIGNED_SHORT, VERTICES, POINTS = 5126, 5123, 34962, 0

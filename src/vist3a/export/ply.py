@@ -11,9 +11,9 @@ from jaxtyping import Float
 from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.geometry.spherical_harmonics import degree_of_bands
 from vist3a.records import Gaussians
+from vist3a.runtime.atomic import replacing
 
 OPACITY_EPSILON = 1e-6
 """Opacities are kept this far from 0 and 1, where their logits are infinite."""

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.export.cameras import save_cameras
 from vist3a.export.colmap import save_colmap
 from vist3a.export.depth import save_depth_npz, save_depth_png
@@ -27,6 +26,7 @@ from vist3a.export.video import image_sheet, save_image, save_video
 from vist3a.export.viewer import Caption, save_viewer
 from vist3a.records import Gaussians, Reconstruction
 from vist3a.rendering.base import Renderer
+from vist3a.runtime.atomic import replacing
 
 FRAMES_PER_SECOND = 8.0
 NAME_LENGTH = 60

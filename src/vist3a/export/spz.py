@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.export.axes import turn_to_opengl
 from vist3a.export.ply import SCALE_MIN, check_writable
 from vist3a.geometry.spherical_harmonics import degree_of_bands
 from vist3a.records import Gaussians
+from vist3a.runtime.atomic import replacing
 
 MAGIC, VERSION, HEADER = 0x5053474E, 3, struct.Struct("<IIIBBBB")
 MAX_DEGREE = 3

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
+from vist3a.runtime.atomic import replacing
 
 CODECS = ("libx264", "libopenh264", "mpeg4")
 """Encoders in the order of preference: H.264 where this build of FFmpeg has it."""

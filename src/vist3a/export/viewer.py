@@ -23,12 +23,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.export.ply import filtered_points
 from vist3a.export.spz import save_spz
 from vist3a.export.thinning import prune
 from vist3a.export.video import save_video
 from vist3a.records import Cameras, Gaussians, Reconstruction
+from vist3a.runtime.atomic import replacing
 
 MAX_GAUSSIANS, MAX_POINTS, MAX_DEPTH_SIDE = 400_000, 80_000, 256
 """What a phone still turns smoothly; larger scenes are thinned for the page only."""

@@ -33,7 +33,9 @@ def make_deterministic(settings: DeterminismSettings) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(min(4, cores))
     torch.set_float32_matmul_precision(settings.matmul)
-    torch.use_deterministic_algorithms(settings.algorithms, warn_only=True)
+    # As torch.use_deterministic_algorithms, which would load the compiler: seconds of every run that compiles nothing.
+    os.environ["TORCHINDUCTOR_DETERMINISTIC"] = str(int(settings.algorithms))
+    torch.set_deterministic_debug_mode("warn" if settings.algorithms else "default")
     # Filling fresh memory finds bugs but costs time; no result may depend on it anyway.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -46,7 +46,13 @@ class TrackingSettings(BaseModel):
         return self._sqlite_file(root) if self.uri.startswith(SQLITE) and not own_place else None
 
     def _sqlite_file(self, root: Path) -> Path:
-        return root / sqlite_file(self.uri).expanduser()
+        return kept_root(root) / sqlite_file(self.uri).expanduser()
+
+
+def kept_root(root: Path) -> Path:
+    """``root``, or the project that DVC copied it from: the copies of ``dvc exp run --temp`` and ``--queue`` are deleted."""
+    origin = Path(os.environ.get("DVC_ROOT", root))
+    return origin if root.resolve().is_relative_to((origin / ".dvc" / "tmp").resolve()) else root
 
 
 def switched_on() -> bool:

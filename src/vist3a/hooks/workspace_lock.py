@@ -1,4 +1,4 @@
-"""One writer per workspace: two runs must not write the same data folder at once."""
+"""One writer per workspace: two runs must not write the same data folder at once, and what a killed one left unfinished goes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from vist3a.runtime.atomic import remove_leftovers
+
 LOCK_FILE = "data/.run.lock"
+# Where runs write.
+FOLDERS = ("data", "reports")
 
 
 class WorkspaceLock:
@@ -45,6 +49,8 @@ class WorkspaceLock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}, pipeline {names}\n".encode(), 0)
         self._descriptor, self._thread = descriptor, threading.get_ident()
+        for folder in FOLDERS:
+            remove_leftovers(Path(run_params["project_path"]) / folder)
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:

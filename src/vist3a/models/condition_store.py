@@ -6,7 +6,6 @@ import gc
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 
 from vist3a.models.generators.base import VideoGenerator
 from vist3a.records import Condition
+from vist3a.runtime.atomic import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,6 @@ class ConditionStore:
         return len(missing)
 
     def _save(self, text: str, condition: Condition) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         tensors, cut = {}, {}
         for name, tensor in condition.tensors.items():
             kept = tensor
@@ -67,9 +66,8 @@ class ConditionStore:
                 kept = tensor[:, : int(used.max()) + 1 if len(used) else 1]
                 cut[name] = tensor.shape[1]
             tensors[name] = kept.detach().cpu().contiguous()
-        partial = self.path(text).with_suffix(f".{os.getpid()}.partial")
-        save_file(tensors, partial, {CUT: json.dumps(cut)})
-        os.replace(partial, self.path(text))
+        with replacing(self.path(text)) as partial:
+            save_file(tensors, partial, {CUT: json.dumps(cut)})
 
     def _load(self, text: str) -> Condition:
         path = self.path(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vist3a.models.damaged_files import file_damage
+from vist3a.runtime.atomic import replacing
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PICKLED = (".pt", ".pth")
@@ -25,18 +25,15 @@ def save_folder(
     folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], dtype: torch.dtype | None = None
 ) -> None:
     """Write ``config.json`` and ``model.safetensors``; floating-point tensors are stored as ``dtype`` when given."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         key: value.detach()
         .to("cpu", dtype if dtype is not None and value.is_floating_point() else value.dtype)
         .contiguous()
         for key, value in state.items()
     }
-    weights, text = folder / f"{WEIGHTS}.partial", folder / f"{CONFIG}.partial"
-    save_file(tensors, weights)
-    text.write_text(json.dumps(dict(config), indent=1, sort_keys=True) + "\n")
-    os.replace(weights, folder / WEIGHTS)
-    os.replace(text, folder / CONFIG)
+    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as weights:
+        save_file(tensors, weights)
+        text.write_text(json.dumps(dict(config), indent=1, sort_keys=True) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

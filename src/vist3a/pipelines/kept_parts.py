@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vist3a.export.atomic import replacing
+from vist3a.runtime.atomic import replacing, replacing_folder
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +21,8 @@ def kept_folder(folder: Path, make: Callable[[], Callable[[Path], None]]) -> Pat
     """``folder``, filled now unless an earlier run did; ``make()`` gives what writes into a folder."""
     if not folder.is_dir():
         write = make()
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write(partial)
-        os.replace(partial, folder)
+        with replacing_folder(folder) as partial:
+            write(partial)
     return folder
 
 

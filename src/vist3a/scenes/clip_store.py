@@ -13,9 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.records.cameras import Cameras
 from vist3a.records.clip import Clip
+from vist3a.runtime.atomic import replacing
 from vist3a.scenes.splits import SPLITS
 
 COLUMNS = (

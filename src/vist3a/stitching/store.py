@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.records import StitchFit, StitchPoint
+from vist3a.runtime.atomic import replacing
 from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.moments import Moments
 from vist3a.stitching.tap import TapSettings

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from vist3a.runtime.atomic import replacing
 from vist3a.training.step_log import Log
 
 
@@ -27,10 +27,8 @@ class History:
     def __call__(self, step: int, scalars: Mapping[str, float]) -> None:
         """Remember, store, forward."""
         self.rows[step] = {name: value for name, value in scalars.items() if not name.startswith(self.passing)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(self.rows))
-        os.replace(partial, self.path)
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps(self.rows))
         self.forward(step, scalars)
 
     def table(self) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from vist3a.models.generators.base import VideoGenerator
 from vist3a.records import Condition
 from vist3a.rendering.base import Renderer
 from vist3a.rewards.weighted_sum import WeightedSum
+from vist3a.runtime.atomic import replacing
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.drift import DriftAlarm, DriftConfig
 from vist3a.training.generation_scores import score_scenes
@@ -83,10 +83,8 @@ class Watch:
         self.rows[step] = row
         series = {k: (r["watch/reward/total"], r["watch/judge/total"]) for k, r in self.rows.items() if k <= step}
         row["watch/drift"] = float(self._alarm(series))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(self.rows))
-        os.replace(partial, self.path)
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps(self.rows))
 
 
 def watch_generator(

@@ -199,6 +199,6 @@ def test_compiled_blocks_change_nothing(program: str) -> None:
     tests = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]

@@ -206,7 +206,7 @@ def test_compiled_layers_change_nothing() -> None:
     """In a process of its own: the checks of shapes that these tests switch on are nothing to compile."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     done = subprocess.run(
-        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
 

@@ -33,11 +33,8 @@ def measure_variants(
     return {str(seed): {variant: study.figures(seed, variant) for variant in VARIANTS} for seed in params.seeds}
 
 
-def report_variants(
-    params: AlignmentStudyParams, align: AlignParams, figures: dict[str, Any], checkpoints: Path
-) -> dict[str, Any]:
-    """Tables and statement. The kept parts go: other code would not make them anew."""
-    shutil.rmtree(checkpoints / STATE, ignore_errors=True)
+def report_variants(params: AlignmentStudyParams, align: AlignParams, figures: dict[str, Any]) -> dict[str, Any]:
+    """Tables and statement."""
     weights = {variant: variant_weights(align.weights(True), variant) for variant in VARIANTS[1:]}
     about = params.model_dump(exclude={"judge"}) | {
         "prompts_per_step": align.prompts_per_step,
@@ -48,3 +45,8 @@ def report_variants(
         "weights": weights,
     }
     return {"about": about, **report_of(figures, params.heldout_seed)}
+
+
+def forget_parts(page: str, checkpoints: Path) -> None:
+    """The page stands, so the kept parts go: other code would not make them anew."""
+    shutil.rmtree(checkpoints / STATE, ignore_errors=True)

@@ -30,10 +30,16 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.report_variants,
-                ["params:alignment_study", "params:align", "alignment_study_figures", "chain_checkpoints"],
+                ["params:alignment_study", "params:align", "alignment_study_figures"],
                 "alignment_study_report",
                 name="report_alignments",
             ),
             Node(alignment_page, "alignment_study_report", "alignment_study_page", name="describe_alignments"),
+            Node(
+                nodes.forget_parts,
+                ["alignment_study_page", "chain_checkpoints"],
+                None,
+                name="forget_alignment_parts",
+            ),
         ]
     )

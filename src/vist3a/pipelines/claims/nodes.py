@@ -44,11 +44,15 @@ def measure_claims(
 
 
 def report_claims(
-    params: ClaimsParams, networks: Networks, figures: dict[str, Any], layer_study: dict[str, Any], checkpoints: Path
+    params: ClaimsParams, networks: Networks, figures: dict[str, Any], layer_study: dict[str, Any]
 ) -> tuple[dict[str, Any], Any]:
-    """Tables, verdicts, and the picture of noise. The kept parts go: other code would not make them anew."""
-    shutil.rmtree(checkpoints / STATE, ignore_errors=True)
+    """Tables, verdicts, and the picture of noise."""
     grid = networks.load_generator("vae").latent_grid(params.frames, params.height, params.width)
     about = params.model_dump(exclude={"frames", "height", "width"}) | {"latent_numbers": math.prod(grid)}
     report = {"about": about, **report_of(figures, layer_study, params.heldout_seed)}
     return report, noise_chart(report["noise"])
+
+
+def forget_parts(page: str, checkpoints: Path) -> None:
+    """The page stands, so the kept parts go: other code would not make them anew."""
+    shutil.rmtree(checkpoints / STATE, ignore_errors=True)

@@ -31,10 +31,11 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.report_claims,
-                ["params:claims", "params:networks", "claims_figures", "layer_study_report", "chain_checkpoints"],
+                ["params:claims", "params:networks", "claims_figures", "layer_study_report"],
                 ["claims_report", "claims_noise_plot"],
                 name="report_claims",
             ),
             Node(claims_page, "claims_report", "claims_page", name="describe_claims"),
+            Node(nodes.forget_parts, ["claims_page", "chain_checkpoints"], None, name="forget_claims_parts"),
         ]
     )

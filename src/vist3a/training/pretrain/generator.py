@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vist3a.export.atomic import replacing
 from vist3a.models.generators.wan import WanGenerator
 from vist3a.models.generators.wan_whole_clip import encode_moments
 from vist3a.models.word_tokenizer import build_tokenizer
+from vist3a.runtime.atomic import replacing
 from vist3a.scenes.procedural import VOCABULARY
 from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.training.pretrain.relation_words import UNKNOWN, RelationHead
