@@ -60,7 +60,9 @@ def named() -> list[Mutant]:
     for one in NAMED:
         source = (PACKAGE / one.module).read_text()
         if source.count(one.before) != 1:
-            raise SystemExit(f"{one.module}: {one.before!r} of {one.name!r} stands there {source.count(one.before)} times; allowed: once")
+            raise SystemExit(
+                f"{one.module}: {one.before!r} of {one.name!r} stands there {source.count(one.before)} times; allowed: once"
+            )
         found.append(Mutant(one.name, one.module, source.replace(one.before, one.after)))
     return found
 
@@ -123,7 +125,7 @@ class Results:
         return self.folder / f"{digest(mutant.module, mutant.text)}.json"
 
     def _valid(self, failed: str) -> str:
-        file = REPOSITORY / failed.split("::")[0]
+        file = REPOSITORY / failed.split("::", maxsplit=1)[0]
         return digest(file.read_text()) if failed and file.is_file() else self.code
 
 
@@ -189,8 +191,12 @@ def main() -> int:
     parser.add_argument("--drawn", type=int, default=100, help="how many are drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--within", default="", help="only modules whose path begins like this, e.g. geometry/")
-    parser.add_argument("--budget", type=float, default=150.0, help="seconds of tests near a mutant, as measured before")
-    parser.add_argument("--chain", type=int, default=1, choices=(0, 1), help="what survives those meets the chain's test")
+    parser.add_argument(
+        "--budget", type=float, default=150.0, help="seconds of tests near a mutant, as measured before"
+    )
+    parser.add_argument(
+        "--chain", type=int, default=1, choices=(0, 1), help="what survives those meets the chain's test"
+    )
     arguments = parser.parse_args()
     mutants = (named() if arguments.named else []) + drawn(arguments.drawn, arguments.seed, arguments.within)
     results, judge, start = Results(), None, time.monotonic()
@@ -213,7 +219,9 @@ def main() -> int:
         for name in names:
             print(f"{title}: {name}" + (f"\n    {EQUIVALENT[name]}" if name in EQUIVALENT else ""))
     rate = len(noticed) / max(1, len(noticed) + len(survived))
-    print(f"{len(noticed)} noticed, {len(survived)} survived, {len(equivalent)} equivalent: {rate:.1%} noticed; required {REQUIRED:.0%}")
+    print(
+        f"{len(noticed)} noticed, {len(survived)} survived, {len(equivalent)} equivalent: {rate:.1%} noticed; required {REQUIRED:.0%}"
+    )
     return int(rate < REQUIRED)
 
 

@@ -183,7 +183,11 @@ def _dropped(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _swapped(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, ast.Call) and len(node.args) >= 2 and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
+    if (
+        isinstance(node, ast.Call)
+        and len(node.args) >= 2
+        and not any(isinstance(a, ast.Starred) for a in node.args[:2])
+    ):
         first, second, *rest = node.args
         simple = isinstance(first, ast.Constant) or isinstance(second, ast.Constant | ast.UnaryOp)
         if not simple and ast.unparse(node.func) not in ("isinstance", "getattr", "issubclass"):

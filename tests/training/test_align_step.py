@@ -207,7 +207,10 @@ def test_views_are_what_the_terms_need(stitched: StitchedDecoder) -> None:
 
 def test_impossible_alignments_are_refused(stitched: StitchedDecoder, tmp_path: Path) -> None:
     generator = trainable()
-    for prompts, count, sentence in (([], 1, "at least one prompt"), (PROMPTS, 0, r"align\.clips_per_step: 0, but there are 1")):
+    for prompts, count, sentence in (
+        ([], 1, "at least one prompt"),
+        (PROMPTS, 0, r"align\.clips_per_step: 0, but there are 1"),
+    ):
         with pytest.raises(ValueError, match=sentence):
             align(
                 generator, generator.embed, stitched, renderer_for(CPU), reward_from(scorer(1), RENDERED), prompts, clips(),
