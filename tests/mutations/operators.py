@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-LOOKS = frozenset(
-    "alpha bbox_inches capsize color dpi edgecolor facecolor figsize fontsize ha indent label labelpad linestyle linewidth lw "
-    "marker markersize pad rotation s title va xytext zorder bottom top left right wspace hspace ncol ncols loc frameon".split()
-)
+LOOKS = frozenset({
+    "alpha", "bbox_inches", "capsize", "color", "dpi", "edgecolor", "facecolor", "figsize", "fontsize", "ha",
+    "indent", "label", "labelpad", "linestyle", "linewidth", "lw", "marker", "markersize", "pad", "rotation", "s",
+    "title", "va", "xytext", "zorder", "bottom", "top", "left", "right", "wspace", "hspace", "ncol", "ncols", "loc",
+    "frameon",
+})  # fmt: skip
 """Keywords that say how a chart or a file looks: other values are no errors."""
 GUARD = 1e-4
 """Smaller numbers keep a quotient or a root finite; their size means nothing, only that they are there."""
@@ -30,14 +32,16 @@ REDUCTION = {
     "mean": "sum", "sum": "mean", "max": "min", "min": "max", "amax": "amin", "amin": "amax", "argmax": "argmin",
     "argmin": "argmax", "any": "all", "all": "any", "maximum": "minimum", "minimum": "maximum", "median": "mean",
 }  # fmt: skip
-UNWRAPPED = frozenset(
-    "abs clamp clamp_ clip detach square sqrt normalize sort sorted reversed flip exp log double nan_to_num relu softmax sigmoid "
-    "round floor ceil transpose cumsum item set".split()
-)
+UNWRAPPED = frozenset({
+    "abs", "clamp", "clamp_", "clip", "detach", "square", "sqrt", "normalize", "sort", "sorted", "reversed", "flip",
+    "exp", "log", "double", "nan_to_num", "relu", "softmax", "sigmoid", "round", "floor", "ceil", "transpose",
+    "cumsum", "item", "set",
+})  # fmt: skip
 """Calls that a mutant leaves out, handing on what they were called on."""
-ALONG_AXIS = frozenset(
-    "sum mean amax amin argmax argmin norm std var softmax cumsum diff flip cat stack any all cumprod unbind softmax median".split()
-)
+ALONG_AXIS = frozenset({
+    "sum", "mean", "amax", "amin", "argmax", "argmin", "norm", "std", "var", "softmax", "cumsum", "diff", "flip",
+    "cat", "stack", "any", "all", "cumprod", "unbind", "median",
+})  # fmt: skip
 MODULES = frozenset({"torch", "np", "functional", "math", "linalg", "nn"})
 QUIET = ("log.", "logger.", "logging.", "warnings.", "_log.")
 
@@ -169,11 +173,9 @@ def _number(node: ast.AST) -> Iterator[ast.AST]:
 
 def _dropped(node: ast.AST) -> Iterator[ast.AST]:
     """A statement left out: a call for its effect, an update of what is there already, a refusal."""
-    if isinstance(node, ast.If) and not node.orelse and all(isinstance(step, ast.Raise) for step in node.body):
-        yield ast.Pass()
-    elif isinstance(node, ast.AugAssign | ast.Break | ast.Continue):
-        yield ast.Pass()
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+    refusal = isinstance(node, ast.If) and not node.orelse and all(isinstance(step, ast.Raise) for step in node.body)
+    call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    if refusal or call or isinstance(node, ast.AugAssign | ast.Break | ast.Continue):
         yield ast.Pass()
     elif isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]

@@ -87,8 +87,8 @@ def test_perceptual_consistency_is_a_mean_over_the_views_of_each_sample() -> Non
     def distance(one: torch.Tensor, other: torch.Tensor) -> float:
         """Of LPIPS: squares of the differences of unit feature vectors, summed over channels, mean over places and maps."""
         found = []
-        for x, y in zip(features(2 * one[None] - 1), features(2 * other[None] - 1), strict=True):
-            x, y = (f / f.square().sum(1, keepdim=True).sqrt() for f in (x, y))
+        for pair in zip(features(2 * one[None] - 1), features(2 * other[None] - 1), strict=True):
+            x, y = (f / f.square().sum(1, keepdim=True).sqrt() for f in pair)
             found.append(float((x - y).square().sum(1).mean()))
         return sum(found) / len(found)
 
