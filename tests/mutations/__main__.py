@@ -45,8 +45,8 @@ FIRST = "tests/metrics/test_depth_metrics.py"
 NEEDS_CUDA = "rendering/gsplat_cuda.py"
 REQUIRED = 0.95
 PRELOADED = frozenset({
-    "torch", "numpy", "scipy", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "jaxtyping", "beartype", "pytest",
-    "hypothesis", "numba", "pandas", "PIL", "av", "plyfile", "pydantic",
+    "torch", "numpy", "scipy", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "jaxtyping", "beartype",
+    "pytest", "hypothesis", "numba", "pandas", "PIL", "av", "plyfile", "pydantic",
 })  # fmt: skip
 
 

@@ -18,6 +18,8 @@ LOOKS = frozenset({
     "frameon",
 })  # fmt: skip
 """Keywords that say how a chart or a file looks: other values are no errors."""
+ELSEWHERE = frozenset({"device", "non_blocking", "strict", "separators", "encoding"})
+"""Keywords without an effect here: there is one device, and all that is zipped has one length."""
 GUARD = 1e-4
 """Smaller numbers keep a quotient or a root finite; their size means nothing, only that they are there."""
 ARITHMETIC = {
@@ -112,7 +114,10 @@ def _candidates(node: ast.AST, scope: str, axis: bool = False) -> Iterator[Candi
         if field in ("annotation", "returns", "decorator_list") or (field == "op" and not scope):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not (isinstance(child, ast.keyword) and child.arg in LOOKS):
+            # Which number a parameter has when nobody says one is a choice; that it is handed on is not.
+            chosen = isinstance(node, ast.arguments) and _is_number(child)
+            ignored = isinstance(child, ast.keyword) and child.arg in LOOKS | ELSEWHERE
+            if isinstance(child, ast.AST) and not chosen and not ignored:
                 yield from _candidates(child, scope, axis or id(child) in axes)
 
 
@@ -265,8 +270,12 @@ def _keyword(node: ast.AST) -> Iterator[ast.AST]:
     """A keyword argument that is forgotten."""
     if isinstance(node, ast.Call):
         for place, keyword in enumerate(node.keywords):
-            if keyword.arg and keyword.arg not in LOOKS:
+            if keyword.arg and keyword.arg not in LOOKS | ELSEWHERE:
                 yield ast.Call(node.func, node.args, [k for i, k in enumerate(node.keywords) if i != place])
+
+
+def _is_number(node: object) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool)
 
 
 def _text(node: ast.AST) -> bool:
