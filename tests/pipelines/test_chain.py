@@ -13,14 +13,19 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
+from chain_meaning import Chain, distances, generated, r2_heldout, rewards
 from kedro.config import OmegaConfigLoader
 
 import vist3a
 from vist3a.engine.text_to_3d import TextTo3D
 from vist3a.hooks.generator_model import record_generator
 from vist3a.pipelines.generate.params import GenerateParams
+from vist3a.scenes.procedural import sample_prompts
 from vist3a.settings import CONFIG_LOADER_ARGS
+from vist3a.stitching.store import load_fit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WEIGHTS = REPOSITORY / "data" / "06_models" / "embedded"
@@ -79,6 +84,85 @@ def test_the_chain_writes_its_reports(chain: Path) -> None:
     # One clip is measured here, whose mean and median are its own.
     assert read["distill"]["median"] == {key: read["distill"][key] for key in ("before", "after", "ratio")}
     assert "judge/total" in read["evaluate"]["generation"]
+
+
+@pytest.fixture
+def made(chain: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    """What the chain has made, to be measured anew."""
+    monkeypatch.chdir(chain)
+    return Chain(chain)
+
+
+def test_the_chosen_point_is_the_best_complete_one_on_clips_that_were_not_fitted(made: Chain) -> None:
+    """And its layer explains there what the report says."""
+    report = made.report("score")
+    complete = {name: point["r2_heldout"] for name, point in report["points"].items() if point["complete"]}
+    first, second = sorted(complete, key=lambda name: -complete[name])[:2]
+    assert 1 < len(complete) < len(report["points"])
+    assert report["chosen"] == first == load_fit(made.models("stitch_layer"))[0].point
+    assert report["lead"]["over"] == second
+    assert report["lead"]["r2"] == pytest.approx(complete[first] - complete[second])
+    everything = [report["points"][name]["r2_heldout"] for name in report["ranking"]]
+    assert everything == sorted(everything, reverse=True) and len(everything) == len(report["points"])
+    ridges = made.params["score"].ridges
+    assert all(point["ridge"] in ridges for point in report["points"].values())
+    with torch.no_grad():
+        assert r2_heldout(made) == pytest.approx(complete[first], abs=1e-4)
+
+
+@torch.no_grad()
+def test_distillation_and_evaluation_report_the_distances_of_what_they_left(made: Chain) -> None:
+    (clip,) = made.clips("heldout")[:1]
+    frames = clip.frames[None]
+    size, generator, original = (
+        (frames.shape[-2], frames.shape[-1]),
+        made.generator(),
+        made.params["networks"].load_reconstruction(),
+    )
+    target, latents = original.reconstruct(frames), generator.encode(frames)
+    found = {
+        "stitched": distances(made.stitched()(latents, size, frames), target),
+        "stitched_distilled": distances(made.distilled()(latents, size, frames), target),
+        "sequential": distances(original.reconstruct(generator.decode(latents)), target),
+    }
+    report, evaluated = made.report("distill"), made.report("evaluate")["geometry"]
+    assert report["stitch_layer"] == made.report("score")["chosen"] and report["clips"] == evaluated["clips"] == 1
+    for state, variant in (("before", "stitched"), ("after", "stitched_distilled")):
+        assert report[state] == pytest.approx(found[variant], rel=1e-3), state
+    for name, value in report["ratio"].items():
+        assert value == pytest.approx(report["after"][name] / report["before"][name])
+    for variant, expected in found.items():
+        assert evaluated["distance_to_original"][variant] == pytest.approx(expected, rel=1e-3), variant
+    assert report["after"] != report["before"]
+    # The closed form's own error, which the score measured on this clip.
+    scored = made.report("score")["functional_error"][report["stitch_layer"]]
+    assert {name: scored[name] for name in found["stitched"]} == pytest.approx(found["stitched"], rel=1e-3)
+
+
+@torch.no_grad()
+def test_alignment_changes_the_generator_and_evaluation_measures_both(made: Chain) -> None:
+    """Means over prompts that alignment has not seen, each sampled anew, alone, with the adapter and without."""
+    report, align, evaluate = made.report("evaluate")["generation"], made.params["align"], made.params["evaluate"]
+    seen = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
+    fresh = [prompt.text for prompt in sample_prompts(evaluate.seed, 2 * evaluate.prompts) if prompt.text not in seen]
+    assert report["prompts"] == evaluate.prompts == 2
+    pictures = {}
+    for state, generator in (("before", made.generator()), ("after", made.generator(adapter=True))):
+        found = []
+        for prompt in fresh[:2]:
+            pictures[state] = generated(made, generator, prompt)
+            found.append(rewards(made, prompt, *pictures[state]))
+        for name in found[0]:
+            mean = sum(one[name] for one in found) / 2
+            assert report[name][state] == pytest.approx(mean, rel=1e-2, abs=1e-4), (state, name)
+    for name, one in report.items():
+        if name != "prompts":
+            assert one["difference"] == pytest.approx(one["after"] - one["before"], abs=1e-9), name
+    assert float((pictures["after"][0] - pictures["before"][0]).abs().max()) > 1e-6, "the adapter does something"
+    history = pd.read_parquet(made.root / "reports" / "align.parquet")
+    assert made.report("align")["steps"] == align.loop.steps == history["step"].nunique()
+    total = sum(weight * made.report("align")["last"][f"reward/{name}"] for name, weight in align.weights(True).items())
+    assert made.report("align")["last"]["reward/total"] == pytest.approx(total, rel=1e-5)
 
 
 def test_the_same_command_gives_the_same_reports(chain: Path) -> None:
@@ -220,7 +304,6 @@ def test_every_prompt_works_or_is_refused(
 def test_the_generator_becomes_a_model(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logged, registered and loaded again it gives the same Gaussians as the pipeline; the project is not needed any more."""
     import mlflow
-    import pandas as pd
 
     before = mlflow.get_tracking_uri()
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -259,8 +342,6 @@ def test_the_generator_becomes_a_model(chain: Path, tmp_path: Path, monkeypatch:
     ],
 )
 def test_bad_input_is_one_clear_sentence(chain: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    import torch
-
     if "cuda" in arguments[0] and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     before = (chain / "reports" / "score.json").read_text()

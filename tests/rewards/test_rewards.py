@@ -80,6 +80,34 @@ def test_perceptual_consistency_is_zero_for_equal_views_only(tower: str) -> None
     assert bool((term(seen) < 0).all())
 
 
+def test_perceptual_consistency_is_a_mean_over_the_views_of_each_sample() -> None:
+    """Every pair has its own distance, whatever is beside it: view by view, one at a time."""
+    features = scorer("conv").image.features
+
+    def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+        """Of LPIPS: squares of the differences of unit feature vectors, summed over channels, mean over places and maps."""
+        found = []
+        for pair in zip(features(2 * one[None] - 1), features(2 * other[None] - 1), strict=True):
+            x, y = (f / f.square().sum(1, keepdim=True).sqrt() for f in pair)
+            found.append(float((x - y).square().sum(1).mean()))
+        return sum(found) / len(found)
+
+    seen = views()
+    term = PerceptualConsistency(feature_distance(features))
+    for i, score in enumerate(term(seen)):
+        pairs = zip(seen.decoded[i], seen.rendered[i], strict=True)
+        assert float(score) == pytest.approx(-sum(distance(*pair) for pair in pairs) / 3, rel=1e-6)
+    # Only the second sample is wrong, in its last view.
+    rendered = seen.decoded.clone()
+    rendered[1, 2] = seen.rendered[1, 2]
+    first, second = term(Views(seen.decoded, rendered, seen.prompts)).tolist()
+    assert first == 0 and second == pytest.approx(-distance(seen.decoded[1, 2], rendered[1, 2]) / 3, rel=1e-6)
+    # Any distance of pairs will do.
+    number = torch.arange(6.0).double()
+    found = PerceptualConsistency(lambda one, other: number[: len(one)])(seen)
+    torch.testing.assert_close(found, -torch.tensor([1.0, 4.0]).double())
+
+
 def test_weighted_sum_and_its_gradient() -> None:
     weights = {"text_decoded": 1.0, "text_rendered": 0.5, "consistency_l1": 2.0, "consistency_perceptual": 0.25}
     total = reward_from(scorer("conv"), weights)

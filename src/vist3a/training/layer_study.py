@@ -132,8 +132,8 @@ def conclusions(rows: Sequence[Row]) -> dict[str, Any]:
     Rank correlations, per seed and error, over the points that were distilled: of the fit's error (1 - R^2) and of the block's
     depth in the network with the outputs' errors. The claim holds for one of them when every correlation is at least 0.5 and, for
     every error, chance alone gives as high a mean over the seeds in fewer than one of twenty such studies (exact permutation
-    test, Bonferroni over the errors): a few points fall into order easily. It is contradicted when the same is true of the opposite
-    (-0.5), and undecided otherwise.
+    test, Bonferroni over the errors): a few points fall into order easily. It is contradicted when the same is true of the
+    opposite (-0.5), and undecided otherwise.
     """
     seeds = sorted({row["seed"] for row in rows})
     correlations: dict[str, dict[str, dict[str, float]]] = {}

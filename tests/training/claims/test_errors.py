@@ -88,6 +88,32 @@ def test_novel_views_are_seen_from_the_true_cameras_in_the_unit_of_the_predictio
         novel_view_errors(exact(truth), truth, render)
 
 
+def test_the_unit_of_novel_views_is_that_of_the_views_that_were_given(truth: Truth) -> None:
+    """Targets lie much further away than sources here: with the depth of other views the scene would have another unit."""
+    sources, targets = novel_view_split(5)
+    depth = truth.depth.clone()
+    depth[:, targets] *= 3
+    depth[:, 4] *= 2  # given by nobody
+    gaussians = some_gaussians(1, count=40).to(dtype=torch.float64)
+    gaussians = replace(gaussians, means=gaussians.means + torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    output = replace(exact(truth), depth=truth.depth[:, filled(sources)], gaussians=gaussians)
+    render = renderer_for(torch.device("cpu"))
+    found = novel_view_errors(output, replace(truth, depth=depth), render)
+    seen = render(gaussians, truth.cameras[:, targets], (32, 32)).rgb.clamp(0, 1)
+    assert found["nvs_psnr"] == pytest.approx(float(psnr(seen, truth.frames[:, targets]).mean()), rel=1e-5)
+
+
+def test_all_views_of_a_scene_have_one_scale_of_depth(truth: Truth) -> None:
+    """Each view alone in another unit is wrong, though every single one could be scaled right."""
+    right = exact(truth)
+    factors = torch.tensor([0.5, 1.0, 1.0, 1.0, 2.0], dtype=torch.float64).view(1, 5, 1, 1)
+    errors = geometry_errors(replace(right, depth=right.depth * factors), truth, pixel_step=4)
+    prediction, target = (right.depth * factors).flatten(), truth.depth.flatten()
+    scaled = prediction * (target.quantile(0.5) / prediction.quantile(0.5))
+    assert errors["depth_absrel"] == pytest.approx(float(((scaled - target).abs() / target).mean()), rel=1e-9)
+    assert errors["depth_absrel"] > 0.2 and errors["depth_delta_125"] < 0.7
+
+
 def test_unordered_views_are_reconstructed_as_a_smooth_sequence_and_given_back() -> None:
     """A network that numbers its inputs: every view gets its place of the sequence, which is the true order or its reverse."""
     frames = make_world(WorldConfig(seed=5, frames=8, height=32, width=32, supersample=1), [0]).rgb

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 from vist3a.export.noise_chart import SHOWN, noise_chart
 from vist3a.metrics import aggregate
-from vist3a.metrics.aggregate import few_groups_factor
+from vist3a.metrics.aggregate import few_groups_factor, nested_counts
 from vist3a.pipelines.claims.page import claims_page
 from vist3a.training.claims.pooled import Pooled, more_is_better
 from vist3a.training.claims.report import report_of
-from vist3a.training.claims.verdicts import NOVEL_VIEWS, ORDER, SURFACE, TABLE_5, Claim, linear_fit, oriented
+from vist3a.training.claims.verdicts import (
+    NOVEL_VIEWS,
+    ORDER,
+    SURFACE,
+    TABLE_5,
+    Claim,
+    linear_fit,
+    measured_claims,
+    oriented,
+)
 
 VARIANTS = {
     "geometry": ("original", "sequential", "stitched", "stitched_distilled"),
@@ -178,6 +188,42 @@ def test_differences_are_paired_and_oriented() -> None:
     assert together["low"] < alone["low"] < alone["high"] < together["high"] and alone["value"] == together["value"]
     mean = pooled.mean("a", "ate")
     assert mean["low"] < mean["value"] < mean["high"]
+
+
+def test_intervals_of_a_claim_hold_together() -> None:
+    """Ends are the quantiles of resampled means that all intervals of a claim leave out with 5 % in all: figures times levels."""
+    random = np.random.default_rng(1)
+    rows = {variant: {name: list(random.normal(size=30)) for name in SURFACE} for variant in ("a", "b")}
+    pooled = Pooled({"1": rows}, seed=0)
+    counts = nested_counts([30], seed=0) / 30
+    for among in (1, 4):
+        found = oriented(pooled, "a", "b", SURFACE, "alpha 0.1: ", among=among)
+        assert set(found) == {f"alpha 0.1: {name}" for name in SURFACE}
+        for name in SURFACE:
+            sign = 1 if more_is_better(name) else -1
+            difference = sign * (np.array(rows["a"][name]) - np.array(rows["b"][name]))
+            outside = 0.05 / (len(SURFACE) * among) / 2
+            low, high = np.quantile(counts @ difference, [outside, 1 - outside])
+            one = found[f"alpha 0.1: {name}"]
+            assert (one["low"], one["high"]) == (pytest.approx(low), pytest.approx(high))
+            assert one["value"] == pytest.approx(difference.mean())
+
+
+def test_the_claim_about_noise_holds_at_all_levels_together() -> None:
+    """More levels make wider intervals: the same differences decide less. A level of zero is no noise and does not count."""
+    figures = world({"stitched_distilled": 0.01})
+    parts = [Pooled({"1": figures[name]["1"]}, 0) for name in ("geometry", "generated", "orders")]
+    same = Pooled({"1": figures["noise"]["1"]["0.01"]}, 0)
+
+    def ends(levels: tuple[str, ...]) -> tuple[float, ...]:
+        claims = measured_claims(parts[0], dict.fromkeys(levels, same), *parts[1:])
+        (one,) = (claim for claim in claims if claim["claim"].startswith("Under noise"))
+        assert ("alpha 0: " in one["reason"]) is False
+        return tuple(float(end) for end in re.findall(r"\((\S+) to (\S+?)\)", one["figure"])[0])
+
+    one, also_none, eight = ends(("0.01",)), ends(("0", "0.01")), ends(("0", *(f"0.0{i}" for i in range(1, 9))))
+    assert one == also_none
+    assert eight[1] - eight[0] > 1.05 * (one[1] - one[0])
 
 
 def test_missing_values_do_not_count() -> None:
