@@ -75,6 +75,21 @@ def test_auc_of_known_errors() -> None:
     assert pose_auc(PairErrors(torch.zeros_like(values), values), 30).item() == pytest.approx(50 / 90)
 
 
+def test_published_accuracies_take_directions_without_their_sign() -> None:
+    """A translation of 178 degrees errs by 2; one of 90 by 90; RRA and the angle itself keep all."""
+    values = torch.tensor([178.0, 90.0, 3.0, 135.0], dtype=torch.float64)
+    errors = PairErrors(torch.zeros_like(values), values)
+    assert errors.line.tolist() == [2.0, 90.0, 3.0, 45.0]
+    # Below 3 .. 30: 28 thresholds; below 4 .. 30: 27.
+    assert pose_auc(errors, 30).item() == pytest.approx((28 + 27) / 120)
+    assert accuracy_at(errors.line, 5.0).item() == 0.5
+    # A camera that goes the opposite way is on the line; one that stands still is not.
+    eye = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
+    ahead = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    for centers, degrees in ((-ahead, 0.0), (torch.zeros_like(ahead), 90.0)):
+        assert pair_errors(cameras(eye, centers), cameras(eye, ahead)).line.item() == pytest.approx(degrees, abs=1e-6)
+
+
 def test_trajectory_error_in_closed_form() -> None:
     eye = torch.eye(3, dtype=torch.float64).expand(3, 3, 3)
     true = torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [2.0, 0, 0]], dtype=torch.float64)

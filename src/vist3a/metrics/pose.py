@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vist3a.geometry.quaternion import rotation_angle
@@ -20,11 +20,21 @@ class PairErrors:
     """Errors in degrees over all pairs of views i < j.
 
     ``rotation`` is the angle between the relative rotations. ``translation`` is the angle between the directions of the
-    relative translations: in [0, 180]; 0 when both stand still, 180 when only one does.
+    relative translations: in [0, 180]; 0 when both stand still, 180 when only one does, which ``one_still`` marks.
     """
 
     rotation: Float[Tensor, "*batch pairs"]
     translation: Float[Tensor, "*batch pairs"]
+    one_still: Bool[Tensor, "*batch pairs"] | None = None
+
+    @property
+    def line(self) -> Float[Tensor, "*batch pairs"]:
+        """``translation`` without the sign of the direction, at most 90 degrees.
+
+        So do the published accuracies of PoseDiffusion and VGGT. Where only one camera moves it is 90.
+        """
+        angle = torch.minimum(self.translation, 180 - self.translation)
+        return angle if self.one_still is None else angle.masked_fill(self.one_still, 90.0)
 
 
 def pair_errors(prediction: Cameras, target: Cameras) -> PairErrors:
@@ -38,20 +48,23 @@ def pair_errors(prediction: Cameras, target: Cameras) -> PairErrors:
     first, second = torch.triu_indices(views, views, offset=1, device=prediction.world_to_camera.device)
     ours, true = _relative(prediction, first, second), _relative(target, first, second)
     rotation = torch.rad2deg(rotation_angle(ours[..., :3, :3], true[..., :3, :3]))
-    return PairErrors(rotation, _direction_error(ours[..., :3, 3], true[..., :3, 3]))
+    moved, wanted = ours[..., :3, 3], true[..., :3, 3]
+    one_still = (moved.norm(dim=-1) < STILL) ^ (wanted.norm(dim=-1) < STILL)
+    return PairErrors(rotation, _direction_error(moved, wanted), one_still)
 
 
 def accuracy_at(errors: Float[Tensor, "*batch pairs"], threshold: float) -> Float[Tensor, "*batch"]:
-    """Share of errors below ``threshold`` (degrees): RRA@x of rotations, RTA@x of translations."""
+    """Share of errors below ``threshold`` (degrees): RRA@x of rotations, RTA@x of lines of translation."""
     return (errors < threshold).to(errors.dtype).mean(-1)
 
 
 def pose_auc(errors: PairErrors, threshold: int = 30) -> Float[Tensor, "*batch"]:
     """Area under the accuracy curve of max(rotation, translation) error, normalised to [0, 1].
 
-    As in PoseDiffusion and VGGT: the mean over x = 1 .. ``threshold`` degrees of the share of pairs erring less than x.
+    As in PoseDiffusion and VGGT: the mean over x = 1 .. ``threshold`` degrees of the share of pairs erring less than x,
+    directions of translations without their sign (:attr:`PairErrors.line`).
     """
-    worst = torch.maximum(errors.rotation, errors.translation)
+    worst = torch.maximum(errors.rotation, errors.line)
     return torch.stack([accuracy_at(worst, float(x)) for x in range(1, threshold + 1)], dim=-1).mean(-1)
 
 

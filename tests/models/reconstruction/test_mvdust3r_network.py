@@ -48,6 +48,29 @@ def test_fewer_views_than_references_are_refused() -> None:
         network.reconstruct(frames)
 
 
+def test_checkpoints_with_color_bands_are_read_and_their_coefficients_used(tmp_path: Path) -> None:
+    network, frames = build(1, sh_degree=1, input_colours=False), clip((12, 8), views=2)
+    torch.save({"model": network.state_dict()}, tmp_path / "bands.pth")
+    plain = replace(network.config, sh_degree=0, input_colours=True)
+    read = MVDust3r.from_public_file(tmp_path / "bands.pth", plain, torch.float64).requires_grad_(False)
+    assert (read.config.sh_degree, read.config.input_colours) == (1, False)
+    assert read.downstream_GS_head[0].mlp_rgb[2].weight.shape[0] == 12 * network.config.patch_size**2
+    with torch.no_grad():
+        result = read.reconstruct(frames)
+    assert_same(result, network.reconstruct(frames))
+    assert result.gaussians is not None
+    assert result.gaussian_features is not None
+    _, _, channels, height, width = result.gaussian_features.shape
+    assert channels == 12 + 8
+    for scene, view, row, column in ((0, 1, 3, 5), (1, 0, 11, 0)):
+        number = (view * height + row) * width + column
+        raw = result.gaussian_features[scene, view, :, row, column]
+        for band in range(4):
+            torch.testing.assert_close(result.gaussians.harmonics[scene, number, band], raw[3 * band : 3 * band + 3])
+    with pytest.raises(ValueError, match="input_colours has one color for a Gaussian"):
+        build(1, sh_degree=1)
+
+
 def test_stitch_points_are_named_in_order(references: int) -> None:
     points = build(references).stitch_points
     assert [point.name for point in points] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -12,12 +13,13 @@ from torch.nn import functional as F
 
 from vist3a.geometry.pointmap_cameras import cameras_from_pointmaps
 from vist3a.geometry.pose_encoding import encoding_from_cameras
-from vist3a.geometry.spherical_harmonics import harmonics_from_color
+from vist3a.geometry.spherical_harmonics import degree_of_bands, harmonics_from_color
 from vist3a.models.reconstruction.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.models.reconstruction.blocks.mvdust3r_heads import (
     SCALE_FACTOR,
     PixelGaussianHead,
     PointmapHead,
+    gaussian_channels,
     points_and_confidence,
 )
 from vist3a.models.reconstruction.blocks.mvdust3r_trunk import MVDust3rTrunk
@@ -35,8 +37,8 @@ class MVDust3r(MVDust3rTrunk):
     The network gives points in the first camera's frame and their confidence; what else the record asks for is derived.
     Cameras: :func:`cameras_from_pointmaps`, without gradient; ``pose_encodings`` holds the encoding of these cameras.
     Depth: z of a view's points in its estimated camera (its gradient runs through the points), with the confidence of
-    the points. Gaussian features: per pixel the raw colour (3, in [-1, 1]), opacity logit, scale / 0.1 (3) and rotation
-    wxyz (4).
+    the points. Gaussian features: per pixel the raw colour (3, in [-1, 1]; with ``sh_degree`` the coefficients, band by band),
+    opacity logit, scale / 0.1 (3) and rotation wxyz (4).
 
     With several references only the path of the first view reaches the heads (its results are those to use), but the
     paths exchange information in every layer.
@@ -54,8 +56,19 @@ class MVDust3r(MVDust3rTrunk):
         self.head_chunk = config.head_chunk
         width, patch = config.decoder_dim, config.patch_size
         self.downstream_head1, self.downstream_head2 = (PointmapHead(width, patch, config.skip_dim) for _ in range(2))
-        self.downstream_GS_head = nn.ModuleList(PixelGaussianHead(width, patch, config.gaussian_dim) for _ in range(2))
+        self.downstream_GS_head = nn.ModuleList(
+            PixelGaussianHead(width, patch, config.gaussian_dim, config.sh_degree) for _ in range(2)
+        )
         initialise_linears(self)
+
+    @classmethod
+    def sized_for(cls, config: MVDust3rConfig, state: Mapping[str, Tensor]) -> MVDust3rConfig:
+        """See :meth:`EnterableNetwork.sized_for`: checkpoints differ in their color bands."""
+        weight = state.get("downstream_GS_head.0.mlp_rgb.2.weight")
+        if weight is None:
+            return config
+        degree = degree_of_bands(len(weight) // (3 * config.patch_size**2))
+        return replace(config, sh_degree=degree, input_colours=config.input_colours and degree == 0)
 
     def heads(
         self,
@@ -100,7 +113,7 @@ class MVDust3r(MVDust3rTrunk):
     def gaussians(
         self,
         points: Float[Tensor, "batch views height width 3"],
-        features: Float[Tensor, "batch views 11 height width"],
+        features: Float[Tensor, "batch views features height width"],
         rgb: Float[Tensor, "batch views 3 height width"],
     ) -> Gaussians:
         """One Gaussian per pixel in the order view, row, column, from raw features; ``rgb`` in [0, 1].
@@ -109,9 +122,13 @@ class MVDust3r(MVDust3rTrunk):
         in units of the points' mean distance; the rest is in the unit of the points.
         """
         means = points.flatten(1, 3)
-        colour, opacity, scale, rotation = features.movedim(2, -1).flatten(1, 3).split([3, 1, 3, 4], dim=-1)
-        frames = rgb.to(means.dtype).movedim(2, -1).flatten(1, 3)
-        colour = frames if self.config.input_colours else (colour + 1) / 2
+        channels = gaussian_channels(self.config.sh_degree)
+        colour, opacity, scale, rotation = features.movedim(2, -1).flatten(1, 3).split(channels, dim=-1)
+        if self.config.sh_degree:
+            harmonics = colour.unflatten(-1, (-1, 3))
+        else:
+            frames = rgb.to(means.dtype).movedim(2, -1).flatten(1, 3)
+            harmonics = harmonics_from_color(frames if self.config.input_colours else (colour + 1) / 2)
         unit = means.norm(dim=-1).mean(dim=1)[:, None, None]
         low, high = self.config.scale_limits
         return Gaussians(
@@ -119,7 +136,7 @@ class MVDust3r(MVDust3rTrunk):
             scales=(SCALE_FACTOR * scale / unit).clamp(low, high) * unit,
             rotations=F.normalize(rotation, dim=-1, eps=1e-5),
             opacities=opacity.squeeze(-1).sigmoid(),
-            harmonics=harmonics_from_color(colour),
+            harmonics=harmonics,
         )
 
     def _by_role(self, heads: Iterable[nn.Module], *inputs: Tensor) -> Tensor:

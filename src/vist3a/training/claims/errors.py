@@ -66,7 +66,7 @@ def geometry_errors(output: Reconstruction, truth: Truth, pixel_step: int, icp: 
         "rotation_deg": pairs.rotation.median(),
         "translation_deg": pairs.translation.median(),
         "rra_5": accuracy_at(pairs.rotation, ANGLE).mean(),
-        "rta_5": accuracy_at(pairs.translation, ANGLE).mean(),
+        "rta_5": accuracy_at(pairs.line, ANGLE).mean(),
         "auc_30": pose_auc(pairs).mean(),
         "ate": path.ate,
         "rpe_translation": path.rpe_translation,

@@ -98,10 +98,16 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
         cls: type[NetworkT], path: str | Path, config: ConfigT, dtype: torch.dtype = torch.float32
     ) -> NetworkT:
         """Load a published checkpoint of a network with the sizes ``config``, on the CPU, in ``dtype``."""
+        state = read_tensors(Path(path))
         with torch.device("meta"):
-            model = cls(config)
-        model.load_public_state_dict(read_tensors(Path(path)), path, assign=True)
+            model = cls(cls.sized_for(config, state))
+        model.load_public_state_dict(state, path, assign=True)
         return model.to(dtype).eval()
+
+    @classmethod
+    def sized_for(cls, config: ConfigT, state: Mapping[str, Tensor]) -> ConfigT:
+        """``config`` with what checkpoints of one size may differ in as the published ``state`` has it; here: nothing."""
+        return config
 
     def load_public_state_dict(
         self, state: Mapping[str, Tensor], origin: str | Path = "state dict", *, assign: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vist3a.geometry.spherical_harmonics import MAX_DEGREE
 from vist3a.models.reconstruction.blocks.config import NetworkConfig
 
 
@@ -14,7 +15,8 @@ class MVDust3rConfig(NetworkConfig):
     ``references`` is the number of paths through the decoder, each with another of the first views as its reference.
     ``scale_limits`` bound the scales of Gaussians, in units of the mean distance of the scene's points from the first
     camera. ``input_colours``: Gaussians take the colours of the frames, as published; false: those that the network
-    predicts. ``head_chunk`` is the number of frames that the heads process at once. Any frame size divisible by
+    predicts. ``sh_degree`` above 0: it predicts the coefficients of that many spherical harmonics, which are then used.
+    ``head_chunk`` is the number of frames that the heads process at once. Any frame size divisible by
     ``patch_size`` can be run; the published weights know 224 x 224 only.
     """
 
@@ -32,6 +34,7 @@ class MVDust3rConfig(NetworkConfig):
     gaussian_dim: int = 768
     scale_limits: tuple[float, float] = (1e-4, 4e-3)
     input_colours: bool = True
+    sh_degree: int = 0
     head_chunk: int = 8
 
     def __post_init__(self) -> None:
@@ -45,5 +48,9 @@ class MVDust3rConfig(NetworkConfig):
         for name in ("encoder_depth", "decoder_depth", "references", "head_chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if not 0 <= self.sh_degree <= MAX_DEGREE:
+            raise ValueError(f"sh_degree {self.sh_degree} must be 0 to {MAX_DEGREE}")
+        if self.sh_degree and self.input_colours:
+            raise ValueError("input_colours has one color for a Gaussian: with sh_degree above 0 it must be false")
         if len(self.scale_limits) != 2 or not 0 < self.scale_limits[0] < self.scale_limits[1]:
             raise ValueError(f"scale_limits {self.scale_limits} must be two ascending positive numbers")

@@ -11,8 +11,11 @@ SKIP_KERNELS = (3, 5, 5, 3)
 SKIP_FACTOR = 1e-4
 CONFIDENCE_MAX = 1e9
 SCALE_FACTOR = 0.1
-GAUSSIAN_CHANNELS = 11
-"""Raw channels of one Gaussian: colour (3), opacity logit (1), scale before its factor (3), rotation wxyz (4)."""
+
+
+def gaussian_channels(sh_degree: int) -> tuple[int, int, int, int]:
+    """Raw channels of one Gaussian: color (3 for every band), opacity logit, scale before its factor, rotation wxyz."""
+    return 3 * (sh_degree + 1) ** 2, 1, 3, 4
 
 
 class RunningNorm(nn.BatchNorm2d):
@@ -64,9 +67,9 @@ class PointmapHead(nn.Module):
 
 
 class PixelGaussianHead(nn.Module):
-    """Raw Gaussian channels per pixel (see ``GAUSSIAN_CHANNELS``) from four small perceptrons without biases."""
+    """Raw Gaussian channels per pixel (see ``gaussian_channels``) from four small perceptrons without biases."""
 
-    def __init__(self, width: int, patch_size: int, hidden: int) -> None:
+    def __init__(self, width: int, patch_size: int, hidden: int, sh_degree: int) -> None:
         """``width`` of the tokens; ``hidden`` channels inside each perceptron."""
         super().__init__()
         self.patch_size = patch_size
@@ -75,10 +78,12 @@ class PixelGaussianHead(nn.Module):
             nn.Sequential(
                 nn.Linear(width, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, out * patch_size**2, bias=False)
             )
-            for out in (3, 1, 3, 4)
+            for out in gaussian_channels(sh_degree)
         )
 
-    def forward(self, tokens: Float[Tensor, "frames rows columns channels"]) -> Float[Tensor, "frames 11 height width"]:
+    def forward(
+        self, tokens: Float[Tensor, "frames rows columns channels"]
+    ) -> Float[Tensor, "frames features height width"]:
         """Maps from normed tokens."""
         tokens = self.norm(tokens)
         parts = (self.mlp_rgb, self.mlp_opacity, self.mlp_scale2, self.mlp_rotation)
