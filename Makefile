@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long documented ui scene view viewer serve lint setup repro lock dvc-stages
+.PHONY: stitch test test-long mutations documented ui scene view viewer serve lint setup repro lock dvc-stages
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -42,6 +42,10 @@ test: setup lint
 
 test-long: setup
 	$(PYTEST) -m long
+
+# Whether the tests notice errors in the code: those of an audit by name, and a hundred drawn by seed (hours; goes on where it was).
+mutations: setup
+	python tests/mutations
 
 # Every command that README.md and CONVENTIONS.md name, in a fresh clone of what is committed (an hour).
 documented: setup

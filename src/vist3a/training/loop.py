@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
 from vist3a.training.launch import ALONE, Processes
+from vist3a.training.muon import Muon
 from vist3a.training.processes import sum_over
 from vist3a.training.schedule import Schedule, rate_factor
 from vist3a.training.step_log import Log
@@ -222,8 +223,6 @@ def _optimizers(
         adam = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
         found.append((adam, config.learning_rate))
     if matrices and config.matrix_learning_rate is not None:
-        muon = torch.optim.Muon(
-            matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = Muon(matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay)
         found.append((muon, config.matrix_learning_rate))
     return found
