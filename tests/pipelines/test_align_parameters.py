@@ -147,6 +147,15 @@ def test_presets_use_the_published_models(preset: str | None, models: set[str]) 
         load_reward_models(params, True, CPU)
 
 
+def test_decoded_views_of_their_own_cannot_be_compared_with_rendered_ones() -> None:
+    with pytest.raises(
+        ValidationError, match=r"align.decoded_views: 1, but consistency_l1 and consistency_perceptual compares"
+    ):
+        AlignParams(**values(decoded_views=1))
+    alone = {"consistency_l1": None, "consistency_perceptual": None}
+    assert AlignParams(**values(decoded_views=1, rewards=alone)).decoded_views == 1
+
+
 def test_numbers_stay_numbers_and_ranges_are_pairs() -> None:
     params = AlignParams(**values())
     assert (params.variant, params.denoising_steps, params.guidance) == ("drtune", 12, 3.0)

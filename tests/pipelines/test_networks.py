@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pipelines.test_align_parameters import values
 from pydantic import ValidationError
 from reconstruction_cases import build
 from safetensors.torch import save_file
@@ -17,7 +18,10 @@ from tiny_generators import public_pipeline, tiny
 from vist3a.models import networks
 from vist3a.models.reconstruction import VGGT
 from vist3a.models.weights import PublicWeights, licences_used, parse, parse_generators, register
+from vist3a.pipelines.align.params import AlignParams
+from vist3a.pipelines.align.phrasing import in_templates, phrased
 from vist3a.pipelines.networks import Networks
+from vist3a.training.align import Phrased
 
 WAN = {"family": "wan", "source": "nowhere"}
 
@@ -125,6 +129,32 @@ def test_prompts_are_embedded_in_the_template(wan: str, tmp_path: Path) -> None:
         torch.testing.assert_close(negative["text"], generator.embed(["a green cube"])["text"])
     with pytest.raises(ValidationError, match=r"prompt template 'no place' must contain \{prompt\} once"):
         with_generator(source=wan, prompt_template="no place")
+
+
+def test_prompts_of_rollouts_are_asked_in_templates_that_their_place_draws(wan: str, tmp_path: Path) -> None:
+    templates = ("a red {prompt}", "the {prompt} on the floor", "{prompt}")
+    networks = with_generator(source=wan, prompt_template="a {prompt}").asking("a green cube", 6)
+    loop = {"steps": 6}
+    params = AlignParams(**values(prompt_templates=templates, prompts_per_step=2, loop=loop))
+    prompts = ["ball", "cube", "floor"]
+    embed, negative = networks.embed(prompts, tmp_path / "texts")
+    asked = in_templates(params, networks, prompts, embed, tmp_path / "texts")
+    assert isinstance(asked, Phrased)
+    generator = networks.load_generator("text")
+    assert generator.max_text_tokens == 6
+    with torch.no_grad():
+        torch.testing.assert_close(negative["text"], generator.embed(["a green cube"])["text"])
+        torch.testing.assert_close(asked(["ball"])["text"], generator.embed(["a ball"])["text"])
+        seen = set()
+        for place in range(12):
+            prompt = prompts[place % 3]
+            text = phrased(templates, prompt, place, params.seed)
+            seen.add(text.replace(prompt, "{prompt}"))
+            torch.testing.assert_close(asked.ask([prompt], [place])["text"], generator.embed([text])["text"])
+    assert seen == set(templates)
+    assert in_templates(AlignParams(**values()), networks, prompts, embed, tmp_path / "texts") is embed
+    with pytest.raises(ValidationError, match=r"prompt template 'no place' must contain"):
+        AlignParams(**values(prompt_templates=["no place"]))
 
 
 @pytest.mark.usefixtures("weights")

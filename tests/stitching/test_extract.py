@@ -43,6 +43,16 @@ def same(a, b, tolerance: float = 1e-10) -> None:
         torch.testing.assert_close(b.state()[key], value, rtol=tolerance, atol=tolerance)
 
 
+def test_frames_beyond_those_asked_for_are_not_seen() -> None:
+    """Clips of nine frames of which five count are clips of five."""
+    long = frames(3, views=9)
+    cut = {name: clip[:5] for name, clip in long.items()}
+    whole = accumulate(tiny_tap(kernel=(3, 3, 3)), list(cut), cut.__getitem__, batch=2)
+    same(accumulate(tiny_tap(kernel=(3, 3, 3), frames=5), list(long), long.__getitem__, batch=2), whole)
+    all_frames = accumulate(tiny_tap(kernel=(3, 3, 3)), list(long), long.__getitem__, batch=2)
+    assert int(all_frames.count.sum()) > int(whole.count.sum())
+
+
 @settings(max_examples=8, deadline=None)
 @given(
     batch=st.integers(1, 5),

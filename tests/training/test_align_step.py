@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from vist3a.models.generators.wan import WanGenerator
 from vist3a.models.lora import add_lora
-from vist3a.records import Clip
+from vist3a.records import Clip, Condition
 from vist3a.rendering import renderer_for
 from vist3a.rewards.base import Views
 from vist3a.rewards.embedded import reward_from
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.training.align import AlignSampling, align, decode_views
+from vist3a.training.align import AlignSampling, Phrased, align, decode_views
 from vist3a.training.align_draw import draw_align_step
 from vist3a.training.loop import LoopConfig, step_generator
 from vist3a.training.rollout import prompt_noise
@@ -217,3 +217,26 @@ def test_impossible_alignments_are_refused(stitched: StitchedDecoder, tmp_path: 
                 generator, generator.embed, stitched, renderer_for(CPU), reward_from(scorer(1), RENDERED), prompts, clips(),
                 LoopConfig(1, 0.0), AlignSampling(1, count, STEPS, 1, GUIDANCE, 2, 0.5, 5, *SIZE), seed=0,
             )  # fmt: skip
+
+
+def test_rollouts_are_asked_by_place_and_clips_cut_to_their_length(stitched: StitchedDecoder) -> None:
+    """Two steps of two prompts have the places 0 to 3; a clip of nine frames gives the loss of its first five."""
+    losses, places = [], []
+    for long in (True, False):
+        generator = trainable()
+
+        def ask(prompts: Sequence[str], where: Sequence[int], generator: WanGenerator = generator) -> Condition:
+            places.append(list(where))
+            return generator.embed([f"{prompt} on the floor" for prompt in prompts])
+
+        sampling = AlignSampling(2, 2, STEPS, 2, GUIDANCE, 3, 1.0, 5, *SIZE)
+        reward, seen = reward_from(scorer(0), RENDERED), []
+        data = [Clip(c.name, c.frames if long else c.frames[:5], c.caption) for c in clips()]
+        align(
+            generator, Phrased(generator.embed, ask), stitched, renderer_for(CPU), reward, PROMPTS, data,
+            LoopConfig(2, 1e-3, warmup=0, log_every=1), sampling, seed=SEED,
+            log=lambda _, scalars, seen=seen: seen.append(scalars["generative_loss"]),
+        )  # fmt: skip
+        losses.append(seen)
+    assert places == [[0, 1], [2, 3]] * 2
+    assert losses[0] == losses[1]
