@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import logging
+import math
 import os
 import re
 import shutil
@@ -134,7 +134,8 @@ def test_distillation_and_evaluation_report_the_distances_of_what_they_left(made
     # Training that does harm is thrown away: what is left is the better of the two.
     product = math.prod(report["ratio"].values())
     assert report["kept"] == ("distilled" if product < 1 else "closed form")
-    assert report["worse"] == [name for name in report["before"] if report["after"][name] > report["before"][name]]
+    worse = {name for name in report["before"] if report["after"][name] > report["before"][name]}
+    assert set(report["worse"]) == worse
     left = report["after" if product < 1 else "before"]
     assert left == pytest.approx(found["stitched_distilled"], rel=1e-3)
     for name, value in report["ratio"].items():
