@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vist3a.metrics.depth import depth_errors
+from vist3a.metrics.depth import _median, depth_errors
 
 
 def maps(*batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,3 +55,13 @@ def test_a_ratio_of_exactly_five_quarters_is_too_much() -> None:
     target = torch.ones(1, 4).double()
     found = depth_errors(torch.tensor([[1.25, 1.2, 0.81, 0.79]]).double(), target, align=False)
     assert float(found.delta_125) == pytest.approx(1 / 2)
+
+
+def test_more_pixels_than_a_quantile_takes_have_the_lower_middle_one() -> None:
+    """2^24 of them and more: an even number of two values, half and half."""
+    half = 2**23
+    values = torch.cat([torch.full((half,), 1.0), torch.full((half,), 3.0)]).view(1, 1, -1)
+    assert float(depth_errors(values, 2 * values).scale) == 2
+    assert float(depth_errors(values[..., 1:], 4 * values[..., 1:]).scale) == 4
+    assert _median(values.flatten(-2)).tolist() == [1.0]
+    assert _median(values[..., : half + 8].flatten(-2)[..., -16:]).tolist() == [2.0]

@@ -65,6 +65,15 @@ def test_equals_scipy_and_numpy_after_the_same_alignment():
     cosines = [np.abs((ours_n * true_n[there]).sum(-1)), np.abs((true_n * ours_n[here]).sum(-1))]
     np.testing.assert_allclose(errors.normals, np.mean([np.nanmean(c) for c in cosines]), rtol=1e-9)
 
+    def lower_median(values):
+        return np.sort(values[np.isfinite(values)])[(np.isfinite(values).sum() - 1) // 2]
+
+    np.testing.assert_allclose(errors.normals_median, np.mean([lower_median(c) for c in cosines]), rtol=1e-9)
+    np.testing.assert_allclose(errors.accuracy_median, lower_median(forth), rtol=1e-9)
+    np.testing.assert_allclose(errors.completeness_median, lower_median(back), rtol=1e-9)
+    far = surface_errors(prediction, target, threshold=1e-9)
+    assert far.f_score == 0 and far.accuracy == pytest.approx(errors.accuracy)
+
 
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 10))
 @settings(max_examples=15, deadline=None)

@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ class Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.timing = STATE / "seconds.json"
         self.noticed: dict[str, Counter[str]] = defaultdict(Counter)
-        for file in self.folder.iterdir():
+        for file in self.folder.glob("*.json"):
             self._count(json.loads(file.read_text()))
         self.seconds: dict[str, float] = json.loads(self.timing.read_text()) if self.timing.is_file() else {}
 
@@ -121,7 +122,7 @@ class Results:
     def put(self, mutant: Mutant, failed: str) -> None:
         """Keep what was found."""
         content = {"mutant": mutant.name, "module": mutant.module, "failed": failed, "valid": self._valid(failed)}
-        self._file(mutant).write_text(json.dumps(content))
+        _write(self._file(mutant), content)
         self._count(content)
 
     def _count(self, content: dict[str, str]) -> None:
@@ -129,10 +130,12 @@ class Results:
             self.noticed[content["module"]][content["failed"].split("::", maxsplit=1)[0]] += 1
 
     def took(self, outcome: Outcome) -> None:
-        """Longest time of each file."""
+        """How long files took, whole or up to a failure; other runs write there too."""
+        known = json.loads(self.timing.read_text()) if self.timing.is_file() else {}
         for file, seconds in outcome.seconds.items():
-            self.seconds[file] = max(seconds, self.seconds.get(file, 0.0)) if outcome.failed else seconds
-        self.timing.write_text(json.dumps(self.seconds, indent=1, sort_keys=True))
+            known[file] = max(seconds, known.get(file, 0.0)) if outcome.failed else seconds
+        _write(self.timing, known)
+        self.seconds = known
 
     def _file(self, mutant: Mutant) -> Path:
         return self.folder / f"{digest(mutant.module, mutant.text)}.json"
@@ -140,6 +143,13 @@ class Results:
     def _valid(self, failed: str) -> str:
         file = REPOSITORY / failed.split("::", maxsplit=1)[0]
         return digest(file.read_text()) if failed and file.is_file() else self.code
+
+
+def _write(file: Path, content: Mapping[str, object]) -> None:
+    """Whole or not at all, as two runs may share the folder."""
+    partial = file.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True))
+    os.replace(partial, file)
 
 
 class Judge:

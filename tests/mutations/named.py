@@ -106,6 +106,14 @@ NAMED = (
         "the unit of novel views is that of other views", "training/claims/errors.py",
         "truth.depth[:, filled(sources)]", "truth.depth[:, : len(filled(sources))]",
     ),
+    Named(
+        "every view has a scale of depth of its own", "training/claims/errors.py",
+        "depth_errors(output.depth.flatten(1, 2), truth.depth.flatten(1, 2))", "depth_errors(output.depth, truth.depth)",
+    ),
+    Named(
+        "the scale of depth is that of the other scenes", "metrics/depth.py",
+        "_median(target) / _median(prediction) if align", "_median(target) / _median(prediction).mean() if align",
+    ),
     Named("files are not renamed", "export/atomic.py", "os.replace(temporary, path)", "path.write_bytes(temporary.read_bytes())"),
     Named(
         "checkpoints are written in place", "training/checkpoint.py",

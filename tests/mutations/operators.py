@@ -104,6 +104,9 @@ def _candidates(node: ast.AST, scope: str, axis: bool = False) -> Iterator[Candi
         return
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         scope = f"{scope}.{node.name}".lstrip(".")
+    # Numbers of a table, as that of a paper's results, are right or wrong, which only the paper can say.
+    if not scope and isinstance(node, ast.Dict):
+        return
     if not axis:
         for kind, operator in OPERATORS.items():
             yield from ((scope, node, kind, instead) for instead in operator(node))

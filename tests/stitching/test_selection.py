@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from stitching.test_decoder import SIZE, clips, fitted
@@ -13,10 +14,13 @@ from vist3a.metrics.depth import depth_errors
 from vist3a.records import LayerScore
 from vist3a.scenes.clip_batches import ClipBatch
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.extract import accumulate
 from vist3a.stitching.functional_error import output_distance, sequential, stitched
 from vist3a.stitching.grids import derive_spec
+from vist3a.stitching.heldout import HeldOut, PointErrors, measure
+from vist3a.stitching.layer import StitchLayer
 from vist3a.stitching.ridge import RidgePath, mean_squared_error
-from vist3a.stitching.search import choose, solve_points
+from vist3a.stitching.search import choose, score_points, solve_points
 
 RIDGES = (1e-9, 1e-3, 1e-1, 1.0, 10.0)
 
@@ -123,3 +127,69 @@ def test_distances_to_the_original_are_those_of_their_definitions() -> None:
             cosine = ((one @ other.T).trace() - 1) / 2
             angles.append(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
     assert found["rotation_deg"] == pytest.approx(float(torch.stack(angles).mean()), rel=1e-4)
+
+
+def test_held_out_clips_are_counted_as_they_are_done() -> None:
+    tap, source = tiny_tap(kernel=(3, 3, 3)), frames(5)
+    moments = accumulate(tap, list(source), source.__getitem__, batch=2)
+    solved = solve_points(moments, moments, tap.settings, (1e-3,), "position")
+    candidates = {name: found.candidate for name, found in solved.items()}
+    counted: list[int] = []
+    seen = measure(tap, candidates, list(source), source.__getitem__, batch=2, done=counted.append)
+    assert counted == [2, 2, 1] and seen.names == tuple(source)
+    for key, value in moments.state().items():
+        assert value.dtype == torch.float64, key
+        torch.testing.assert_close(seen.moments.state()[key], value)
+    # One view as the first of its clip and four others, of five clips.
+    assert moments.special_count.tolist() == [5, 20] and moments.count.tolist() == [25.0] * 4
+    for errors in seen.points.values():
+        assert errors.scenes.shape == (2, 5) and errors.places.shape == (2, 5, 2, 2)
+        torch.testing.assert_close(errors.scenes.sum(1), errors.places.sum((1, 2, 3)))
+
+
+def test_the_ends_and_the_rim_of_a_score() -> None:
+    """Intervals hold the middle 95 % of resampled scenes; the rim of a grid is its outermost ring."""
+    spec = derive_spec((4, 4), (4, 4), 4, (3, 3, 3))
+    latents, y, special = make_data(spec, 6, 1)
+    moments = moments_in_shards(latents, y, special, spec, 1)
+    settings = tap_settings(spec, (4, 4))
+    solved = solve_points(moments, moments, settings, (1e-3,), "position")
+    random = torch.Generator().manual_seed(0)
+    places = torch.rand(2, 3, 4, 4, generator=random).double() + torch.tensor([0.0, 2.0]).double().view(2, 1, 1, 1)
+    scenes = torch.rand(2, 8, generator=random).double() + torch.tensor([[0.0], [2.0]]).double()
+    heldout = HeldOut(tuple("abcdefgh"), moments, {POINT: PointErrors(scenes, places, 0.5)})
+    (score,) = score_points(solved, heldout, settings, seed=4)
+    assert score.r2_heldout == pytest.approx(1 - float(scenes[0].sum() / scenes[1].sum()))
+    middle = places[:, :, 1:3, 1:3].sum((1, 2, 3))
+    rim = places.sum((1, 2, 3)) - middle
+    assert score.r2_centre == pytest.approx(1 - float(middle[0] / middle[1]))
+    assert score.r2_border == pytest.approx(1 - float(rim[0] / rim[1]))
+    assert score.r2_frames == pytest.approx([1 - float(places[0, v].sum() / places[1, v].sum()) for v in range(3)])
+    drawn = np.random.default_rng(4).integers(0, 8, (2000, 8))
+    resampled = [1 - scenes[0, row].sum().item() / scenes[1, row].sum().item() for row in drawn]
+    assert (score.r2_low, score.r2_high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])))
+    assert score.mse_heldout == pytest.approx(float(scenes[0].sum()) / float(moments.count.sum()) / 6)
+    assert score.cka == 0.5 and score.ridge == 1e-3
+
+
+def test_a_layer_trains_what_was_fitted_and_stores_no_statistics() -> None:
+    """The bias per position holds the bias of the channels; the statistics of the latents are part of the fit."""
+    spec = derive_spec((4, 4), (4, 4), 4, (3, 3, 3))
+    statistics = torch.tensor([[0.5, -1.0, 2.0], [0.3, 2.0, 1.5]])
+    moments = moments_in_shards(*make_data(spec, 6, 1), spec, 1)
+    for bias in ("channel", "position"):
+        solved = solve_points(moments, moments, tap_settings(spec, (4, 4)), (1e-3,), bias, statistics)[POINT]
+        layer = StitchLayer(spec, solved.layer)
+        assert torch.equal(layer.statistics, statistics)
+        names = {"conv.weight", "conv.bias"} | ({"position_bias"} if bias == "position" else set())
+        assert layer.state_dict().keys() == names == dict(layer.named_parameters()).keys()
+        assert bool((layer.conv.bias == 0).all()) == (bias == "position")
+        assert solved.layer.special_tokens.dtype == torch.float32
+
+
+def test_latents_are_tapped_raw_and_as_the_mode_where_nothing_is_said() -> None:
+    settings = tap_settings(derive_spec((4, 4), (4, 4), 4), (4, 4))
+    assert settings.sample_seed is None and not settings.normalised
+    tap = tiny_tap()
+    assert tap.latent_statistics is None and tap.settings.spec.kernel == (5, 3, 3)
+    assert (tap.settings.spec.padding_mode, tap.settings.spec.interpolation) == ("replicate", "corners")

@@ -58,6 +58,10 @@ def test_ranges_are_drawn_to_their_ends_and_numbers_cost_no_draw() -> None:
     assert 4.0 <= min(guidances) < 4.1
     assert 5.9 < max(guidances) <= 6.0
     assert {(draw.steps, draw.guidance) for draw in map(drawn, range(9))} == {(6, 3.0)}
+    random = step_generator(4, 5)
+    assert (
+        drawn(5, guidance=(4.0, 7.0)).guidance == 4 + 3 * torch.rand((), generator=random, dtype=torch.float64).item()
+    )
     # As before there were ranges: first the steps, then the views.
     random = step_generator(4, 7)
     keep = torch.randperm(6, generator=random)[:2].tolist()

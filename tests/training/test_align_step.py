@@ -21,7 +21,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.training.align import AlignSampling, Phrased, align, decode_views
 from vist3a.training.align_draw import draw_align_step
 from vist3a.training.loop import LoopConfig, step_generator
-from vist3a.training.rollout import prompt_noise
+from vist3a.training.rollout import prompt_generator, prompt_noise
 
 CPU = torch.device("cpu")
 SEED, STEPS, GUIDANCE, SIZE = 3, 4, 1.5, (16, 16)
@@ -93,16 +93,23 @@ def objective(
     return total.mean(), (told - pair.target).square().mean(), z
 
 
-def trained(stitched: StitchedDecoder, sampling: AlignSampling, steps: int, folder: Path) -> tuple[Gradients, dict]:
+def trained(
+    stitched: StitchedDecoder,
+    sampling: AlignSampling,
+    steps: int,
+    folder: Path,
+    generator: WanGenerator | None = None,
+    terms: Mapping[str, float] = RENDERED,
+) -> tuple[Gradients, dict]:
     """What Adam's first moment holds of the gradients after steps of length zero, and what was logged."""
-    generator = trainable()
+    generator = trainable() if generator is None else generator
     logged: dict[int, dict[str, float]] = {}
     align(
         generator,
         generator.embed,
         stitched,
         renderer_for(CPU),
-        reward_from(scorer(1), RENDERED),
+        reward_from(scorer(1), dict(terms)),
         PROMPTS,
         clips(),
         LoopConfig(steps, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1),
@@ -149,6 +156,32 @@ def test_the_gradient_is_that_of_the_whole_objective(
         assert row["reward/total"] == pytest.approx(total, rel=1e-6)
         assert z.dtype == torch.float64
     same(found, expected)
+
+
+def test_a_sampler_that_adds_noise_adds_another_in_every_step(stitched: StitchedDecoder, tmp_path: Path) -> None:
+    """Drawn for (prompt, seed + step), apart from the noise that it starts from; CogVideoX's sampler is the one that does."""
+    from diffusers import CogVideoXDPMScheduler
+
+    def noisy() -> WanGenerator:
+        generator = trainable()
+        generator.scheduler = CogVideoXDPMScheduler(prediction_type="v_prediction", clip_sample=False)
+        assert generator.sampler(STEPS).stochastic
+        return generator
+
+    sampling = AlignSampling(1, 1, STEPS, 1, GUIDANCE, 5, 0.0, 5, *SIZE)
+    _, logged = trained(stitched, sampling, 2, tmp_path, noisy(), {"text_decoded": 1.0})
+    generator = noisy()
+    for step in range(2):
+        text, empty = generator.embed([PROMPTS[step]]), generator.embed([""])
+        along = [prompt_generator(f"steps/{PROMPTS[step]}", SEED + step)]
+        sampler = generator.sampler(STEPS)
+        z = sampler.start(prompt_noise(PROMPTS[step], SEED + step, generator.latent_grid(5, *SIZE)))
+        with torch.no_grad():
+            for k, timestep in enumerate(sampler.timesteps):
+                z = sampler.step(generator.guided(z, timestep.float(), text, empty, GUIDANCE), k, z, along).to(z.dtype)
+            frames = generator.decode(generator.denormalise(z))
+            wanted, _ = reward_from(scorer(1), {"text_decoded": 1.0})(Views(frames.double(), None, (PROMPTS[step],)))
+        assert logged[step]["reward/total"] == pytest.approx(float(wanted), rel=1e-4)
 
 
 def test_a_step_raises_the_reward(stitched: StitchedDecoder, tmp_path: Path) -> None:
