@@ -76,7 +76,7 @@ NAMED = (
     ),
     Named(
         "scales of Gaussians are compared by their mean", "training/distill_loss.py",
-        "(a.scales - b.scales).abs().mean()", "(a.scales - b.scales).mean().abs()",
+        "_l1(first.scales, second.scales)", "(first.scales - second.scales).mean().abs()",
     ),
     Named(
         "views and samples are mixed up in perceptual consistency", "rewards/consistency.py",
@@ -114,10 +114,13 @@ NAMED = (
         "the scale of depth is that of the other scenes", "metrics/depth.py",
         "_median(target) / _median(prediction) if align", "_median(target) / _median(prediction).mean() if align",
     ),
-    Named("files are not renamed", "export/atomic.py", "os.replace(temporary, path)", "path.write_bytes(temporary.read_bytes())"),
+    Named(
+        "files are not renamed", "runtime/atomic.py", "os.replace(temporary / path.name, path)",
+        "path.write_bytes((temporary / path.name).read_bytes())",
+    ),
     Named(
         "checkpoints are written in place", "training/checkpoint.py",
-        "torch.save(state, partial)\n    os.replace(partial, path)", "torch.save(state, path)",
+        "with replacing(path) as partial:\n        torch.save(state, partial)", "torch.save(state, path)",
     ),
     Named(
         "signs of the first band of harmonics", "geometry/spherical_harmonics.py",

@@ -205,16 +205,19 @@ def test_the_depth_gradient_sees_coarse_scales(shape: tuple[int, int]) -> None:
     """
     place, flat = torch.arange(32).double().view(shape).expand(32, 32), torch.ones(32, 32)
     ripple = gradient_term(1 + 0.1 * (place % 2), flat)
-    # Steps of 0.1, 0.2, 0.4 and 0.8 at strides of 1, 2, 4 and 8, against the ripple's one of 0.1.
-    assert gradient_term(1 + 0.1 * place, flat) == pytest.approx(15 * ripple) and ripple > 0
-    assert gradient_term(1 - 0.2 * place, flat) == pytest.approx(30 * ripple), "falling is rising"
+    # At strides of 1, 2, 4 and 8 lie 31, 15, 7 and 3 steps between 32, 16, 8 and 4 pixels; scales are sums over pixels.
+    shares, unit = (31 / 32, 15 / 16, 7 / 8, 3 / 4), ripple / (31 / 32)
+    # Steps of 0.1, 0.2, 0.4 and 0.8, against the ripple's one of 0.1.
+    ramp = unit * sum(2**level * share for level, share in enumerate(shares))
+    assert gradient_term(1 + 0.1 * place, flat) == pytest.approx(ramp) and ripple > 0
+    assert gradient_term(1 - 0.2 * place, flat) == pytest.approx(2 * ramp), "falling is rising"
     assert gradient_term(flat + 3, flat) == 0
     # What both have is no difference, and an edge counts for a gradient of a hundred at most.
     assert gradient_term(1 + 0.1 * (place % 2) + place, 1 + place) == pytest.approx(ripple)
     assert gradient_term(1 + 1e6 * (place % 2), flat) == pytest.approx(1000 * ripple)
     # Only ripples of four and eight pixels are seen at strides of two and four.
     steps = [gradient_term(1 + 0.1 * (place // width % 2), flat) for width in (2, 4)]
-    assert steps == pytest.approx([ripple * (15 / 31 + 1), ripple * (7 / 31 + 7 / 15 + 1)])
+    assert steps == pytest.approx([unit * (15 / 32 + 15 / 16), unit * (7 / 32 + 7 / 16 + 7 / 8)])
 
 
 def test_a_picture_of_one_row_has_no_gradient() -> None:

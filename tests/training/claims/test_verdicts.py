@@ -10,7 +10,7 @@ import pytest
 
 from vist3a.export.noise_chart import SHOWN, noise_chart
 from vist3a.metrics import aggregate
-from vist3a.metrics.aggregate import few_groups_factor, nested_counts
+from vist3a.metrics.aggregate import few_groups_factor, stratified_counts
 from vist3a.pipelines.claims.page import claims_page
 from vist3a.training.claims.pooled import Pooled, more_is_better
 from vist3a.training.claims.report import report_of
@@ -195,7 +195,7 @@ def test_intervals_of_a_claim_hold_together() -> None:
     random = np.random.default_rng(1)
     rows = {variant: {name: list(random.normal(size=30)) for name in SURFACE} for variant in ("a", "b")}
     pooled = Pooled({"1": rows}, seed=0)
-    counts = nested_counts([30], seed=0) / 30
+    counts = stratified_counts([30], seed=0) / 30
     for among in (1, 4):
         found = oriented(pooled, "a", "b", SURFACE, "alpha 0.1: ", among=among)
         assert set(found) == {f"alpha 0.1: {name}" for name in SURFACE}
