@@ -21,9 +21,9 @@ class ParameterKeys:
         """ValueError naming the unknown group and the nearest known one."""
         from kedro.framework.project import pipelines
 
-        known = known_groups(pipelines) | {KEY}
+        known = known_groups(pipelines)
         for key in catalog.load("parameters") if "parameters" in catalog else {}:
-            if key not in known:
+            if key not in known and key != KEY:
                 near = get_close_matches(key, known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"unknown parameter group {key!r}; allowed: {', '.join(sorted(known))}{hint}")
