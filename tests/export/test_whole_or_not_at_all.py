@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from vist3a.export.atomic import replacing
 
+from vist3a.runtime.atomic import replacing
 from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")

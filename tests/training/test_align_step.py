@@ -81,7 +81,7 @@ def objective(
     total, _ = reward_from(scorer(1), RENDERED)(Views(frames[:, drawn.views], rendered, tuple(prompts), scene))
     data = clips()
     chosen = torch.randint(len(data), (sampling.clips_per_step,), generator=random).tolist()
-    shortest = min(len(data[i].frames) for i in chosen)
+    shortest = min(5, *(len(data[i].frames) for i in chosen))
     clean = torch.cat([generator.normalise(generator.encode(data[i].frames[None, :shortest])) for i in chosen])
     noise = torch.randn(clean.shape, generator=random)
     level = torch.rand(len(chosen), generator=random)

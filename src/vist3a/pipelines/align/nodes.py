@@ -13,7 +13,7 @@ from vist3a.engine.device import resolve_device
 from vist3a.models.lora import add_lora, save_lora
 from vist3a.models.networks import DTYPES
 from vist3a.pipelines.align.params import AlignParams
-from vist3a.pipelines.align.phrasing import in_templates
+from vist3a.pipelines.align.phrasing import in_templates, prompts_of
 from vist3a.pipelines.align.reward_models import load_reward_models
 from vist3a.pipelines.align.watching import watch_over
 from vist3a.pipelines.distill.params import DistillParams
@@ -21,8 +21,6 @@ from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
 from vist3a.scenes.clip_store import ClipStore
-from vist3a.scenes.procedural import sample_prompts
-from vist3a.scenes.prompt_list import read_prompts
 from vist3a.training.align import AlignSampling, align
 from vist3a.training.history import History
 from vist3a.training.launch import Processes
@@ -68,10 +66,7 @@ def _train(
     decoder = load_decoder(networks, distill_params, stitched_decoder)
     models = load_reward_models(params, decoder.network.has_gaussians, device)
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
-    if params.prompts_file is None:
-        prompts = [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
-    else:
-        prompts = read_prompts(Path(params.prompts_file))
+    prompts = prompts_of(params)
     asking = networks.asking(params.negative_prompt, params.max_text_tokens)
     with first_one_first(processes):
         embed, negative = asking.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)

@@ -1,4 +1,4 @@
-"""Prompts of rollouts in templates that are drawn anew each time."""
+"""Prompts of alignment, and those of rollouts in templates that are drawn anew each time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import torch
 
 from vist3a.pipelines.align.params import AlignParams
 from vist3a.pipelines.networks import PLACE, Networks
+from vist3a.scenes.procedural import sample_prompts
+from vist3a.scenes.prompt_list import read_prompts
 from vist3a.training.align import Phrased
 from vist3a.training.loop import step_generator
 from vist3a.training.sampling import Embed
+
+
+def prompts_of(params: AlignParams) -> list[str]:
+    """Those of the file, or as many of the procedural world."""
+    if params.prompts_file is None:
+        return [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
+    return read_prompts(Path(params.prompts_file))
 
 
 def in_templates(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,14 @@ from vist3a.engine.device import resolve_device
 from vist3a.export.video import image_sheet
 from vist3a.metrics.aggregate import paired_differences
 from vist3a.models.lora import load_lora
-from vist3a.models.networks import DTYPES
-from vist3a.models.reward_models import load_scorer
-from vist3a.models.scorers import DualEncoder
-from vist3a.models.weights import registered_rewards
 from vist3a.pipelines.align.params import AlignParams
-from vist3a.pipelines.align.reward_models import load_reward_models, text_verdict
+from vist3a.pipelines.align.reward_models import load_reward_models
 from vist3a.pipelines.distill.params import DistillParams
+from vist3a.pipelines.evaluate.judge import load_judge
 from vist3a.pipelines.evaluate.params import EvaluateParams
 from vist3a.pipelines.networks import Networks
 from vist3a.pipelines.stitched import load_decoder
 from vist3a.rendering import renderer_for
-from vist3a.rewards.embedded import reward_from
-from vist3a.rewards.terms import term_names
 from vist3a.scenes.clip_store import ClipStore
 from vist3a.scenes.procedural import WorldConfig, sample_prompts
 from vist3a.scenes.prompt_list import read_prompts
@@ -35,7 +29,6 @@ from vist3a.stitching.functional_error import output_distances, sequential, stit
 from vist3a.stitching.store import load_fit
 from vist3a.training.generation_scores import score_scenes
 from vist3a.training.sampling import SamplingConfig, sample_latents
-from vist3a.training.validation.judging import shows
 from vist3a.training.validation.variants import compare_with_truth
 
 
@@ -84,18 +77,9 @@ def measure_generation(
     device = resolve_device(networks.device)
     decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
-    judge = load_scorer(params.judge, "evaluate.judge", device, DTYPES[align.reward_dtype], registered_rewards())
-    # The judge scores by the terms that are its own; those of other models say the same whoever asks.
-    own = {name: w for name, w in align.weights(has_gaussians).items() if name in term_names(("text",))}
     scorers = {"reward": load_reward_models(align, has_gaussians, device, watched=False).reward}
-    verdict = None
-    if not isinstance(judge, DualEncoder):
-        scorers["judge"] = text_verdict(judge, has_gaussians)
-    elif own:
-        scorers["judge"] = reward_from(judge, own)
-    # Only prompts of the procedural grammar say what the judge's heads should find.
-    if isinstance(judge, DualEncoder) and judge.attribute_heads and params.prompts_file is None:
-        verdict = partial(shows, judge)
+    judging, verdict = load_judge(params, align, has_gaussians, device)
+    scorers |= judging
     if params.prompts_file is None:
         trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
         fresh = [prompt.text for prompt in sample_prompts(params.seed, 2 * params.prompts)]
