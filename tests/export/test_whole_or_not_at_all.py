@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def test_a_file_keeps_its_old_content_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "report.json"
     with replacing(path) as partial:
-        assert partial.parent == path.parent and partial.suffix == ".json" and partial != path
+        assert partial.parent.parent == path.parent and partial.suffix == ".json" and partial != path
         partial.write_text("first")
         assert not path.exists()
     assert path.read_text() == "first" and [*path.parent.iterdir()] == [path]
