@@ -97,7 +97,7 @@ def test_prompts_and_clips_of_the_procedural_world(monkeypatch: pytest.MonkeyPat
     everything_here(tmp_path)
     begin("stitch", **OWN)
     begin("generate", **OWN)
-    told = refusal("stitch")
+    told = refusal("stitch", evaluate={"judge": "data/06_models/embedded/judge"})
     assert "GPU" not in told and "are not here" not in told
     for part in (
         "curate.source (allowed: a folder",
@@ -113,6 +113,8 @@ def test_prompts_and_clips_of_the_procedural_world(monkeypatch: pytest.MonkeyPat
         ("evaluate", "judge", "data/06_models/embedded/judge"),
     ):
         assert f"{group}.{key}" in refusal("stitch", **{**OWN, group: {**OWN[group], key: value}})
+    # The judge of the overlays is a published one.
+    assert "evaluate.judge" not in refusal("stitch")
     assert "curate.source" in refusal("curate")
     assert "generate.scorer (allowed: null)" in refusal(
         "generate", generate={"scorer": "data/06_models/embedded/reward_scorer"}
