@@ -223,6 +223,7 @@ def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     assert {name: (chain / "reports" / name).read_bytes() for name in written} == written
 
 
+@pytest.mark.long  # three studies; the claims stand for it in every run
 def test_the_alignment_study_reports_and_a_killed_run_goes_on(chain: Path) -> None:
     """The second run is stopped after an adapter was measured; the third goes on, and its report is that of the first."""
     arguments = ("--pipeline=alignment_study",)
