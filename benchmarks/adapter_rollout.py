@@ -6,8 +6,8 @@ all weights as one vector.
 
 - merged: added to the weights, which rounds it off (what a plain `fuse_lora` does)
 - two products: added to the weights, the rest that rounding leaves in a second matrix of bfloat16
-- beside, float32: weights of float32, products in the denoiser's type, as it is trained: the network whose gradient is taken (what
-  alignment rolls out)
+- beside, float32: weights of float32, products in the denoiser's type, as it is trained: the network whose gradient is taken
+  (what alignment rolls out)
 - beside, bfloat16: its weights, too, in the denoiser's type (what generation runs)
 
     python benchmarks/adapter_rollout.py --out rollout.json          # CUDA, two minutes
