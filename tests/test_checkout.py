@@ -57,8 +57,10 @@ def archive(tmp_path: Path) -> Path:
 
 
 def make(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # Git looks no further up than this.
+    # Git looks no further up than this; `make test` above must not speak through its children.
     environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(root.parent)}
+    for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        environment.pop(inherited, None)
     return subprocess.run(
         ["make", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
