@@ -35,7 +35,7 @@ stitch: setup
 
 setup: $(ENVIRONMENT) $(WEIGHTS)
 
-PYTEST := OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --dist loadfile --jaxtyping-packages=vist3a,beartype.beartype
+PYTEST := OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --dist loadfile --jaxtyping-packages=vist3a,vist3a_app,vist3a_lab,beartype.beartype
 
 test: setup lint
 	$(PYTEST) -m "not long"

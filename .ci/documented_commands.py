@@ -45,7 +45,7 @@ NOT_RUN = {
     "python benchmarks/rehearse.py": FULL_SIZE,
     "kedro run --pipeline=stitch --env=gpu": "a GPU",
     "kedro run --pipeline=pretrain --env=gpu": "a GPU",
-    "torchrun": "a GPU for every process; tests/pipelines/test_align_killed.py starts two on a CPU",
+    "torchrun": "a GPU for every process; tests/app/pipelines/test_align_killed.py starts two on a CPU",
     "pytest tests/parity": "needs recorded outputs of other programs",
 }
 # Options of the commands above, or spelled out there.
@@ -59,7 +59,7 @@ VALUES = {"/path/to/folder": CLIPS, "FOLDER": CLIPS}
 MAKE_CLIPS = f"""
 import sys
 from pathlib import Path
-sys.path[:0] = ["tests/scenes"]
+sys.path[:0] = ["tests/data"]
 from clip_makers import save_moving
 Path({CLIPS!r}).mkdir()
 for seed in range(12):

@@ -23,11 +23,11 @@ import torch
 from generate import FULL, TARGETS, TINY
 from torch import Tensor
 
-from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.lora import add_lora
-from vist3a.models.published_sizes import build
+from vist3a.adapters.lora import add_lora
+from vist3a.generators.wan import WanGenerator
 from vist3a.records import Condition
-from vist3a.training.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a_app.rehearsal.published_sizes import build
 
 BAR = 0.99
 SEED = 5

@@ -29,10 +29,10 @@ from generate import FULL, TARGETS, TINY, Clock
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.lora import ADAPTER, add_lora, merge_lora
-from vist3a.models.published_sizes import build
+from vist3a.adapters.lora import ADAPTER, add_lora, merge_lora
+from vist3a.generators.wan import WanGenerator
 from vist3a.records import Condition
+from vist3a_app.rehearsal.published_sizes import build
 
 SHARE = 5e-4
 """Size of the adapter's change, of that of the weights."""

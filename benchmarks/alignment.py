@@ -4,7 +4,7 @@ Random weights: Wan 2.1 1.3B (bfloat16) with an adapter of rank 8, AnySplat at i
 the 3D network), 30 steps of UniPC with flow shift 3, guidance 5, three denoising steps with gradient (the public code's two at
 random and the last), one prompt, four clips for the generative loss, two ViT-H scorers of 224 and 378 px on 14 images.
 
-Ours is ``vist3a.training.align.align`` itself. What its first step draws is recorded, and the plain step repeats it, made as the
+Ours is ``vist3a.alignment.align.align`` itself. What its first step draws is recorded, and the plain step repeats it, made as the
 public one is: one graph over everything with detached inputs of the denoiser, one forward pass per denoising step for both
 branches of guidance, eager, activations recomputed in denoiser, 3D network with its dense heads, video decoder and scorers, one
 backward pass. It is timed under bfloat16 autocast, as the public code runs. The public step encodes its clips every time, ours
@@ -45,21 +45,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.public_scorers.clip import ClipScorer
-from vist3a.models.public_scorers.clip_sizes import CLIP_SIZES, ClipSizes
-from vist3a.models.reconstruction.blocks.dpt_head import DPTHead
+from vist3a.alignment import align as alignment
+from vist3a.alignment import clip_latents
+from vist3a.alignment.align import AlignSampling, decode_views
+from vist3a.alignment.align_draw import AlignDraw
+from vist3a.alignment.rewards.terms import weighted_terms
+from vist3a.alignment.rewards.weighted_sum import WeightedSum
+from vist3a.generators.wan import WanGenerator
+from vist3a.networks.blocks.dpt_head import DPTHead
 from vist3a.records import Clip, Condition
 from vist3a.rendering import Renderer, renderer_for
-from vist3a.rewards.terms import weighted_terms
-from vist3a.rewards.weighted_sum import WeightedSum
+from vist3a.runtime.loop import LoopConfig
+from vist3a.sampling.rollout import Rollout, prediction_coefficients
+from vist3a.scorers.clip import ClipScorer
+from vist3a.scorers.clip_sizes import CLIP_SIZES, ClipSizes
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.training import align as alignment
-from vist3a.training import clip_latents
-from vist3a.training.align import AlignSampling, decode_views
-from vist3a.training.align_draw import AlignDraw
-from vist3a.training.loop import LoopConfig
-from vist3a.training.rollout import Rollout, prediction_coefficients
 
 SEED, CLIPS = 0, 4
 BARS = {"faster": 1.0, "cosine": 0.999}

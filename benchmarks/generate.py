@@ -27,15 +27,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.lora import add_lora, merge_lora
-from vist3a.models.published_sizes import PUBLISHED_SIZES, Part, build
-from vist3a.models.reconstruction import ANYSPLAT, AnySplat, AnySplatConfig
+from vist3a.adapters.lora import add_lora, merge_lora
+from vist3a.generators.wan import WanGenerator
+from vist3a.networks import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.records import Condition, StitchFit
+from vist3a.sampling.rollout import prompt_noise
+from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import tap_settings
-from vist3a.training.rollout import prompt_noise
-from vist3a.training.sampling import SamplingConfig, decode_scene, sample_latents
+from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, Part, build
 
 PROMPT, SEED, TARGETS = "given", 0, ["to_q", "to_k", "to_v", "to_out.0"]
 BAR = 2.2

@@ -37,11 +37,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.models.frame_size import resize_frames
-from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.reconstruction import ANYSPLAT, AnySplat
-from vist3a.models.reconstruction.anysplat import AnySplatConfig
-from vist3a.scenes.clip_batches import ClipBatch
+from vist3a.data.clip_batches import ClipBatch
+from vist3a.generators.wan import WanGenerator
+from vist3a.networks import ANYSPLAT, AnySplat
+from vist3a.networks.anysplat import AnySplatConfig
+from vist3a.records.frame_size import resize_frames
 from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.grids import resample_and_pad
 from vist3a.stitching.heldout import measure

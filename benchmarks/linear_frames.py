@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from vist3a.metrics.image import psnr
-from vist3a.models.networks import load_generator, load_reconstruction
+from vist3a.pairing import load_generator, load_reconstruction
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
-from vist3a.scenes.procedural import WorldConfig, make_world
 from vist3a.stitching.linear_frames import fit_linear_frames
-from vist3a.training.validation import scene_errors
+from vist3a_lab.procedural import WorldConfig, make_world
+from vist3a_lab.validation import scene_errors
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "data" / "06_models" / "embedded"
 CPU = torch.device("cpu")

@@ -21,6 +21,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vist3a.data.checks import Limits
+from vist3a.data.ordering import shortest_path
+from vist3a.data.reading import read_clip
+from vist3a.data.rejected import RejectedError
+from vist3a.data.resizing import fit
+from vist3a.data.sources import Source, scan
+from vist3a.data.view_distance import picture_distance
+from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.depth import depth_errors
 from vist3a.metrics.image import psnr, ssim
 from vist3a.metrics.pose import pair_errors, pose_auc
@@ -28,17 +36,9 @@ from vist3a.metrics.pose_transfer import pose_transfer
 from vist3a.metrics.reprojection import reprojection_errors
 from vist3a.metrics.surface import surface_errors
 from vist3a.metrics.trajectory import trajectory_errors
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.networks import load_generator, load_reconstruction
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.networks.base import ReconstructionModel
+from vist3a.pairing import load_generator, load_reconstruction
 from vist3a.rendering import renderer_for
-from vist3a.scenes.checks import Limits
-from vist3a.scenes.ordering import shortest_path
-from vist3a.scenes.reading import read_clip
-from vist3a.scenes.rejected import RejectedError
-from vist3a.scenes.resizing import fit
-from vist3a.scenes.sources import Source, scan
-from vist3a.scenes.view_distance import picture_distance
 
 PIXEL_STEP = 4
 """Surfaces are compared on every fourth pixel of every fourth row."""

@@ -33,10 +33,10 @@ import torch
 from public_vggt import PublicVGGT, collected, deviation, exact_float32, holds_package, our_results
 from torch import Tensor, nn
 
-from vist3a.models.networks import published_configs
-from vist3a.models.reconstruction import VGGT, VGGT_1B, AnySplat, MVDust3r
-from vist3a.models.reconstruction.blocks.enterable import EnterableNetwork
-from vist3a.models.reconstruction.depth_anything3 import DepthAnything3
+from vist3a.networks import VGGT, VGGT_1B, AnySplat, MVDust3r
+from vist3a.networks.blocks.enterable import EnterableNetwork
+from vist3a.networks.depth_anything3 import DepthAnything3
+from vist3a.pairing import published_configs
 
 CLASSES = {"vggt": VGGT, "anysplat": AnySplat, "depth_anything3": DepthAnything3, "mvdust3r": MVDust3r}
 NETWORKS = ("vggt-1b", "anysplat", "da3-small", "da3-base", "da3-large", "da3-giant", "mvdust3r", "mvdust3r-plus")

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 import yaml
 
-from vist3a.models import networks, published_sizes
-from vist3a.models.published_sizes import Part
-from vist3a.training.rehearsal import STAGES, Pairing, Shapes, as_table, rehearse, weights
+from vist3a import pairing as networks
+from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, published_sizes, rehearse, weights
+from vist3a_app.rehearsal.published_sizes import Part
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")

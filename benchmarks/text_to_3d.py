@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from kedro.config import OmegaConfigLoader
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.lora import load_lora
-from vist3a.pipelines.distill.params import DistillParams
-from vist3a.pipelines.generate.params import GenerateParams
-from vist3a.pipelines.networks import Networks
-from vist3a.pipelines.stitched import load_decoder
-from vist3a.settings import CONFIG_LOADER_ARGS
+from vist3a.adapters.lora import load_lora
+from vist3a.generators.base import VideoGenerator
+from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit
-from vist3a.training.sampling import SamplingConfig, decode_scene, sample_latents
+from vist3a_app.pipelines.distill.params import DistillParams
+from vist3a_app.pipelines.generate.params import GenerateParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.stitched import load_decoder
+from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vist3a.scenes.ordering import shortest_path
-from vist3a.scenes.procedural import WorldConfig, make_world
-from vist3a.scenes.resizing import fit
-from vist3a.scenes.video import VideoFile
-from vist3a.scenes.video_container import video_endings
-from vist3a.scenes.view_distance import picture_distance
+from vist3a.data.ordering import shortest_path
+from vist3a.data.resizing import fit
+from vist3a.data.video import VideoFile
+from vist3a.data.video_container import video_endings
+from vist3a.data.view_distance import picture_distance
+from vist3a_lab.procedural import WorldConfig, make_world
 
 VIEWS, SHARE_REQUIRED = 13, 0.9
 

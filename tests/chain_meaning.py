@@ -16,17 +16,17 @@ from kedro.config import OmegaConfigLoader
 from kedro.validation.parameter_validator import ParameterValidator
 from torch import Tensor
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.lora import load_lora
-from vist3a.models.scorers import DualEncoder
-from vist3a.pipelines.stitched import load_decoder
+from vist3a.adapters.lora import load_lora
+from vist3a.data.clip_store import ClipStore
+from vist3a.generators.base import VideoGenerator
 from vist3a.records import Clip, Reconstruction
 from vist3a.rendering import renderer_for
-from vist3a.scenes.clip_store import ClipStore
-from vist3a.settings import CONFIG_LOADER_ARGS
+from vist3a.sampling.rollout import prompt_noise
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit
-from vist3a.training.rollout import prompt_noise
+from vist3a_app.pipelines.stitched import load_decoder
+from vist3a_app.settings import CONFIG_LOADER_ARGS
+from vist3a_lab.scorers import DualEncoder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from vist3a.models.public_scorers.clip_sizes import ClipSizes
+from vist3a.scorers.clip_sizes import ClipSizes
 
 WORDS = ("!", "a", "red", "blue", "ball", "cube", "on", "the", "floor", "<start>", "<end>")
 TINY = ClipSizes(
@@ -83,7 +83,7 @@ def open_clip_state(sizes: ClipSizes = TINY, seed: int = 0) -> dict[str, Tensor]
 
 def write_public(folder: Path, name: str = "model.safetensors") -> Path:
     """The file of a tiny CLIPModel of transformers, with the index tables that older files hold."""
-    from vist3a.models.public_scorers.clip_keys import from_open_clip
+    from vist3a.scorers.clip_keys import from_open_clip
 
     state = {key: value.float().contiguous() for key, value in from_open_clip(open_clip_state()).items()}
     state["text_model.embeddings.position_ids"] = torch.arange(TINY.max_tokens)[None]

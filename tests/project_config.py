@@ -12,9 +12,9 @@ import yaml
 from kedro.framework.project import configure_project
 from kedro.pipeline import Pipeline
 
-from vist3a.hooks.presets import PresetConfigLoader
-from vist3a.pipeline_registry import CHAIN, register_pipelines
-from vist3a.settings import CONFIG_LOADER_ARGS
+from vist3a_app.hooks.presets import PresetConfigLoader
+from vist3a_app.pipeline_registry import CHAIN, register_pipelines
+from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
@@ -38,7 +38,7 @@ class Stage:
 @cache
 def pipelines() -> dict[str, Pipeline]:
     """All registered pipelines."""
-    configure_project("vist3a")
+    configure_project("vist3a_app")
     return register_pipelines()
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src"
-PACKAGE = SOURCE / "vist3a"
+PACKAGES = tuple(SOURCE / name for name in ("vist3a", "vist3a_app", "vist3a_lab"))
 
 
 def modules() -> dict[str, Path]:
     """All our modules by dotted name."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(file for package in PACKAGES for file in package.rglob("*.py")):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -55,7 +55,7 @@ def closure(start: str) -> set[str]:
 def collapsed(names: set[str]) -> list[str]:
     """The files of the given modules, relative to the repository; a package whose modules are all there becomes its folder."""
     files = {path for name, path in modules().items() if name in names and path.stat().st_size}
-    folders = sorted({path.parent for path in modules().values()} - {PACKAGE}, key=lambda folder: len(folder.parts))
+    folders = sorted({path.parent for path in modules().values()} - set(PACKAGES), key=lambda folder: len(folder.parts))
     chosen: list[Path] = []
     for folder in folders:
         inside = {path for path in modules().values() if path.is_relative_to(folder) and path.stat().st_size}
@@ -67,8 +67,8 @@ def collapsed(names: set[str]) -> list[str]:
 
 def code_of(pipeline: str, dataset_types: set[str]) -> list[str]:
     """Code that decides what a pipeline writes: its own, its datasets', and all that these import."""
-    needed = closure(f"vist3a.pipelines.{pipeline}")
+    needed = closure(f"vist3a_app.pipelines.{pipeline}") | closure(f"vist3a_lab.pipelines.{pipeline}")
     for dataset_type in dataset_types:
-        if dataset_type.startswith("vist3a."):
+        if dataset_type.startswith("vist3a_app."):
             needed |= closure(dataset_type.rpartition(".")[0])
     return collapsed(needed)

@@ -17,9 +17,9 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 HEAVY = ("mlflow", "diffusers", "transformers", "gsplat", "av", "matplotlib", "peft", "numba")
 # Concrete networks are named by configuration. Code outside of these places sees the contracts in ``models/*/base.py`` only.
 NETWORK = re.compile(r"vist3a\.models\.(generators|reconstruction|scorers|public_scorers)\.(?!base\b)\w+")
-KNOWS_NETWORKS = ("vist3a.models.", "vist3a.training.pretrain.", "vist3a.pipelines.pretrain.")
+KNOWS_NETWORKS = ("vist3a.models.", "vist3a_lab.pretraining.", "vist3a_lab.pipelines.pretrain.")
 
-SOURCES = sorted(project_graph.PACKAGE.rglob("*.py"))
+SOURCES = sorted(project_graph.modules().values())
 
 
 def relative(path: Path) -> str:
@@ -69,7 +69,7 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 
 
 def test_the_command_line_loads_no_tensor_library() -> None:
-    program = "import sys, vist3a.settings; print([n for n in ('torch', 'mlflow', 'pandas') if n in sys.modules])"
+    program = "import sys, vist3a_app.settings; print([n for n in ('torch', 'mlflow', 'pandas') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "[]"
 
@@ -89,8 +89,8 @@ def test_the_networks_load_without_any_framework() -> None:
     )
     program = f"""
 import sys
-import vist3a.models.networks
-import vist3a.models.reconstruction.depth_anything3
+import vist3a.pairing
+import vist3a.networks.depth_anything3
 print([name for name in {unneeded!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)

@@ -12,7 +12,7 @@ import pytest
 import tiny_project
 import yaml
 
-from vist3a.hooks.tracking_settings import TrackingSettings
+from vist3a_app.hooks.tracking_settings import TrackingSettings
 
 STAGE = {
     "cmd": " ".join(tiny_project.command()),

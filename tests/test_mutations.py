@@ -12,7 +12,7 @@ from mutations.named import NAMED
 from mutations.operators import OPERATORS, changed, changes
 from mutations.selection import tests_of as files_of
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "vist3a"
+PACKAGE = Path(__file__).resolve().parents[1] / "src"
 
 
 @pytest.mark.parametrize("one", NAMED, ids=lambda one: one.name)
@@ -75,14 +75,14 @@ def test_keys_are_unique_and_the_equivalent_ones_exist() -> None:
 
 
 def test_the_tests_beside_a_module_come_first() -> None:
-    chosen = files_of("geometry/similarity.py", {}, 100.0, {})
+    chosen = files_of("vist3a/geometry/similarity.py", {}, 100.0, {})
     assert chosen[0].startswith("tests/geometry/")
     assert "tests/metrics/test_surface_metrics.py" in chosen and len(chosen) == 10
     # Whatever noticed another error of it is asked before them, and slow files wait.
-    assert files_of("geometry/similarity.py", {}, 100.0, {"tests/metrics/test_surface_metrics.py": 1})[0] == (
+    assert files_of("vist3a/geometry/similarity.py", {}, 100.0, {"tests/metrics/test_surface_metrics.py": 1})[0] == (
         "tests/metrics/test_surface_metrics.py"
     )
-    slow = files_of("geometry/similarity.py", {chosen[0]: 1000.0}, 100.0, {})
+    slow = files_of("vist3a/geometry/similarity.py", {chosen[0]: 1000.0}, 100.0, {})
     assert chosen[0] not in slow
     # What runs in processes of its own is found through the script that it starts.
-    assert "tests/training/test_processes.py" in files_of("training/align.py", {}, 1000.0, {})
+    assert "tests/runtime/test_processes.py" in files_of("vist3a/alignment/align.py", {}, 1000.0, {})

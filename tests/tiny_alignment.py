@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from tiny_networks import WORDS, tiny_generator
 
-from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.models.scorers import DualEncoder, DualEncoderConfig
+from vist3a.networks.base import ReconstructionModel
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.search import solve_points
 from vist3a.stitching.tap import Tap
+from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
 PROMPTS = ["a red ball", "a green cube on the floor", "the ball"]
 RENDERED = {"text_decoded": 1.0, "text_rendered": 1.0, "consistency_l1": 1.0, "consistency_perceptual": 0.25}

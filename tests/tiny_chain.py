@@ -17,8 +17,8 @@ from reconstruction_cases import build
 from tiny_generators import FAMILIES, public_pipeline, tiny
 from tiny_networks import WORDS
 
-from vist3a.models.scorers import DualEncoder, DualEncoderConfig
-from vist3a.settings import CONFIG_LOADER_ARGS
+from vist3a_app.settings import CONFIG_LOADER_ARGS
+from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GENERATORS = {"wan": "wan", "wan14b": "wan", "cogvideox": "cogvideox", "hunyuan": "hunyuan_video", "svd": "svd"}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tiny_networks import WORDS, tiny_generator
 
-from vist3a.models.generators.base import VideoGenerator
+from vist3a.generators.base import VideoGenerator
 
 # Every adapter; CogVideoX with fixed and with rotary positions, with its deterministic and its stochastic sampler.
 KINDS = ("wan", "cogvideox", "cogvideox-rotary", "hunyuan_video", "svd")
@@ -50,7 +50,7 @@ def public_pipeline(generator: VideoGenerator) -> Any:
 
 
 def _tokenizer(length: int) -> Any:
-    from vist3a.models.word_tokenizer import as_transformers, build_tokenizer
+    from vist3a.generators.word_tokenizer import as_transformers, build_tokenizer
 
     return as_transformers(build_tokenizer(WORDS), length)
 
@@ -64,7 +64,7 @@ def _cogvideox(rotary: bool) -> VideoGenerator:
     )
     from transformers import T5Config, T5EncoderModel
 
-    from vist3a.models.generators.cogvideox import CogVideoXGenerator
+    from vist3a.generators.cogvideox import CogVideoXGenerator
 
     vae = AutoencoderKLCogVideoX(
         block_out_channels=(8, 8, 8, 8),
@@ -101,7 +101,7 @@ def _hunyuan_video() -> VideoGenerator:
     from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler, HunyuanVideoTransformer3DModel
     from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
 
-    from vist3a.models.generators.hunyuan_video import HunyuanVideoGenerator
+    from vist3a.generators.hunyuan_video import HunyuanVideoGenerator
 
     vae = AutoencoderKLHunyuanVideo(
         latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2
@@ -156,7 +156,7 @@ def _svd() -> VideoGenerator:
     from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from vist3a.models.generators.svd import SVDGenerator
+    from vist3a.generators.svd import SVDGenerator
 
     vae = AutoencoderKLTemporalDecoder(
         down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(32, 32, 32, 32), layers_per_block=1

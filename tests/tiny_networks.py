@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vist3a.models.generators.wan import WanGenerator
-from vist3a.models.reconstruction.anysplat import AnySplat, AnySplatConfig
+from vist3a.generators.wan import WanGenerator
+from vist3a.networks.anysplat import AnySplat, AnySplatConfig
 
 WORDS = ("a", "red", "green", "ball", "cube", "on", "the", "floor")
 
@@ -20,7 +20,7 @@ def tiny_generator(seed: int = 0, scheduler: str = "euler", dtype: torch.dtype =
     )
     from transformers import UMT5Config, UMT5EncoderModel
 
-    from vist3a.models.word_tokenizer import as_transformers, build_tokenizer
+    from vist3a.generators.word_tokenizer import as_transformers, build_tokenizer
 
     torch.manual_seed(seed)
     vae = AutoencoderKLWan(

@@ -20,7 +20,7 @@ FILES = {
         source_dir = "src"
         """,
     "src/tiny/__init__.py": "",
-    "src/tiny/settings.py": "from vist3a.settings import *\n",
+    "src/tiny/settings.py": "from vist3a_app.settings import *\n",
     "src/tiny/pipeline_registry.py": '''
         """Three nodes: scores, a picture, and one that does what ``params:tiny`` says."""
 
@@ -31,9 +31,9 @@ FILES = {
         from kedro.pipeline import Node, Pipeline
         from pydantic import BaseModel, ConfigDict
 
-        from vist3a.models.weights import registered, use_licence
-        from vist3a.training.picture_log import picture_log
-        from vist3a.training.step_log import step_log
+        from vist3a.weights.public import registered, use_licence
+        from vist3a.runtime.picture_log import picture_log
+        from vist3a.runtime.step_log import step_log
 
 
         class Inner(BaseModel):
@@ -87,15 +87,15 @@ FILES = {
         ''',
     "conf/base/catalog/tiny.yml": """
         score_report:
-          type: vist3a.datasets.json_report.JsonReport
+          type: vist3a_app.datasets.json_report.JsonReport
           filepath: reports/score.json
           metadata: {tracking: metrics}
         align_report:
-          type: vist3a.datasets.json_report.JsonReport
+          type: vist3a_app.datasets.json_report.JsonReport
           filepath: reports/align.json
           metadata: {tracking: metrics}
         page:
-          type: vist3a.datasets.json_report.JsonReport
+          type: vist3a_app.datasets.json_report.JsonReport
           filepath: reports/page.json
           metadata: {tracking: artifact}
         """,

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vist3a.project import load as load
+    from vist3a_app.project import load as load
 
 # Spinning OpenMP threads slow convolutions tenfold on a busy machine. The OpenMP library reads this once, when torch is first
 # imported, so it has to stand before any module of ours; a value of the user's is kept.
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """``vist3a.load`` is imported when it is asked for: the command line needs none of it."""
     if name != "load":
         raise AttributeError(f"module 'vist3a' has no attribute {name!r}")
-    from vist3a.project import load
+    from vist3a_app.project import load
 
     return load

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vist3a.export.video import save_image, save_video
-from vist3a.scenes.procedural import WorldConfig, make_world
+from vist3a_lab.procedural import WorldConfig, make_world
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WEIGHTS = REPOSITORY / "data" / "06_models" / "embedded"

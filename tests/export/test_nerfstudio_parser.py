@@ -22,7 +22,7 @@ from vist3a.export.ply import save_point_cloud
 from vist3a.export.scene import ExportSettings, save_scene
 from vist3a.geometry.projection import unproject_depth
 from vist3a.rendering.cpu import CpuRenderer
-from vist3a.scenes.procedural import WorldConfig, make_world
+from vist3a_lab.procedural import WorldConfig, make_world
 
 OLD = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
 

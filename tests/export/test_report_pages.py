@@ -6,8 +6,8 @@ import base64
 import re
 from html.parser import HTMLParser
 
-from vist3a.export.charts import layer_curve, png
-from vist3a.export.score_page import score_page
+from vist3a_app.pages.charts import layer_curve, png
+from vist3a_app.pages.score_page import score_page
 
 
 def point(kind: str = "encoder", complete: bool = True, r2: float = 0.5, index: int = 0) -> dict:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vist3a.runtime.atomic import replacing
-from vist3a.training.checkpoint import load_checkpoint, save_checkpoint
+from vist3a.runtime.checkpoint import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one_at_any_time(tmp_path: Path) 
 WRITER = """
 import sys, torch
 from pathlib import Path
-from vist3a.training.checkpoint import save_checkpoint
+from vist3a.runtime.checkpoint import save_checkpoint
 path = Path(sys.argv[1])
 weight = torch.ones(1_000_000)
 print("ready", flush=True)

@@ -7,7 +7,7 @@ import torch
 
 from vist3a.metrics.reprojection import reprojection_errors
 from vist3a.records import Cameras
-from vist3a.scenes.procedural import WorldConfig, make_world
+from vist3a_lab.procedural import WorldConfig, make_world
 
 
 @pytest.fixture(scope="module")

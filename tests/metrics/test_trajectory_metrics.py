@@ -93,7 +93,7 @@ def test_too_few_views_are_refused():
 
 
 def test_pose_transfer_on_exact_trajectories_of_the_procedural_world():
-    from vist3a.scenes.procedural import WorldConfig, make_world
+    from vist3a_lab.procedural import WorldConfig, make_world
 
     world = make_world(WorldConfig(seed=2, frames=5, height=16, width=16, supersample=1), [0, 1], dtype=torch.float64)
     turn, _ = random_cameras(1, 1)

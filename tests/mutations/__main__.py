@@ -35,15 +35,15 @@ from named import NAMED  # noqa: E402
 from operators import changed, changes  # noqa: E402
 from selection import CHAIN, tests_of  # noqa: E402
 
-PACKAGE = REPOSITORY / "src" / "vist3a"
+SOURCE = REPOSITORY / "src"
 STATE = REPOSITORY / "build" / "mutations"
 DRAWN_FROM = (
-    "stitching/*.py", "training/align*.py", "training/distill*.py", "training/rollout.py", "training/reward_gradient.py",
-    "geometry/*.py", "rendering/*.py", "export/*.py", "metrics/*.py",
+    "vist3a/stitching/*.py", "vist3a/alignment/*.py", "vist3a/alignment/rewards/*.py", "vist3a/distillation/*.py",
+    "vist3a/sampling/rollout.py", "vist3a/geometry/*.py", "vist3a/rendering/*.py", "vist3a/export/*.py", "vist3a/metrics/*.py",
 )  # fmt: skip
 FIRST = "tests/metrics/test_depth_metrics.py"
 """Quick tests, which are run before anything is changed."""
-NEEDS_CUDA = "rendering/gsplat_cuda.py"
+NEEDS_CUDA = "vist3a/rendering/gsplat_cuda.py"
 REQUIRED = 0.95
 PRELOADED = frozenset({
     "torch", "numpy", "scipy", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "jaxtyping", "beartype",
@@ -64,7 +64,7 @@ def named() -> list[Mutant]:
     """The errors that were made by hand."""
     found = []
     for one in NAMED:
-        source = (PACKAGE / one.module).read_text()
+        source = (SOURCE / one.module).read_text()
         if source.count(one.before) != 1:
             raise SystemExit(
                 f"{one.module}: {one.before!r} of {one.name!r} stands there {source.count(one.before)} times; allowed: once"
@@ -75,8 +75,8 @@ def named() -> list[Mutant]:
 
 def drawn(count: int, seed: int, within: str = "") -> list[Mutant]:
     """Changes of the modules of ``DRAWN_FROM``, without those that change nothing that anyone could notice."""
-    files = [path for pattern in DRAWN_FROM for path in sorted(PACKAGE.glob(pattern))]
-    sources = {str(path.relative_to(PACKAGE)): path.read_text() for path in files}
+    files = [path for pattern in DRAWN_FROM for path in sorted(SOURCE.glob(pattern))]
+    sources = {str(path.relative_to(SOURCE)): path.read_text() for path in files}
     possible = [
         (module, change)
         for module, source in sources.items()
@@ -193,7 +193,7 @@ class Judge:
 
 def preload() -> None:
     """Import the packages that most tests import, so that no mutant waits for them."""
-    paths = [*PACKAGE.rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
+    paths = [*SOURCE.rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
     for name in sorted({name for path in paths for name in project_graph.imported_names(path)}):
         if name.split(".")[0] in PRELOADED:
             with warnings.catch_warnings():

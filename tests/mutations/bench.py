@@ -18,7 +18,7 @@ import pytest
 
 COPIED = ("src", "tests", "conf", "pyproject.toml", "benchmarks")
 OPTIONS = (
-    "-x", "-q", "-p", "no:cacheprovider", "-m", "not long", "--jaxtyping-packages=vist3a,beartype.beartype",
+    "-x", "-q", "-p", "no:cacheprovider", "-m", "not long", "--jaxtyping-packages=vist3a,vist3a_app,vist3a_lab,beartype.beartype",
     "-W", "ignore::pytest.PytestAssertRewriteWarning",  # packages are imported before pytest could look at them
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ class Bench:
     @contextlib.contextmanager
     def with_text(self, module: str, text: str) -> Iterator[None]:
         """The copy with another text of one module."""
-        file, original = (root / "src" / "vist3a" / module for root in (self.place, self.repository))
+        file, original = (root / "src" / module for root in (self.place, self.repository))
         try:
             file.write_text(text)
             yield

@@ -10,7 +10,7 @@ from pathlib import Path
 import project_graph
 
 TESTS = project_graph.REPOSITORY / "tests"
-CHAIN = "tests/pipelines/test_chain.py"
+CHAIN = "tests/app/pipelines/test_chain.py"
 """Runs everything in processes of its own: the last resort, and the longest."""
 UNKNOWN = 10.0
 """Seconds that a file is thought to take before it has been seen."""
@@ -58,13 +58,14 @@ def distances(file: str) -> Mapping[str, int]:
 
 
 def tests_of(module: str, seconds: Mapping[str, float], budget: float, noticed: Mapping[str, int]) -> list[str]:
-    """Files to run for a module (a path in the package), as many as the budget of seconds allows.
+    """Files to run for a module (a path below ``src``), as many as the budget of seconds allows.
 
     First those that ``noticed`` other errors of the module, then the nearest, where the folder of tests that mirrors the module's
     package counts two imports less and the module's name in that of the file one; then the quickest.
     """
-    name = "vist3a." + module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     folder, _, stem = module.removesuffix(".py").rpartition("/")
+    folder = folder.removeprefix("vist3a_").removeprefix("vist3a/")
     near = []
     for file in test_files():
         distance = distances(file).get(name)

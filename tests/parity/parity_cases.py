@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vist3a.models.reconstruction.blocks.stitchable import StitchableNetwork
+from vist3a.networks.blocks.stitchable import StitchableNetwork
 from vist3a.records import TokenState
 
 

@@ -14,11 +14,11 @@ import torch
 from parity_cases import Case, check, check_layout, error, load_case, quaternion_error, require
 from torch import Tensor
 
-from vist3a.models.reconstruction.blocks.da3_camera import scale_to
-from vist3a.models.reconstruction.blocks.da3_dual_head import UNUSED_RAY_LAYERS
-from vist3a.models.reconstruction.blocks.da3_reference import ReferenceStrategy
-from vist3a.models.reconstruction.blocks.image_norm import IMAGENET_MEAN, IMAGENET_STD, normalise_images
-from vist3a.models.reconstruction.depth_anything3 import (
+from vist3a.networks.blocks.da3_camera import scale_to
+from vist3a.networks.blocks.da3_dual_head import UNUSED_RAY_LAYERS
+from vist3a.networks.blocks.da3_reference import ReferenceStrategy
+from vist3a.networks.blocks.image_norm import IMAGENET_MEAN, IMAGENET_STD, normalise_images
+from vist3a.networks.depth_anything3 import (
     DA3_BASE,
     DA3_GIANT,
     DA3_LARGE,

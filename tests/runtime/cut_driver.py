@@ -21,20 +21,20 @@ import torch
 from kedro.io import DatasetError
 from matplotlib.figure import Figure as Drawing
 
-from vist3a.datasets.figure import Figure
-from vist3a.datasets.folder import FolderDataset
-from vist3a.datasets.image import PngImage
-from vist3a.datasets.json_report import JsonReport
-from vist3a.datasets.parquet_table import ParquetTable
-from vist3a.datasets.text_file import TextFile
+from vist3a.data.clip_store import write_clip
 from vist3a.export.video import save_video
-from vist3a.models.condition_store import ConditionStore
-from vist3a.models.weight_files import save_folder
+from vist3a.generators.condition_store import ConditionStore
 from vist3a.records import Clip, Condition
 from vist3a.runtime.atomic import remove_leftovers
-from vist3a.scenes.clip_store import write_clip
+from vist3a.runtime.checkpoint import save_checkpoint
 from vist3a.stitching.store import save_tensors
-from vist3a.training.checkpoint import save_checkpoint
+from vist3a.weights.weight_files import save_folder
+from vist3a_app.datasets.figure import Figure
+from vist3a_app.datasets.folder import FolderDataset
+from vist3a_app.datasets.image import PngImage
+from vist3a_app.datasets.json_report import JsonReport
+from vist3a_app.datasets.parquet_table import ParquetTable
+from vist3a_app.datasets.text_file import TextFile
 
 LIMIT = 2**16
 

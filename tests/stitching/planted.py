@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.generators.base import VideoGenerator
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import StitchPoint, TokenState
 from vist3a.stitching.grids import StitchSpec, resample_and_pad
 

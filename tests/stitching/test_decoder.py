@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_networks import tiny_generator, tiny_network
 
-from vist3a.models.frame_size import resize_frames
 from vist3a.records import StitchFit
+from vist3a.records.frame_size import resize_frames
 from vist3a.rendering import renderer_for
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import accumulate, tap_settings

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from planted import PlantedNetwork
 from tiny_networks import tiny_generator, tiny_network
 
+from vist3a.data.clip_batches import ClipBatch
 from vist3a.records import StitchPoint
-from vist3a.scenes.clip_batches import ClipBatch
 from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.heldout import measure
 from vist3a.stitching.layer import StitchLayer

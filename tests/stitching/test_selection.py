@@ -10,9 +10,9 @@ from stitching.test_extract import frames, tiny_tap
 from stitching.test_moments_and_ridge import POINT, make_data, moments_in_shards, tap_settings
 from tiny_networks import tiny_generator, tiny_network
 
+from vist3a.data.clip_batches import ClipBatch
 from vist3a.metrics.depth import depth_errors
 from vist3a.records import LayerScore
-from vist3a.scenes.clip_batches import ClipBatch
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import accumulate
 from vist3a.stitching.functional_error import output_distance, sequential, stitched

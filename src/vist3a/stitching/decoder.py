@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Reconstruction, StitchFit, TokenState
 from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.layer import StitchLayer

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.data.clip_batches import LoadFrames, clip_batches
+from vist3a.generators.base import VideoGenerator
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import StitchPoint
-from vist3a.scenes.clip_batches import LoadFrames, clip_batches
 from vist3a.stitching.grids import Interpolation, PaddingMode, Triple, derive_spec
 from vist3a.stitching.moments import Moments, moments_of
 from vist3a.stitching.store import save_tensors

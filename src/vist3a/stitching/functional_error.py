@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.depth import depth_errors
 from vist3a.metrics.pose import pair_errors
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
 from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from vist3a.data.clip_batches import LoadFrames, clip_batches
 from vist3a.records import TokenState
-from vist3a.scenes.clip_batches import LoadFrames, clip_batches
 from vist3a.stitching.extract import ClipsDone
 from vist3a.stitching.moments import CHUNK_BYTES, Moments, activation_chunks, moments_of
 from vist3a.stitching.ridge import LinearMap

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vist3a.models.frame_size import resize_frames
-from vist3a.models.generators.base import VideoGenerator
+from vist3a.generators.base import VideoGenerator
 from vist3a.records import Clip
+from vist3a.records.frame_size import resize_frames
 from vist3a.stitching.grids import StitchSpec, derive_spec, patches, resample_and_pad
 
 

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vist3a.models.reconstruction.base import ReconstructionModel
-from vist3a.models.weight_files import read_pickled
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Reconstruction, StitchFit
 from vist3a.stitching.grids import derive_spec
 from vist3a.stitching.layer import StitchLayer
+from vist3a.weights.weight_files import read_pickled
 
 # Published: r64, alpha 32; rank is read off the factors.
 ALPHA = 32.0

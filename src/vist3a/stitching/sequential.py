@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Reconstruction
 
 

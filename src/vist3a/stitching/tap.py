@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.models.generators.base import VideoGenerator
-from vist3a.models.reconstruction.base import ReconstructionModel
+from vist3a.data.clip_batches import ClipBatch
+from vist3a.generators.base import VideoGenerator
+from vist3a.networks.base import ReconstructionModel
 from vist3a.records import StitchPoint, TokenState
-from vist3a.scenes.clip_batches import ClipBatch
 from vist3a.stitching.grids import StitchSpec, patches
 from vist3a.stitching.layer import standardise
 

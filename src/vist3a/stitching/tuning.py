@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from vist3a.models.lora import widen_adapters
+from vist3a.adapters.lora import widen_adapters
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit, save_fit
 

@@ -12,9 +12,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from vist3a.data.ordering import ViewOrder, order_views
+from vist3a.data.view_distance import picture_distance
 from vist3a.records import Cameras, Reconstruction
-from vist3a.scenes.ordering import ViewOrder, order_views
-from vist3a.scenes.view_distance import picture_distance
 
 
 def reconstruct_unordered(

@@ -1,0 +1,54 @@
+"""Consistency of decoded frames and renderings of the decoded 3D (VIST3A eq. 6): -(l1 + lambda * perceptual), as two terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vist3a.alignment.rewards.base import Need, Views
+
+BOTH: frozenset[Need] = frozenset({"decoded", "rendered"})
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Distance >= 0 of pairs of images in [0, 1], one number per pair."""
+
+
+class PhotometricConsistency:
+    """Minus the mean absolute difference."""
+
+    needs = BOTH
+
+    def __call__(self, views: Views) -> Float[Tensor, " batch"]:
+        """Score in [-1, 0]."""
+        return -(views.images("decoded") - views.images("rendered")).abs().mean((1, 2, 3, 4))
+
+
+class PerceptualConsistency:
+    """Minus the mean perceptual distance."""
+
+    needs = BOTH
+
+    def __init__(self, distance: Distance) -> None:
+        self.distance = distance
+
+    def __call__(self, views: Views) -> Float[Tensor, " batch"]:
+        """Score <= 0."""
+        decoded, rendered = views.images("decoded"), views.images("rendered")
+        distance = self.distance(decoded.flatten(0, 1), rendered.flatten(0, 1))
+        return -distance.view(decoded.shape[:2]).mean(1)
+
+
+def feature_distance(features: Callable[[Tensor], Sequence[Tensor]]) -> Distance:
+    """The distance of LPIPS without learned channel weights, in any ``features`` of images in [-1, 1]; mean over the maps."""
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        pairs = zip(features(first * 2 - 1), features(second * 2 - 1), strict=True)
+        terms = [
+            (nn.functional.normalize(x, dim=1) - nn.functional.normalize(y, dim=1)).square().sum(1).mean((1, 2))
+            for x, y in pairs
+        ]
+        return torch.stack(terms).mean(0)
+
+    return distance

@@ -1,0 +1,52 @@
+"""Named terms of a reward, made of what they need; only terms that have a weight are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vist3a.alignment.rewards.base import Kind, Reward
+from vist3a.alignment.rewards.consistency import Distance, PerceptualConsistency, PhotometricConsistency
+from vist3a.alignment.rewards.geometry import CameraSmoothness, PointmapCameraConsistency, ReprojectionConsistency
+from vist3a.alignment.rewards.text_image import TextImageReward, TextImageScorer
+from vist3a.alignment.rewards.weighted_sum import WeightedSum
+
+GEOMETRY: Mapping[str, Callable[[], Reward]] = {
+    "reprojection": ReprojectionConsistency,
+    "pointmap_camera": PointmapCameraConsistency,
+    "camera_smoothness": CameraSmoothness,
+}
+L1, PERCEPTUAL = "consistency_l1", "consistency_perceptual"
+KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
+
+
+def term_names(scorers: tuple[str, ...]) -> tuple[str, ...]:
+    """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry."""
+    return (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY)
+
+
+def renders(term: str) -> bool:
+    """Whether a term needs Gaussians."""
+    return term.endswith("_rendered") or term in (L1, PERCEPTUAL)
+
+
+def weighted_terms(
+    weights: Mapping[str, float | None], scorers: Mapping[str, TextImageScorer], perceptual: Distance | None
+) -> WeightedSum:
+    """The terms of ``weights`` and their sum (weight None: no such term); ValueError for a name that is none."""
+    terms: dict[str, Reward] = {}
+    given = {name: weight for name, weight in weights.items() if weight is not None}
+    for name in given:
+        scorer, _, kind = name.rpartition("_")
+        if name in GEOMETRY:
+            terms[name] = GEOMETRY[name]()
+        elif name == L1:
+            terms[name] = PhotometricConsistency()
+        elif name == PERCEPTUAL and perceptual is not None:
+            terms[name] = PerceptualConsistency(perceptual)
+        elif scorer in scorers and kind in KINDS:
+            terms[name] = TextImageReward(scorers[scorer], KINDS[kind])
+        else:
+            raise ValueError(f"reward term {name!r}; allowed: {', '.join(term_names(tuple(scorers)))}")
+    if not terms:
+        raise ValueError(f"no reward term has a weight; allowed: {', '.join(term_names(tuple(scorers)))}")
+    return WeightedSum(terms, given)

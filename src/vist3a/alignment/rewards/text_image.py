@@ -1,0 +1,40 @@
+"""Text-image reward: how well single views show the prompt, on decoded frames or on renderings (VIST3A eq. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.alignment.rewards.base import Kind, Need, Views
+
+
+@runtime_checkable
+class TextImageScorer(Protocol):
+    """Anything that embeds texts and scores images in [0, 1] against them."""
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """One embedding per text."""
+        ...
+
+    def score(self, images: Tensor, text: Tensor) -> Tensor:
+        """One score per image."""
+        ...
+
+
+class TextImageReward:
+    """Mean score over the views of a sample."""
+
+    def __init__(self, scorer: TextImageScorer, on: Kind) -> None:
+        self.scorer, self.on = scorer, on
+        self.needs: frozenset[Need] = frozenset({on})
+
+    def __call__(self, views: Views) -> Float[Tensor, " batch"]:
+        """Score in the scorer's own range (cosine similarity for all that we have)."""
+        images = views.images(self.on)
+        batch, count = images.shape[:2]
+        text = self.scorer.embed_text(views.prompts)
+        scores = self.scorer.score(images.flatten(0, 1), text.repeat_interleave(count, dim=0))
+        return scores.view(batch, count).mean(1)

@@ -1,0 +1,129 @@
+"""Looking at a generator while it is trained: always the same prompts and noise, scored by the reward and by a held-out judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vist3a.alignment.drift import DriftAlarm, DriftConfig
+from vist3a.alignment.generation_scores import score_scenes
+from vist3a.alignment.rewards.weighted_sum import WeightedSum
+from vist3a.export.video import image_sheet, to_bytes
+from vist3a.generators.base import VideoGenerator
+from vist3a.records import Condition
+from vist3a.rendering.base import Renderer
+from vist3a.runtime.atomic import replacing
+from vist3a.runtime.picture_log import PictureLog
+from vist3a.sampling.sampling import Embed, SamplingConfig, sample_latents
+from vist3a.stitching.decoder import StitchedDecoder
+
+PREVIEW_VIEWS = 4
+"""Views of a scene in a preview: one row decoded, one rendered where there are renderings."""
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Steps between judgements and between pictures (0: never), and when the two scores count as drifting apart."""
+
+    judge_every: int = 0
+    previews_every: int = 0
+    drift: DriftConfig = field(default_factory=DriftConfig)
+
+
+class Watch:
+    """Called with the number of steps done, before the next; scores are kept in ``path``, so that a resumed run knows them.
+
+    Draws nothing from the randomness of the training, and leaves the generator as it is.
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[], list[Tensor]],
+        score: Callable[[list[Tensor], bool], tuple[dict[str, list[float]], list[Tensor]]],
+        config: WatchConfig,
+        path: Path,
+        pictures: PictureLog,
+    ) -> None:
+        self._sample, self._score = sample, score
+        self.config, self.path, self._pictures = config, path, pictures
+        self._alarm = DriftAlarm(config.drift)
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        self.rows: dict[int, dict[str, float]] = {int(step): row for step, row in stored.items()}
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """The last scores as ``watch/...`` scalars; new ones where the step is due."""
+        judged, shown = self._due(step)
+        if judged or shown:
+            scores, pictures = self._score(self._sample(), judged)
+            if shown:
+                self._pictures(step, preview(pictures))
+            if judged:
+                self._keep(step, {f"watch/{name}": sum(values) / len(values) for name, values in scores.items()})
+        past = [known for known in self.rows if known <= step]
+        return {name: torch.tensor(value) for name, value in self.rows[max(past)].items()} if past else {}
+
+    def accompany(self, step: int) -> dict[str, Tensor]:
+        """What other processes do meanwhile: run a sharded generator as often, and forget what it made."""
+        if any(self._due(step)):
+            self._sample()
+        return {}
+
+    def _due(self, step: int) -> tuple[bool, bool]:
+        """Whether to judge and whether to show; the stored scores are equal in all processes when they start."""
+        judged = _divides(self.config.judge_every, step) and step not in self.rows
+        return judged, _divides(self.config.previews_every, step)
+
+    def _keep(self, step: int, row: dict[str, float]) -> None:
+        self.rows[step] = row
+        series = {k: (r["watch/reward/total"], r["watch/judge/total"]) for k, r in self.rows.items() if k <= step}
+        row["watch/drift"] = float(self._alarm(series))
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps(self.rows))
+
+
+def watch_generator(
+    generator: VideoGenerator,
+    embed: Embed,
+    decoder: StitchedDecoder,
+    render: Renderer,
+    scorers: Mapping[str, WeightedSum],
+    prompts: Sequence[str],
+    sampling: SamplingConfig,
+    config: WatchConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    negative: Condition | None,
+    path: Path,
+    pictures: PictureLog,
+) -> Watch:
+    """A watch over ``generator``; ``scorers`` are ``reward`` and ``judge`` (where there is one), scored on all views."""
+
+    def sample() -> list[Tensor]:
+        return sample_latents(generator, embed, prompts, sampling, seed, device, negative)
+
+    def score(latents: list[Tensor], judged: bool) -> tuple[dict[str, list[float]], list[Tensor]]:
+        return score_scenes(generator, decoder, render, scorers if judged else {}, prompts, latents)
+
+    return Watch(sample, score, config, path, pictures)
+
+
+def preview(pictures: Sequence[Tensor]) -> np.ndarray:
+    """A sheet of scenes [kinds, views, 3, height, width], a row per scene and kind; bytes [height, width, 3]."""
+    rows = []
+    for scene in pictures:
+        count = scene.shape[1]
+        chosen = [round(i * (count - 1) / (PREVIEW_VIEWS - 1)) for i in range(PREVIEW_VIEWS)]
+        rows.append(scene[:, chosen].flatten(0, 1))
+    sheet: np.ndarray = to_bytes(image_sheet(torch.cat(rows), columns=PREVIEW_VIEWS)[None])[0]
+    return sheet
+
+
+def _divides(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0

@@ -1,0 +1,157 @@
+"""From a source to clip files and the rows of their index."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import torch
+
+from vist3a.data.checks import Limits
+from vist3a.data.clip_store import COLUMNS, write_clip
+from vist3a.data.formats.posed import PosedScene
+from vist3a.data.frame_statistics import frame_statistics, luma, moved_share
+from vist3a.data.reading import CheckedClip, Order, Provenance, read_clip
+from vist3a.data.rejected import RejectedError
+from vist3a.data.sources import scan
+from vist3a.data.splits import assign_splits
+from vist3a.records.clip import Clip
+
+logger = logging.getLogger(__name__)
+
+BATCH = 4
+"""Procedural scenes rendered at once: bounds memory; the result does not depend on it."""
+MAX_REASON = 200
+"""Characters of an unforeseen error that stand in the report."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of every clip (fewer views where a real clip has fewer)."""
+
+    views: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a source gave: one row per clip that was written, one (source, reason) per item that was not."""
+
+    rows: tuple[dict[str, object], ...]
+    rejected: tuple[tuple[str, str], ...] = ()
+
+    def index(self, seed: int, selection: float, heldout: float) -> pd.DataFrame:
+        """Clip index in the order of the names, with splits assigned."""
+        splits = assign_splits([str(row["name"]) for row in self.rows], seed, selection, heldout)
+        rows = [
+            {**row, "split": splits[str(row["name"])]} for row in sorted(self.rows, key=lambda row: str(row["name"]))
+        ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def quarantine(self) -> pd.DataFrame:
+        """Table of the rejected items."""
+        return pd.DataFrame(self.rejected, columns=["source", "reason"], dtype="str")
+
+
+def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits, order: Order = "given") -> Gathered:
+    """Read, check and write every candidate below ``source``; ``order`` is that of :func:`read_clip`.
+
+    Raises:
+        ValueError: ``source`` is missing, empty, or nothing in it passes.
+    """
+    rows: list[dict[str, object]] = []
+    rejected: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
+    candidates = scan(source)
+    for candidate in _progress(candidates, "reading clips"):
+        dropped: tuple[str, ...] = ()
+        try:
+            dropped = candidate.reader.content.dropped if isinstance(candidate.reader, PosedScene) else ()
+            checked = read_clip(candidate, shape.views, shape.height, shape.width, limits, order)
+            pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
+            if pixels in seen:
+                raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")
+        # Whatever a reader meets costs one candidate: the sentence is poorer where nobody foresaw it.
+        except Exception as error:
+            rejected.append((candidate.location, f"{candidate.location}: {_sentence(error)}"))
+            continue
+        finally:
+            rejected += [(candidate.location, f"{candidate.location}: {reason}") for reason in dropped]
+        seen[pixels] = candidate.location
+        rows.append(_write(target, _clip(checked), checked.provenance))
+    if not rows:
+        reasons = "; ".join(reason for _, reason in rejected[:3])
+        more = f"; and {len(rejected) - 3} more" if len(rejected) > 3 else ""
+        raise ValueError(f"source folder {source}: none of {len(candidates)} candidates is usable ({reasons}{more})")
+    return Gathered(tuple(rows), tuple(rejected))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RejectedError):
+        return str(error)
+    logger.debug("unforeseen", exc_info=error)
+    found = " ".join(str(error).split())[:MAX_REASON]
+    return f"it cannot be read ({type(error).__name__}: {found}); a whole clip is needed"
+
+
+def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape, device: torch.device) -> Gathered:
+    """Render (on ``device``) and write scenes 0 .. ``scenes`` - 1 of a procedural world, with cameras and depth."""
+    from vist3a_lab.procedural import WorldConfig, make_world
+
+    config = WorldConfig(seed=seed, frames=shape.views, height=shape.height, width=shape.width)
+    batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
+    rows = []
+    for numbers in _progress(batches, "rendering scenes"):
+        world = make_world(config, list(numbers), device=device)
+        for i, number in enumerate(numbers):
+            name = f"scene-{number:05d}"
+            clip = Clip(name, world.rgb[i].cpu(), world.captions[i], world.cameras[i], world.depth[i])
+            rows.append(_write(target, clip, _measure(clip, f"procedural/{seed}/{number}")))
+    return Gathered(tuple(rows))
+
+
+def _clip(checked: CheckedClip) -> Clip:
+    frames = checked.frames.float() / 255
+    return Clip(checked.name, frames, checked.caption, checked.cameras, checked.depth, checked.files)
+
+
+def _measure(clip: Clip, source: str) -> Provenance:
+    grey = luma((clip.frames * 255).round().byte())
+    measured = [frame_statistics(view) for view in grey]
+    return Provenance(
+        source=source,
+        first=0,
+        stride=1.0,
+        sharpness=sum(s.sharpness for s in measured) / len(measured),
+        brightness=sum(s.brightness for s in measured) / len(measured),
+        motion=moved_share(grey),
+    )
+
+
+def _write(folder: Path, clip: Clip, provenance: Provenance) -> dict[str, object]:
+    path = write_clip(folder, clip)
+    views, _, height, width = clip.frames.shape
+    row: dict[str, object] = {
+        "name": clip.name,
+        "caption": clip.caption,
+        "frames": views,
+        "height": height,
+        "width": width,
+    }
+    return {**row, **asdict(provenance), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _progress(items: Sequence[Item], what: str) -> Iterable[Item]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, what, console=console, disable=not console.is_terminal, transient=True)

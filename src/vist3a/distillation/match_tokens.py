@@ -1,0 +1,171 @@
+"""First round of distillation: the stitched decoder learns to give the original network's tokens at one point.
+
+Only the blocks between the stitch point and that point are run, and neither the latents nor the target tokens change while
+training, so both are computed once. Not in the paper, which trains on outputs only: there every step pays for the video
+encoder, for two whole networks and for their dense heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from vist3a.distillation.sensitivity import OUTPUTS, Output, gauss_newton, metric_root
+from vist3a.generators.base import VideoGenerator
+from vist3a.networks.base import ReconstructionModel
+from vist3a.records import Clip
+from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.runtime.progress import progress
+from vist3a.runtime.step_log import Log
+from vist3a.stitching.decoder import StitchedDecoder
+
+BLOCK = 8
+"""Clips encoded at once."""
+
+PROBES = 2
+"""Random projections of every output per clip; each gives one sample per token."""
+
+
+@dataclass(frozen=True)
+class MatchTokensConfig:
+    """Tokens at ``point`` of ``batch`` clips are compared per step.
+
+    ``views`` runs only as many random views of each clip (None: all), for points in the encoder, where views do not meet: more
+    clips for the same work, and views of one clip are alike.
+    ``sensitivity`` in [0, 1) is the share of the weight that token errors get by what they do to the network's outputs (see
+    :mod:`training.sensitivity`, measured on ``sensitivity_clips`` clips, of the outputs ``sensitive``); the rest is equal for all
+    directions.
+    ``mirror`` adds every clip flipped left to right: other latents, at no cost in data.
+    ``inner`` are stitch points on the way that are matched, too, with a total weight of ``inner_weight``, all directions alike:
+    every block then has a near goal. For the first ``early`` in [0, 1) of the steps they are the only goals, and no block behind
+    the last of them is run: later blocks would learn from what is still wrong.
+    """
+
+    point: str
+    batch: int
+    inner: tuple[str, ...] = ()
+    inner_weight: float = 0.5
+    early: float = 0.0
+    mirror: bool = True
+    views: int | None = None
+    sensitivity: float = 0.0
+    sensitivity_clips: int = 8
+    sensitive: tuple[Output, ...] = OUTPUTS
+
+
+@dataclass(frozen=True)
+class TokenTargets:
+    """Raw latents of clips of one length and size, and the original network's patch tokens for them."""
+
+    latents: Float[Tensor, "clips channels times rows columns"]
+    tokens: Mapping[str, Float[Tensor, "clips views height width dim"]]
+    """By stitch point."""
+
+
+@torch.no_grad()
+def token_targets(
+    teacher: ReconstructionModel,
+    generator: VideoGenerator,
+    clips: Sequence[Clip],
+    config: MatchTokensConfig,
+    device: torch.device,
+) -> TokenTargets:
+    """Everything the round needs, on ``device``; clips longer than the shortest one are cut at its length."""
+    shortest = min(len(clip.frames) for clip in clips)
+    points = (*config.inner, config.point)
+    latents, tokens = [], []
+    blocks = range(0, len(clips), BLOCK)
+    for start in progress(blocks, "prepare distillation", len(blocks)):
+        frames = torch.stack([clip.frames[:shortest] for clip in clips[start : start + BLOCK]]).to(device)
+        variants = [frames]
+        if config.mirror:
+            variants.append(frames.flip(-1))
+        for variant in variants:
+            latents.append(generator.encode(variant))
+            tokens.append(teacher.tokens_at(points, variant))
+    return TokenTargets(
+        torch.cat(latents), {point: torch.cat([seen[point].patch_tokens for seen in tokens]) for point in points}
+    )
+
+
+def match_tokens(
+    student: StitchedDecoder,
+    teacher: ReconstructionModel,
+    generator: VideoGenerator,
+    clips: Sequence[Clip],
+    loop: LoopConfig,
+    config: MatchTokensConfig,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    log: Log | None = None,
+) -> None:
+    """Train those parameters of ``student`` that require gradients and lie before ``config.point``, in place.
+
+    ValueError when the stitch point does not lie before ``config.point`` and ``config.inner`` between them, or when
+    ``config.point`` is not in the encoder and ``config.views`` asks for a part of the views.
+    """
+    if not clips:
+        raise ValueError("distillation needs at least one clip in the fit split")
+    names = [point.name for point in student.network.stitch_points]
+    behind = names[names.index(student.point) + 1 :]
+    goal = student.network.stitch_point(config.point).name
+    if goal not in behind:
+        raise ValueError(
+            f"distill.match.point: {config.point} does not lie behind the stitch point {student.point}; allowed: "
+            f"{', '.join(behind)}"
+        )
+    before = names[: names.index(goal)]
+    inner = {student.network.stitch_point(point).name for point in config.inner}
+    if late := inner.difference(before):
+        raise ValueError(
+            f"distill.match.inner: {', '.join(sorted(late))} does not lie before {goal}; allowed: {', '.join(before)}"
+        )
+    # A later stitch point leaves fewer blocks to be matched.
+    config = replace(config, inner=tuple(name for name in behind if name in inner))
+    if config.views is not None and student.network.stitch_point(config.point).kind != "encoder":
+        raise ValueError(f"distill.match.views: {config.views}, but views meet before {config.point}; allowed: null")
+    device = next(student.parameters()).device
+    size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])
+    targets = token_targets(teacher, generator, clips, config, device)
+    scales = {point: tokens.std() for point, tokens in targets.tokens.items()}
+    root = None
+    if config.sensitivity > 0:
+        seen = clips[: config.sensitivity_clips]
+        measured = gauss_newton(teacher, seen, config.point, device, probes=PROBES, seed=seed, outputs=config.sensitive)
+        root = metric_root(measured, config.sensitivity).to(targets.latents.dtype)
+
+    def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        generator = step_generator(seed, step)
+        rows = torch.randint(len(targets.latents), (config.batch,), generator=generator).to(device)
+        count = targets.tokens[config.point].shape[1]
+        views = (
+            torch.arange(count) if config.views is None else torch.randperm(count, generator=generator)[: config.views]
+        )
+        views = views.to(device)
+        state = student.state(targets.latents[rows], None if config.views is None else views)
+        points = config.inner if config.inner and step < config.early * loop.steps else (*config.inner, config.point)
+        _, states = student.network.run_from(state, size, keep=points, until=points[-1])
+        errors = {
+            point: (states[point].patch_tokens - targets.tokens[point][rows[:, None], views]) / scales[point]
+            for point in points
+        }
+        terms: dict[str, Tensor] = {}
+        if config.point in errors:
+            last = errors.pop(config.point)
+            terms["tokens"] = _distance(last if root is None else last @ root)
+        if errors:
+            terms["inner"] = config.inner_weight * torch.stack([_distance(error) for error in errors.values()]).mean()
+        return torch.stack(list(terms.values())).sum(), terms
+
+    TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)
+
+
+def _distance(error: Tensor) -> Tensor:
+    return functional.smooth_l1_loss(error, torch.zeros_like(error))

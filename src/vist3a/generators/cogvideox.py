@@ -1,0 +1,152 @@
+"""CogVideoX (2B and 5B) on the diffusers classes, from a hub id or a local folder in the hub's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.generators.base import TrainingPair, VideoGenerator
+from vist3a.generators.hub_folder import HubFolder
+from vist3a.records import Condition
+
+SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
+
+
+class CogVideoXGenerator(VideoGenerator):
+    """CogVideoX: causal video autoencoder, T5 text encoder, diffusion transformer that answers with v.
+
+    Its autoencoder decodes latents in pairs, an odd first one alone, and makes 4n frames of an even number n of latents.
+    Clips of 13 and 21 frames have 4 and 6 latents. Their latents are exact; to decode them the last latent is repeated and
+    the four frames of the copy are dropped. All frames but the last four are then those that diffusers gives for the
+    latents without the last one; the last four share their group normalisation with the copy.
+    """
+
+    TEXT_TOKENS = 226
+
+    def __init__(
+        self,
+        vae: Any | None,
+        transformer: Any | None,
+        text_encoder: Any | None,
+        tokenizer: Any | None,
+        scheduler: Any | None,
+        max_text_tokens: int,
+    ) -> None:
+        super().__init__()
+        self.vae, self.transformer, self.text_encoder = vae, transformer, text_encoder
+        self.tokenizer, self.scheduler = tokenizer, scheduler
+        self.max_text_tokens = max_text_tokens
+        if vae is not None:
+            config = vae.config
+            self.channels = config.latent_channels
+            self.temporal_stride = int(config.temporal_compression_ratio)
+            self.spatial_stride = 2 ** (len(config.block_out_channels) - 1)
+            self.scaling_factor = config.scaling_factor
+        if transformer is not None:
+            config = transformer.config
+            if config.patch_size_t is not None:
+                raise ValueError("CogVideoX 1.5 (patches in time) is not supported; allowed: CogVideoX 2B and 5B")
+            if max_text_tokens != config.max_text_seq_length:
+                raise ValueError(
+                    f"networks.generator.max_text_tokens: {max_text_tokens}, but the texts of this denoiser have exactly "
+                    f"{config.max_text_seq_length} tokens"
+                )
+
+    @classmethod
+    def _load(cls, folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> CogVideoXGenerator:
+        vae = transformer = text_encoder = tokenizer = scheduler = None
+        if "vae" in parts:
+            from diffusers import AutoencoderKLCogVideoX
+
+            vae = folder.network(AutoencoderKLCogVideoX, "vae")
+        if "text" in parts or "tokenizer" in parts:
+            tokenizer = folder.tokenizer("tokenizer")
+        if "text" in parts:
+            from transformers import T5EncoderModel
+
+            text_encoder = folder.encoder(T5EncoderModel, "text_encoder")
+        if "denoiser" in parts:
+            from diffusers import CogVideoXTransformer3DModel
+
+            transformer = folder.network(CogVideoXTransformer3DModel, "transformer")
+            scheduler = folder.scheduler(SCHEDULERS)
+        return cls(vae, transformer, text_encoder, tokenizer, scheduler, max_text_tokens)
+
+    @property
+    def spatial_multiple(self) -> int:
+        """Autoencoder stride times the denoiser's patch (1 without a denoiser)."""
+        return self.spatial_stride * (self.transformer.config.patch_size if self.transformer is not None else 1)
+
+    def _decode_video(self, latents: Tensor) -> Tensor:
+        times = latents.shape[2]
+        if times % 2 == 0:
+            latents = torch.cat([latents, latents[:, :, -1:]], dim=2)
+        video = self._part("vae").decode(latents, return_dict=False)[0]
+        return video[:, :, : (times - 1) * self.temporal_stride + 1]
+
+    def embed(self, prompts: Sequence[str]) -> Condition:
+        """See :meth:`VideoGenerator.embed`: ``text`` [batch, tokens, width].
+
+        As published the encoder is given no mask, so that it attends to padding too.
+        """
+        encoder = self._part("text_encoder")
+        tokens = self._part("tokenizer")(
+            list(prompts), padding="max_length", max_length=self.max_text_tokens, truncation=True, return_tensors="pt"
+        )
+        return Condition({"text": encoder(tokens["input_ids"].to(encoder.device))[0]})
+
+    def prediction(
+        self,
+        noisy: Float[Tensor, "batch channels times rows columns"],
+        timesteps: Float[Tensor, " batch"],
+        condition: Condition,
+    ) -> Float[Tensor, "batch channels times rows columns"]:
+        """See :meth:`VideoGenerator.prediction`: v (or what the scheduler's ``prediction_type`` says)."""
+        dtype = self.denoiser.dtype
+        answer = self.denoiser(
+            noisy.transpose(1, 2).to(dtype),
+            condition["text"].to(dtype),
+            timesteps,
+            image_rotary_emb=self._rotary(noisy),
+            return_dict=False,
+        )[0]
+        return answer.transpose(1, 2).to(noisy.dtype)
+
+    def training_pair(
+        self,
+        clean: Float[Tensor, "batch channels times rows columns"],
+        noise: Float[Tensor, "batch channels times rows columns"],
+        level: Float[Tensor, " batch"],
+    ) -> TrainingPair:
+        """See :meth:`VideoGenerator.training_pair`: the answer is v, the noise turned by a right angle towards minus clean."""
+        scheduler = self._part("scheduler")
+        if scheduler.config.prediction_type != "v_prediction":
+            raise ValueError(f"training with {scheduler.config.prediction_type}: only v_prediction is supported")
+        count = scheduler.config.num_train_timesteps
+        timesteps = (level * count).long().clamp(0, count - 1)
+        alpha = scheduler.alphas_cumprod.to(clean.device)[timesteps].to(clean.dtype).view(-1, 1, 1, 1, 1)
+        signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
+        return TrainingPair(signal * clean + spread * noise, timesteps.to(level.dtype), signal * noise - spread * clean)
+
+    def _rotary(self, noisy: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Rotary positions of the 5B network, stretched from its training size to this one as the public pipeline does."""
+        config = self.denoiser.config
+        if not config.use_rotary_positional_embeddings:
+            return None
+        from diffusers.models.embeddings import get_3d_rotary_pos_embed
+        from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+
+        grid = (noisy.shape[3] // config.patch_size, noisy.shape[4] // config.patch_size)
+        rows, columns = config.sample_height // config.patch_size, config.sample_width // config.patch_size
+        cosine, sine = get_3d_rotary_pos_embed(
+            embed_dim=config.attention_head_dim,
+            crops_coords=get_resize_crop_region_for_grid(grid, columns, rows),
+            grid_size=grid,
+            temporal_size=noisy.shape[2],
+            device=noisy.device,
+        )
+        return cosine, sine

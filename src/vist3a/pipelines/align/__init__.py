@@ -1,5 +1,0 @@
-"""The align pipeline."""
-
-from vist3a.pipelines.align.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,5 +1,0 @@
-"""The distill pipeline."""
-
-from vist3a.pipelines.distill.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,5 +1,0 @@
-"""The generate pipeline."""
-
-from vist3a.pipelines.generate.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,5 +1,0 @@
-"""The layer study pipeline."""
-
-from vist3a.pipelines.layer_study.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,5 +1,0 @@
-"""The score pipeline."""
-
-from vist3a.pipelines.score.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

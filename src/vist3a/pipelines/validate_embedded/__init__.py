@@ -1,5 +1,0 @@
-"""Measures the embedded networks as they are stored."""
-
-from vist3a.pipelines.validate_embedded.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

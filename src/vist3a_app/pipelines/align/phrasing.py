@@ -1,0 +1,41 @@
+"""Prompts of alignment, and those of rollouts in templates that are drawn anew each time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vist3a.alignment.align import Phrased
+from vist3a.data.prompt_list import read_prompts
+from vist3a.runtime.loop import step_generator
+from vist3a.sampling.sampling import Embed
+from vist3a_app.pipelines.align.params import AlignParams
+from vist3a_app.pipelines.networks import PLACE, Networks
+from vist3a_lab.procedural import sample_prompts
+
+
+def prompts_of(params: AlignParams) -> list[str]:
+    """Those of the file, or as many of the procedural world."""
+    if params.prompts_file is None:
+        return [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
+    return read_prompts(Path(params.prompts_file))
+
+
+def in_templates(
+    params: AlignParams, networks: Networks, prompts: Sequence[str], embed: Embed, store: Path
+) -> Embed | Phrased:
+    """``embed``, which asks the prompts of rollouts in the templates, where there are any; all are embedded now."""
+    if not params.prompt_templates:
+        return embed
+    count = params.loop.steps * params.prompts_per_step
+    texts = [phrased(params.prompt_templates, prompts[n % len(prompts)], n, params.seed) for n in range(count)]
+    files = networks.conditions(texts, store)
+    return Phrased(embed, lambda _, places: files([texts[place] for place in places]))
+
+
+def phrased(templates: Sequence[str], prompt: str, place: int, seed: int) -> str:
+    """The prompt in the template that belongs to its place among all prompts of the run."""
+    drawn = int(torch.randint(len(templates), (), generator=step_generator(seed, place)))
+    return templates[drawn].replace(PLACE, prompt)

@@ -1,0 +1,80 @@
+"""Thin nodes: gather clips of a source, report them, draw some of them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vist3a.runtime.device import resolve_device
+from vist3a_app.pipelines.curate.params import PROCEDURAL, CurateParams
+
+logger = logging.getLogger(__name__)
+
+SHEET_CLIPS = 8
+SHEET_VIEWS = 5
+MEASURES = ("frames", "stride", "sharpness", "brightness", "motion")
+
+
+def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
+    """Function that fills the clip folder, clip index, quarantine."""
+    from vist3a.data.checks import Limits
+    from vist3a.data.curation import Shape, gather_folder, gather_procedural
+
+    # Clips wait on disk, not in memory, until all are known to be good: a failed run leaves the former clips alone.
+    staging = Path(tempfile.mkdtemp(prefix="vist3a-clips-"))
+
+    def fill(folder: Path) -> None:
+        for path in sorted(staging.iterdir()):
+            shutil.copyfile(path, folder / path.name)
+
+    # Gone with the function, which is also when gathering fails or the program ends.
+    weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
+    shape = Shape(params.frames, params.height, params.width)
+    if params.source == PROCEDURAL:
+        world = params.procedural
+        gathered = gather_procedural(world.scenes, world.seed, staging, shape, resolve_device(world.device))
+    else:
+        gathered = gather_folder(
+            Path(params.source), staging, shape, Limits(**params.checks.model_dump()), params.order
+        )
+    for _, reason in gathered.rejected:
+        logger.warning("quarantined %s", reason)
+    index = gathered.index(params.seed, params.splits.selection, params.splits.heldout)
+    return fill, index, gathered.quarantine()
+
+
+def report_clips(params: CurateParams, index: pd.DataFrame, quarantine: pd.DataFrame) -> dict[str, Any]:
+    """Counts, reasons and mean statistics; nothing that differs between machines or runs."""
+    counts = index["split"].value_counts()
+    return {
+        "source": PROCEDURAL if params.source == PROCEDURAL else "folder",
+        "clips": len(index),
+        "captioned": int((index["caption"] != "").sum()),
+        "splits": {split: int(counts.get(split, 0)) for split in ("fit", "selection", "heldout")},
+        "quarantined": len(quarantine),
+        "reasons": [str(reason) for reason in quarantine["reason"]],
+        "mean": {measure: float(index[measure].mean()) for measure in MEASURES},
+        "size": [params.height, params.width],
+    }
+
+
+def draw_clips(clips: Path, index: pd.DataFrame) -> Tensor:
+    """Contact sheet: one row per clip, evenly spread views."""
+    from vist3a.data.clip_store import ClipStore
+    from vist3a.export.video import image_sheet
+
+    store = ClipStore(clips, index)
+    views = []
+    for name in index["name"][:SHEET_CLIPS]:
+        frames = store.load(str(name)).frames
+        views.append(frames[torch.linspace(0, len(frames) - 1, SHEET_VIEWS).round().long()])
+    return image_sheet(torch.cat(views), SHEET_VIEWS)

@@ -1,0 +1,106 @@
+"""Measures the chain: geometry of the stitched decoder on held-out clips, generation before and after alignment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vist3a.adapters.lora import load_lora
+from vist3a.alignment.generation_scores import score_scenes
+from vist3a.data.clip_store import ClipStore
+from vist3a.data.prompt_list import read_prompts
+from vist3a.export.video import image_sheet
+from vist3a.metrics.aggregate import paired_differences
+from vist3a.rendering import renderer_for
+from vist3a.runtime.device import resolve_device
+from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.functional_error import output_distances, sequential, stitched
+from vist3a.stitching.store import load_fit
+from vist3a_app.pipelines.align.params import AlignParams
+from vist3a_app.pipelines.align.reward_models import load_reward_models
+from vist3a_app.pipelines.distill.params import DistillParams
+from vist3a_app.pipelines.evaluate.judge import load_judge
+from vist3a_app.pipelines.evaluate.params import EvaluateParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.stitched import load_decoder
+from vist3a_lab.procedural import WorldConfig, sample_prompts
+from vist3a_lab.validation.variants import compare_with_truth
+
+
+def measure_geometry(
+    params: EvaluateParams,
+    distill: DistillParams,
+    networks: Networks,
+    stitch_layer: Path,
+    stitched_decoder: Path,
+    clips: Path,
+    clip_index: pd.DataFrame,
+) -> dict[str, Any]:
+    """Distance of every variant to the original network on held-out clips, and of all of them to exact scenes."""
+    device = resolve_device(networks.device)
+    generator, original = networks.load_generator("vae"), networks.load_reconstruction()
+    fit, spec = load_fit(stitch_layer)
+    store = ClipStore(clips, clip_index)
+    heldout = [store.load(name) for name in store.names("heldout")[: params.clips]]
+    variants = {
+        "sequential": sequential(original, generator),
+        "stitched": stitched(StitchedDecoder(original, spec, fit).to(device), generator),
+        "stitched_distilled": stitched(load_decoder(networks, distill, stitched_decoder), generator),
+    }
+    distances = output_distances(variants, original, heldout, device)
+    report: dict[str, Any] = {"clips": len(heldout), "distance_to_original": distances}
+    if params.truth is not None:
+        world = WorldConfig(
+            params.truth.seed, params.frames, params.truth.extra_views, height=params.height, width=params.width
+        )
+        everything = {"original": original.reconstruct, **variants}
+        report["truth"] = compare_with_truth(everything, world, params.truth.scenes, renderer_for(device), device)
+    return report
+
+
+def measure_generation(
+    params: EvaluateParams,
+    align: AlignParams,
+    distill: DistillParams,
+    networks: Networks,
+    stitched_decoder: Path,
+    aligned_generator: Path,
+    geometry: dict[str, Any],
+    text_embeddings: Path,
+) -> tuple[dict[str, Any], Tensor]:
+    """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
+    device = resolve_device(networks.device)
+    decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
+    has_gaussians = decoder.network.has_gaussians
+    scorers = {"reward": load_reward_models(align, has_gaussians, device, watched=False).reward}
+    judging, verdict = load_judge(params, align, has_gaussians, device)
+    scorers |= judging
+    if params.prompts_file is None:
+        trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
+        fresh = [prompt.text for prompt in sample_prompts(params.seed, 2 * params.prompts)]
+        prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+    else:
+        prompts = read_prompts(Path(params.prompts_file))
+    embed, negative = networks.embed(prompts, text_embeddings)
+    generator = networks.load_generator("vae", "denoiser")
+    config = SamplingConfig(
+        params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
+    )
+    results, pictures = {}, {}
+    for state in ("before", "after"):
+        if state == "after":
+            load_lora(generator.denoiser, aligned_generator)
+        latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative, params.batch)
+        results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
+    comparison = paired_differences(results["before"], results["after"], params.seed)
+    rows = []
+    for i in range(min(params.pictures, len(prompts))):
+        middle = pictures["before"][i].shape[1] // 2
+        rows += [pictures[state][i][:, [0, middle]].flatten(0, 1) for state in ("before", "after")]
+    sheet = image_sheet(torch.cat(rows), columns=8) if rows else torch.ones(3, 8, 8)
+    return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}}, sheet

@@ -1,0 +1,44 @@
+"""decoder, generator, clips, prompts -> one report."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from vist3a_app.pipelines.evaluate import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Geometry on held-out clips, then generation on held-out prompts."""
+    return Pipeline(
+        [
+            Node(
+                nodes.measure_geometry,
+                [
+                    "params:evaluate",
+                    "params:distill",
+                    "params:networks",
+                    "stitch_layer",
+                    "stitched_decoder",
+                    "clips",
+                    "clip_index",
+                ],
+                "geometry_metrics",
+                name="measure_geometry",
+            ),
+            Node(
+                nodes.measure_generation,
+                [
+                    "params:evaluate",
+                    "params:align",
+                    "params:distill",
+                    "params:networks",
+                    "stitched_decoder",
+                    "aligned_generator",
+                    "geometry_metrics",
+                    "text_embeddings",
+                ],
+                ["evaluate_report", "evaluate_sheet"],
+                name="measure_generation",
+            ),
+        ]
+    )

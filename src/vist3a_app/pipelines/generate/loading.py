@@ -1,0 +1,98 @@
+"""Loading the networks of a project for generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vist3a.adapters.lora import load_lora, merge_lora
+from vist3a.export.scene import ExportSettings
+from vist3a.generation.text_to_3d import TextTo3D
+from vist3a.generators.base import VideoGenerator
+from vist3a.runtime.device import resolve_device
+from vist3a.sampling.sampling import Decoder, SamplingConfig
+from vist3a_app.pipelines.distill.params import DistillParams
+from vist3a_app.pipelines.generate.params import GenerateParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.stitched import load_decoder, load_published_decoder
+from vist3a_lab.reward import reward_from
+from vist3a_lab.scorers import DualEncoder
+
+TERMS = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
+
+
+def load_text_to_3d(
+    params: GenerateParams, distill: DistillParams, networks: Networks, stitched_decoder: Path, aligned_generator: Path
+) -> TextTo3D:
+    """Everything at once, for many prompts in memory: text encoder, denoiser (adapted), video and stitched decoder, scorer."""
+    generator = networks.load_generator("vae", "text", "denoiser")
+    adapt(params, generator, aligned_generator)
+    if params.accelerate:
+        generator.accelerate()
+    return with_decoder(params, distill, networks, stitched_decoder, generator)
+
+
+def load_3d_decoding(
+    params: GenerateParams, distill: DistillParams, networks: Networks, stitched_decoder: Path
+) -> TextTo3D:
+    """Only what turns latents into scenes; it decodes and cannot generate."""
+    generator = networks.load_generator("vae")
+    if params.accelerate:
+        generator.accelerate()
+    return with_decoder(params, distill, networks, stitched_decoder, generator)
+
+
+def adapt(params: GenerateParams, generator: VideoGenerator, aligned_generator: Path) -> None:
+    """Put the adapter that the parameters name, if any, into the denoiser."""
+    if params.adapter is not None:
+        load_lora(generator.denoiser, Path(params.adapter))
+    elif params.aligned:
+        load_lora(generator.denoiser, aligned_generator)
+    if params.adapter is not None or params.aligned:
+        merge_lora(generator.denoiser)
+
+
+def sampling_of(params: GenerateParams) -> SamplingConfig:
+    """How latents are sampled."""
+    return SamplingConfig(params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift)
+
+
+def with_decoder(
+    params: GenerateParams,
+    distill: DistillParams,
+    networks: Networks,
+    stitched_decoder: Path,
+    generator: VideoGenerator,
+) -> TextTo3D:
+    """``generator`` with the stitched decoder and, where named, the scorer."""
+    device = resolve_device(networks.device)
+    if params.tiling:
+        generator.save_memory()
+    if params.released_decoder is None:
+        decoder: Decoder = load_decoder(networks, distill, stitched_decoder)
+    else:
+        size = (params.height, params.width)
+        decoder = load_published_decoder(networks, Path(params.released_decoder), generator, size)
+    if params.accelerate:
+        decoder.network.accelerate()
+    reward = None
+    if params.scorer is not None:
+        reward = reward_from(DualEncoder.from_pretrained(Path(params.scorer), device), dict.fromkeys(TERMS, 1.0))
+    return TextTo3D(
+        generator,
+        decoder,
+        device,
+        sampling_of(params),
+        params.seed,
+        ExportSettings(
+            params.smoothing,
+            params.max_gaussians,
+            params.min_opacity,
+            params.voxel_size,
+            params.drop_points,
+            params.turntable_frames,
+            params.turntable_size,
+        ),
+        reward,
+        asked=networks.asked,
+        negative_prompt=networks.generator.negative_prompt,
+    )

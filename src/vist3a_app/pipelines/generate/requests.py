@@ -1,0 +1,50 @@
+"""What is asked for, made ready for the denoiser: texts or first frames as conditions, by the name of their scene."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from vist3a.data.first_frames import read_first_frames
+from vist3a.data.prompt_list import read_prompts
+from vist3a.pairing import takes_text
+from vist3a.records import Condition
+from vist3a.runtime.device import resolve_device
+from vist3a.sampling.rollout import prompt_generator
+from vist3a.sampling.sampling import Embed
+from vist3a_app.pipelines.generate.params import GenerateParams
+from vist3a_app.pipelines.networks import Networks
+
+
+def requests(params: GenerateParams, networks: Networks, store: Path) -> tuple[list[str], Embed, Condition | None]:
+    """Names of the scenes (prompts, or names of images), their conditions, and what guidance compares with.
+
+    FileNotFoundError for a file or folder of the parameters that is not there, whenever it would be needed.
+    """
+    params.check_places()
+    if params.image is not None and not takes_text(networks.generator.family):
+        return _from_images(params, networks)
+    if params.image is not None:
+        raise ValueError(
+            f"generate.image: {networks.generator.family} takes a text; allowed: null, with generate.prompt"
+        )
+    if params.prompts_file is None and not (params.prompt or "").strip():
+        raise ValueError("generate.prompt is empty; give a text, or generate.prompts_file with one prompt per line")
+    prompts = [str(params.prompt)] if params.prompts_file is None else read_prompts(Path(params.prompts_file))
+    embed, negative = networks.embed(prompts, store)
+    return prompts, embed, negative
+
+
+@torch.no_grad()
+def _from_images(params: GenerateParams, networks: Networks) -> tuple[list[str], Embed, None]:
+    pictures = read_first_frames(Path(str(params.image)), params.height, params.width)
+    device, size = resolve_device(networks.device), (params.height, params.width)
+    encoder = networks.load_generator("vae", "text")
+    conditions = {}
+    for name, picture in pictures.items():
+        content = hashlib.sha256(picture.numpy().tobytes()).hexdigest()
+        random = prompt_generator(f"augmentation/{content}", params.seed)
+        conditions[name] = encoder.embed_images(picture[None].to(device), size, [random])
+    return list(pictures), lambda names: Condition.cat([conditions[name] for name in names]), None

@@ -1,0 +1,126 @@
+"""Parameters naming the two networks (top key ``networks``), shared by the pipelines that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from vist3a.data.prompt_list import check_prompts
+from vist3a.generators.base import VideoGenerator
+from vist3a.generators.condition_store import ConditionStore, encoder_identity
+from vist3a.networks.base import ReconstructionModel
+from vist3a.pairing import generator_place, load_generator, load_reconstruction
+from vist3a.records import Condition
+from vist3a.runtime.device import resolve_device
+from vist3a.sampling.sampling import Embed
+from vist3a.weights.public import registered, registered_generators
+from vist3a_app.pipelines.strict import Strict
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Size = tuple[int, int]
+PLACE = "{prompt}"
+
+
+def _has_a_place(value: str) -> str:
+    if value.count(PLACE) != 1:
+        raise ValueError(f"prompt template {value!r} must contain {PLACE} once")
+    return value
+
+
+Template = Annotated[str, AfterValidator(_has_a_place)]
+"""A text with one place for a prompt."""
+
+
+class GeneratorSource(Strict):
+    """A video generator: family, folder or hub id or name in ``weights.yml``, revision and variant of the files, numeric type.
+
+    ``max_text_tokens`` is the padded prompt length (null: as published); ``size`` (height, width) what frames are resized
+    to before they are encoded (null: as the clips are). Prompts and captions take the place of ``{prompt}`` in the
+    template.
+    """
+
+    family: str
+    source: str
+    revision: str | None = None
+    variant: str | None = None
+    dtype: Dtype = "float32"
+    max_text_tokens: int | None = Field(None, gt=0)
+    size: Size | None = None
+    prompt_template: Template = PLACE
+    negative_prompt: str = ""
+
+
+class ReconstructionSource(Strict):
+    """A reconstruction network: family, folder or name in ``weights.yml`` or checkpoint file (with its config).
+
+    ``dtype`` is that of the trunk's matrix products; ``compile``: its blocks are compiled at their first use; ``size`` (height,
+    width) is what frames are resized to before the network sees them (null: as the clips are).
+    """
+
+    family: str
+    source: str
+    config: str | None = None
+    dtype: Dtype = "float32"
+    compile: bool = False
+    size: Size | None = None
+
+
+class Networks(Strict):
+    """The pairing and where it runs (``auto``: CUDA when there is one)."""
+
+    device: str
+    generator: GeneratorSource
+    reconstruction: ReconstructionSource
+
+    def load_generator(self, *parts: str) -> VideoGenerator:
+        """The generator with the named parts, frozen."""
+        chosen: Sequence[str] = parts
+        settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt"})
+        return load_generator(
+            parts=chosen, device=resolve_device(self.device), public=registered_generators(), **settings
+        )
+
+    def load_reconstruction(self) -> ReconstructionModel:
+        """The reconstruction network, frozen."""
+        device = resolve_device(self.device)
+        return load_reconstruction(device=device, public=registered(), **self.reconstruction.model_dump())
+
+    def local_weights(self) -> list[Path]:
+        """The video autoencoder and the reconstruction network as files or folders, as far as they are given by paths."""
+        given = (Path(self.generator.source) / "vae", Path(self.reconstruction.source))
+        return [path for path in given if path.exists()]
+
+    def embed(self, prompts: Iterable[str], store: Path) -> tuple[Embed, Condition]:
+        """Conditions of ``prompts`` (in the template), by prompt, and of the negative prompt.
+
+        What ``store`` lacks is embedded now; the text encoder is gone afterwards. One warning names words that the
+        generator does not know.
+        """
+        chosen, negative = list(prompts), self.generator.negative_prompt
+        check_prompts(chosen, self.load_generator("tokenizer"))
+        files = self.conditions([*map(self.asked, chosen), negative], store)
+        return lambda texts: files([self.asked(text) for text in texts]), files([negative])
+
+    def conditions(self, texts: Iterable[str], store: Path) -> ConditionStore:
+        """Conditions of ``texts`` as they are; what ``store`` lacks is embedded now, and the text encoder is gone afterwards."""
+        settings = self.generator
+        place, revision, _ = generator_place(settings.source, registered_generators())
+        identity = encoder_identity(
+            place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
+        )
+        files = ConditionStore(store, identity, resolve_device(self.device))
+        files.fill(texts, lambda: self.load_generator("text"))
+        return files
+
+    def asking(self, negative_prompt: str | None, max_text_tokens: int | None) -> Networks:
+        """The same pairing with another negative prompt or length of prompts, where given."""
+        given = {"negative_prompt": negative_prompt, "max_text_tokens": max_text_tokens}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return self.model_copy(update={"generator": self.generator.model_copy(update=changes)})
+
+    def asked(self, prompt: str) -> str:
+        """The prompt in the template."""
+        return self.generator.prompt_template.replace(PLACE, prompt)

@@ -1,0 +1,71 @@
+"""A project from Python: its networks, loaded and ready for prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vist3a.generation.text_to_3d import TextTo3D
+from vist3a_app.hooks.presets import PresetConfigLoader
+from vist3a_app.pipelines.distill.params import DistillParams
+from vist3a_app.pipelines.generate.loading import load_text_to_3d
+from vist3a_app.pipelines.generate.params import GenerateParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.settings import CONFIG_LOADER_ARGS
+
+
+def load(
+    project: Path | str = ".", *, env: str | None = None, parameters: Mapping[str, Mapping[str, Any]] | None = None
+) -> TextTo3D:
+    """Networks of the project at ``project`` after ``make stitch``, ready for prompts.
+
+    Args:
+        project: Folder with ``conf`` and ``data``; paths of the configuration are taken from there.
+        env: Overlay in ``conf``, as ``kedro run --env``.
+        parameters: Changes by group, as ``kedro run --params``: ``{"generate": {"steps": 12}, "networks": {"device": "cpu"}}``.
+
+    Raises:
+        FileNotFoundError: There is no such project, or its networks have not been made.
+    """
+    root = Path(project).resolve()
+    if not (root / "conf" / "base").is_dir():
+        raise FileNotFoundError(f"{root} is no vist3a project: it has no conf/base")
+    given = {group: dict(values) for group, values in (parameters or {}).items()}
+    loader = PresetConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    groups = loader["parameters"]
+    # What is given joins what is configured, so the files alone say which groups there are.
+    known = PresetConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
+    folders = {name: root / loader["catalog"][name]["filepath"] for name in ("stitched_decoder", "aligned_generator")}
+    params = GenerateParams(**groups["generate"])
+    for name, folder in folders.items():
+        if not folder.is_dir() and (params.aligned or name != "aligned_generator"):
+            raise FileNotFoundError(f"{folder} is missing; `make stitch` in {root} makes it")
+    return load_text_to_3d(
+        params.model_copy(
+            update={name: _inside(root, getattr(params, name)) for name in ("adapter", "released_decoder", "scorer")}
+        ),
+        DistillParams(**groups["distill"]),
+        networks_inside(root, Networks(**groups["networks"])),
+        folders["stitched_decoder"],
+        folders["aligned_generator"],
+    )
+
+
+def networks_inside(root: Path, networks: Networks) -> Networks:
+    """The same networks with folders relative to ``root`` made absolute."""
+    generator, reconstruction = networks.generator, networks.reconstruction
+    return networks.model_copy(
+        update={
+            "generator": generator.model_copy(update={"source": _inside(root, generator.source)}),
+            "reconstruction": reconstruction.model_copy(update={"source": _inside(root, reconstruction.source)}),
+        }
+    )
+
+
+def _inside(root: Path, source: str | None) -> str | None:
+    """A path below ``root`` where there is one; names of hubs and of weights.yml stay."""
+    return str(root / source) if source is not None and (root / source).exists() else source

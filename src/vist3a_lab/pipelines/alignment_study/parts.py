@@ -1,0 +1,113 @@
+"""One seed and variant: its adapter and its figures, each kept until the report is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vist3a.adapters.lora import load_lora
+from vist3a.alignment.align_draw import middle_guidance
+from vist3a.alignment.rewards.terms import KINDS, weighted_terms
+from vist3a.rendering import renderer_for
+from vist3a.runtime.device import resolve_device
+from vist3a.runtime.run_folder import run_folder
+from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a_app.pipelines.align.nodes import align_generator
+from vist3a_app.pipelines.align.params import AlignParams, RewardWeights
+from vist3a_app.pipelines.align.reward_models import load_reward_models
+from vist3a_app.pipelines.distill.params import DistillParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.stitched import load_decoder
+from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
+from vist3a_lab.pipelines.kept_parts import kept_figures, kept_folder
+from vist3a_lab.procedural import sample_prompts
+from vist3a_lab.scorers import DualEncoder
+from vist3a_lab.studies.alignment_study import UNTRAINED, score_variant, variant_weights
+from vist3a_lab.validation.judging import shows
+
+STATE = "alignment_study"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the figures depend on, and where unfinished ones are kept."""
+
+    params: AlignmentStudyParams
+    align: AlignParams
+    distill: DistillParams
+    networks: Networks
+    stitched_decoder: Path
+    clips: Path
+    clip_index: pd.DataFrame
+    checkpoints: Path
+    text_embeddings: Path
+
+    def figures(self, seed: int, variant: str) -> dict[str, Any]:
+        """One value per held-out prompt, by figure."""
+        folder = self._folder("figures", seed, variant)
+        return kept_figures(folder, lambda: self._measured(seed, variant), STATE, f"{variant} of seed {seed}")
+
+    def _adapter(self, seed: int, variant: str) -> Path:
+        """The aligned generator: another seed has other prompts, noise and initial weights, another variant another reward."""
+        return kept_folder(
+            self._folder("adapter", seed, variant),
+            lambda: align_generator(
+                self._alignment(seed, variant), self.distill, self.networks, self.stitched_decoder, self.clips, self.clip_index,
+                self.checkpoints, self.text_embeddings,
+            )[0],
+        )  # fmt: skip
+
+    def _alignment(self, seed: int, variant: str) -> AlignParams:
+        changes: dict[str, Any] = {
+            "seed": seed,
+            "denoising_steps": self.params.denoising_steps,
+            "guidance": middle_guidance(self.align.guidance),
+            "loop": self.align.loop.model_copy(update={"steps": self.params.steps}),
+        }
+        if variant != UNTRAINED:
+            changes["rewards"] = RewardWeights(**variant_weights(self.align.weights(True), variant))
+        return self.align.model_copy(update=changes)
+
+    def _folder(self, part: str, seed: int, variant: str) -> Path:
+        """Named by the variant's alignment, by what it is measured with, by the decoder, the clips and the weights."""
+        weights = (self.networks.generator.source, self.networks.reconstruction.source, self.align.reward_scorer,
+                   self.params.judge)  # fmt: skip
+        return run_folder(
+            self.checkpoints / STATE, f"{part}-{variant}-{seed}", self.params.model_dump_json(exclude={"seeds"}),
+            self._alignment(seed, variant).model_dump_json(), self.align.rewards.model_dump_json(),
+            self.distill.model_dump_json(), self.networks.model_dump_json(), self.clip_index.to_json(),
+            self.stitched_decoder, *(Path(source) for source in weights if Path(source).exists()),
+        )  # fmt: skip
+
+    def _measured(self, seed: int, variant: str) -> dict[str, Any]:
+        networks, params, how = self.networks, self.params, self.align
+        device = resolve_device(networks.device)
+        decoder = load_decoder(networks, self.distill, self.stitched_decoder)
+        if not decoder.network.has_gaussians:
+            raise ValueError(
+                f"networks.reconstruction.family: {networks.reconstruction.family} has no Gaussian head, so that nothing can be "
+                "rendered; allowed for the alignment study: a network with one"
+            )
+        judge = DualEncoder.from_pretrained(Path(params.judge), device)
+        scorers = {
+            "reward": load_reward_models(how, True, device, watched=False).reward,
+            "judge": weighted_terms({f"text_{kind}": 1.0 for kind in KINDS}, {"text": judge}, None),
+        }
+        own = params.heldout_seed + seed
+        trained_on = {prompt.text for prompt in sample_prompts(seed, how.prompts)}
+        fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
+        prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+        adapter = None if variant == UNTRAINED else self._adapter(seed, variant)
+        embed, negative = networks.embed(prompts, self.text_embeddings)
+        generator = networks.load_generator("vae", "denoiser")
+        if adapter is not None:
+            load_lora(generator.denoiser, adapter)
+        guidance = middle_guidance(how.guidance)
+        config = SamplingConfig(params.denoising_steps, guidance, how.frames, how.height, how.width, how.flow_shift)
+        latents = sample_latents(generator, embed, prompts, config, own, device, negative)
+        verdict = partial(shows, judge) if judge.attribute_heads else None
+        return score_variant(generator, decoder, renderer_for(device), scorers, verdict, prompts, latents)

@@ -1,0 +1,112 @@
+"""The parts of one seed: geometry, noise, generation, orders of views. Each is kept as JSON, so that a killed run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vist3a.adapters.lora import load_lora
+from vist3a.rendering import renderer_for
+from vist3a.runtime.device import resolve_device
+from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.functional_error import sequential, stitched
+from vist3a.stitching.sequential import SequentialDecoder
+from vist3a.stitching.store import load_fit
+from vist3a_app.pipelines.stitched import load_decoder
+from vist3a_lab.claims import measurements
+from vist3a_lab.pipelines.claims.training import Study
+from vist3a_lab.pipelines.kept_parts import kept_figures
+from vist3a_lab.procedural import WorldConfig, sample_prompts
+from vist3a_lab.reward import reward_from
+from vist3a_lab.scorers import DualEncoder
+from vist3a_lab.validation.judging import shows
+
+
+def geometry(study: Study, seed: int) -> dict[str, Any]:
+    """The original network, decoding first, and stitching without and with distillation, against exact scenes."""
+    device = resolve_device(study.networks.device)
+    generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
+    fit, spec = load_fit(study.stitch_layer)
+    variants = {
+        "original": original.reconstruct,
+        "sequential": sequential(original, generator),
+        "stitched": stitched(StitchedDecoder(original, spec, fit).to(device), generator),
+        "stitched_distilled": stitched(_decoder(study, seed), generator),
+    }
+    params = study.params
+    return measurements.compare_variants(
+        variants, _world(study, seed), params.scenes, renderer_for(device), params.pixel_step, device
+    )
+
+
+def noise(study: Study, seed: int) -> dict[str, Any]:
+    """Stitched against decoding first, by level of noise on the latents."""
+    device, params = resolve_device(study.networks.device), study.params
+    generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
+    decoders: dict[str, StitchedDecoder | SequentialDecoder] = {
+        "sequential": SequentialDecoder(original),
+        "stitched_distilled": _decoder(study, seed),
+    }
+    world = _world(study, seed)
+    return measurements.compare_under_noise(
+        generator, decoders, params.noise_levels, world, params.noise_scenes, params.pixel_step, device
+    )
+
+
+def generated(study: Study, seed: int) -> dict[str, Any]:
+    """Scenes of held-out prompts from the same noise: decoding first, stitched, and stitched after alignment."""
+    networks, params, how = study.networks, study.params, study.evaluate
+    device = resolve_device(networks.device)
+    own = params.heldout_seed + seed
+    trained_on = {prompt.text for prompt in sample_prompts(seed, study.align.prompts)}
+    fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
+    prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+    adapter, decoder = study.adapter(seed), _decoder(study, seed)
+    embed, negative = networks.embed(prompts, study.text_embeddings)
+    generator, original = networks.load_generator("vae", "denoiser"), networks.load_reconstruction()
+    judge = DualEncoder.from_pretrained(Path(how.judge), device)
+    config = SamplingConfig(how.steps, how.guidance, params.frames, params.height, params.width, how.flow_shift)
+    score = partial(
+        measurements.score_generated, generator, render=renderer_for(device),
+        judge=reward_from(judge, study.align.rewards.model_dump()),
+        verdict=partial(shows, judge) if judge.attribute_heads else None, prompts=prompts,
+    )  # fmt: skip
+    latents = sample_latents(generator, embed, prompts, config, own, device, negative)
+    found = {
+        "sequential": score(SequentialDecoder(original), latents=latents),
+        "stitched": score(decoder, latents=latents),
+    }
+    load_lora(generator.denoiser, adapter)
+    latents = sample_latents(generator, embed, prompts, config, own, device, negative)
+    return {**found, "stitched_aligned": score(decoder, latents=latents)}
+
+
+def orders(study: Study, seed: int) -> dict[str, Any]:
+    """The same views in true, random and found order."""
+    device, params = resolve_device(study.networks.device), study.params
+    generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
+    return measurements.compare_orders(
+        original, _decoder(study, seed), generator, _world(study, seed), params.scenes, params.pixel_step, device
+    )
+
+
+PARTS: dict[str, Callable[[Study, int], dict[str, Any]]] = {
+    "geometry": geometry, "noise": noise, "generated": generated, "orders": orders,
+}  # fmt: skip
+
+
+def measured(study: Study, seed: int, part: str) -> dict[str, Any]:
+    """Figures of a part, from an earlier run where there was one; values that are not finite become null."""
+    return kept_figures(study.folder(seed, part), lambda: PARTS[part](study, seed), "claims", f"{part} of seed {seed}")
+
+
+def _decoder(study: Study, seed: int) -> StitchedDecoder:
+    return load_decoder(study.networks, study.distill, study.decoder(seed))
+
+
+def _world(study: Study, seed: int) -> WorldConfig:
+    params = study.params
+    return WorldConfig(params.heldout_seed + seed, params.frames, height=params.height, width=params.width)

@@ -1,0 +1,120 @@
+"""Thin nodes: render, search, distil, compare, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vist3a.records import StitchFit, StitchPoint
+from vist3a.rendering import renderer_for
+from vist3a.runtime.device import resolve_device
+from vist3a.runtime.step_log import step_log
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.functional_error import output_distance, stitched
+from vist3a.stitching.grids import StitchSpec
+from vist3a.stitching.tuning import prepare
+from vist3a_app.pipelines.extract.params import ExtractParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.score.params import ScoreParams
+from vist3a_lab.pages.study_chart import study_chart
+from vist3a_lab.pipelines.layer_study.distilling import run_rounds
+from vist3a_lab.pipelines.layer_study.params import LayerStudyParams
+from vist3a_lab.procedural import WorldConfig
+from vist3a_lab.studies import latent_study, layer_study
+from vist3a_lab.studies.layer_study import Found, Row, StudyClips
+
+Clips = dict[int, StudyClips]
+Layers = dict[int, dict[str, tuple[StitchFit, StitchSpec]]]
+
+
+def render_scenes(params: LayerStudyParams, networks: Networks) -> Clips:
+    """Clips of every seed."""
+    device, counts = resolve_device(networks.device), params.scenes.model_dump()
+    worlds = [WorldConfig(seed, params.frames, height=params.height, width=params.width) for seed in params.seeds]
+    return {world.seed: layer_study.render_clips(world, counts, device) for world in worlds}
+
+
+def search_layers(
+    params: LayerStudyParams, networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
+) -> tuple[dict[str, Any], Layers]:
+    """Scores of all points per seed, and their stitch layers."""
+    points = [point for point in networks.load_reconstruction().stitch_points if point.kind in extract.kinds]
+    match = params.distillation.match
+    for name in params.points:
+        layer_study.check_entry(points, name, None if match is None else match.point)
+    found = {seed: _search(networks, extract, score, own, points)({}) for seed, own in clips.items()}
+    layers = {
+        seed: {name: (own.layer, one.settings.spec) for name, own in one.solved.items()} for seed, one in found.items()
+    }
+    return layer_study.curve({seed: one.scores for seed, one in found.items()}), layers
+
+
+def distil_points(
+    params: LayerStudyParams, networks: Networks, clips: Clips, curves: dict[str, Any], layers: Layers
+) -> list[Row]:
+    """A row per seed and point: its R^2, and the distance of its outputs to the original's before and after distillation."""
+    device, how = resolve_device(networks.device), params.distillation
+    generator, teacher = networks.load_generator("vae"), networks.load_reconstruction()
+    rows, render = [], renderer_for(device)
+    for seed, own in clips.items():
+        fit, heldout = own.clips("fit"), own.clips("heldout", how.measured_clips)
+        for point in params.points:
+            layer, spec = layers[seed][point]
+            decoder = StitchedDecoder(networks.load_reconstruction(), spec, layer).to(device)
+            prepare(decoder, how.tuning, how.lora_rank, how.lora_alpha)
+            before = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
+            run_rounds(decoder, teacher, generator, fit, how, step_log(f"layer_study/{seed}/{point}"))
+            after = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
+            about = {
+                "seed": seed,
+                "point": point,
+                "index": curves[point]["index"],
+                "r2": curves[point]["r2"][str(seed)],
+            }
+            rows.append({**about, "before": before, "after": after})
+    return rows
+
+
+def compare_latents(
+    params: LayerStudyParams, networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
+) -> dict[str, dict[str, Any]]:
+    """Every kind of latent input at the first of the points, per seed."""
+    device = resolve_device(networks.device)
+    generator, network = networks.load_generator("vae"), networks.load_reconstruction()
+    point = network.stitch_point(params.points[0])
+    found = {}
+    for seed, own in clips.items():
+        found[seed] = latent_study.compare_latents(
+            generator, network, point.name, _search(networks, extract, score, own, [point]), own,
+            measured=params.distillation.measured_clips, batch=extract.batch, device=device, seed=extract.seed,
+        )  # fmt: skip
+    return {kind: {str(seed): by_kind[kind] for seed, by_kind in found.items()} for kind in latent_study.LATENTS}
+
+
+def report_study(
+    params: LayerStudyParams, curves: dict[str, Any], rows: list[Row], latents: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], Any]:
+    """The report and its picture."""
+    report = {
+        "seeds": list(params.seeds),
+        "scenes": params.scenes.model_dump(),
+        "curve": curves,
+        "distillation": params.distillation.model_dump(include={"tuning", "match", "loop", "measured_clips"}),
+        "distilled": rows,
+        "latents": latents,
+        "latents_statement": latent_study.latents_statement(latents),
+        **layer_study.conclusions(rows),
+    }
+    return report, study_chart(report)
+
+
+def _search(
+    networks: Networks, extract: ExtractParams, score: ScoreParams, clips: StudyClips, points: Sequence[StitchPoint]
+) -> Callable[[Mapping[str, Any]], Found]:
+    generator, network = networks.load_generator("vae"), networks.load_reconstruction()
+
+    def search_with(changed: Mapping[str, Any]) -> Found:
+        options, fitting = {**extract.tap_options(), **changed}, (score.ridges, score.bias)
+        return layer_study.search(generator, network, points, clips, options, *fitting, extract.batch, score.seed)
+
+    return search_with

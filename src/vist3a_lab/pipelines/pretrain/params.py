@@ -1,0 +1,107 @@
+"""Parameters of the pretrain pipeline (top key ``pretrain``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vist3a_app.pipelines.loop import Loop
+from vist3a_app.pipelines.strict import Strict
+
+
+class Bank(Strict):
+    """Scenes kept on the training device (see ``training.pretrain.scene_bank.BankConfig``)."""
+
+    capacity: int = Field(gt=0)
+    extra_views: int = Field(0, ge=0)
+    refresh_scenes: int = Field(32, gt=0)
+    refresh_every: int = Field(0, ge=0)
+
+
+class Vae(Strict):
+    """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan."""
+
+    seed: int
+    architecture: dict[str, Any]
+    bank: Bank
+    loop: Loop
+    batch: int = Field(gt=0)
+
+
+class Schedule(Strict):
+    """What a training step of the reconstruction network sees (see ``training.pretrain.reconstruction.ViewSchedule``)."""
+
+    few_batch: int = Field(gt=0)
+    few_views: int = Field(gt=1)
+    max_stride: int = Field(gt=0)
+    full_batch: int = Field(gt=0)
+    full_views: int = Field(gt=1)
+    full_from: float = Field(ge=0)
+    render_from: float = Field(ge=0)
+    own_poses_from: float = Field(ge=0)
+    rendered_views: int = Field(gt=1)
+
+
+class Reconstruction(Strict):
+    """Reconstruction network: ``architecture`` goes to AnySplatConfig, ``schedule`` to ViewSchedule.
+
+    ``start`` is a folder with weights of this architecture to begin from, instead of random ones.
+    """
+
+    seed: int
+    start: str | None = None
+    architecture: dict[str, Any]
+    bank: Bank
+    loop: Loop
+    watch: tuple[str, ...]
+    schedule: Schedule
+
+
+class Scorer(Strict):
+    """Text-image scorer: ``architecture`` goes to DualEncoderConfig."""
+
+    seed: int
+    architecture: dict[str, Any]
+    bank: Bank
+    loop: Loop
+    batch: int = Field(gt=0)
+
+
+class Denoiser(Strict):
+    """Text encoder and denoiser: diffusers' WanTransformer3DModel and transformers' UMT5.
+
+    Trained on ``scenes`` of the world's mixture and ``pairs`` with two objects each; ``relation_weight`` is that of the
+    text encoder's supervision on stated relations. ``start`` is a generator folder of this architecture to begin from,
+    instead of random weights.
+    """
+
+    seed: int
+    start: str | None = None
+    transformer: dict[str, Any]
+    text_encoder: dict[str, Any]
+    max_text_tokens: int = Field(gt=0)
+    shift: float = Field(gt=0)
+    caption_dropout: float = Field(ge=0, lt=1)
+    scenes: int = Field(gt=0)
+    pairs: int = Field(ge=0)
+    captions: int = Field(gt=0)
+    relation_weight: float = Field(ge=0)
+    loop: Loop
+    batch: int = Field(gt=0)
+
+
+class PretrainParams(Strict):
+    """Everything the pretrain pipeline needs. ``max_seconds`` stops each training after about that time, to go on next time."""
+
+    device: str
+    frames: int = Field(gt=0)
+    size: int = Field(gt=0)
+    compile: Literal["auto"] | bool = "auto"
+    max_seconds: float | None = None
+    storage: Literal["float16", "bfloat16", "float32"] = "float16"
+    vae: Vae
+    reconstruction: Reconstruction
+    reward_scorer: Scorer
+    judge: Scorer
+    denoiser: Denoiser

@@ -1,0 +1,74 @@
+"""Prompts for evaluation with what a judge should find, and the parser that reads such attributes from a text."""
+
+from __future__ import annotations
+
+import itertools
+
+from vist3a_lab.procedural.captions import (
+    BACKGROUND_PHRASES,
+    COLOUR_WORDS,
+    FINISH_WORDS,
+    FLOOR_NOUNS,
+    GROUND_WORDS,
+    NOUNS,
+    SIZE_WORDS,
+    Prompt,
+    PromptObject,
+    compose,
+)
+from vist3a_lab.procedural.layout import sample_scenes
+from vist3a_lab.procedural.scene import Relation
+from vist3a_lab.procedural.uniforms import PROMPT_STREAM
+
+_RELATION_WORDS = {"left": "left", "right": "right", "front": "front", "behind": "behind"}
+
+
+def _inverted(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    return {word: name for name, words in table.items() for word in words}
+
+
+_SHAPE_OF, _SIZE_OF, _FINISH_OF = (_inverted(NOUNS), _inverted(SIZE_WORDS), _inverted(FINISH_WORDS))
+_BACKGROUND_OF = _inverted(BACKGROUND_PHRASES)
+
+
+def sample_prompts(seed: int, count: int, objects: int | None = None) -> list[Prompt]:
+    """Prompts of the training distribution from scenes that no training set contains.
+
+    Args:
+        seed: Names the list; prompt i depends on (seed, i, objects) only.
+        count: Number of prompts.
+        objects: Fixed number of objects (1 to 3) or ``None`` for the world's mixture.
+    """
+    scenes = sample_scenes(seed, range(count), objects=objects, stream=PROMPT_STREAM)
+    return [compose(description, stream=PROMPT_STREAM) for description in scenes.descriptions()]
+
+
+def parse_prompt(text: str) -> Prompt:
+    """Attributes that a text in the world's vocabulary mentions; what it does not understand is left out.
+
+    An object is a colour followed by a shape noun; size and finish stand before the colour. A relation holds between
+    two objects when its word stands between them with no other object in between.
+    """
+    words = text.lower().replace(",", " ").replace(".", " ").split()
+    found: list[tuple[int, int, PromptObject]] = []
+    for place in range(1, len(words)):
+        if words[place] not in _SHAPE_OF or words[place - 1] not in COLOUR_WORDS:
+            continue
+        size = finish = None
+        start = place - 1
+        while start > 0 and (words[start - 1] in _SIZE_OF or words[start - 1] in _FINISH_OF):
+            start -= 1
+            size = _SIZE_OF.get(words[start], size)
+            finish = _FINISH_OF.get(words[start], finish)
+        found.append((start, place, PromptObject(_SHAPE_OF[words[place]], words[place - 1], size, finish)))
+    relations = []
+    for k in range(len(found) - 1):
+        between = words[found[k][1] + 1 : found[k + 1][0]]
+        kinds = [_RELATION_WORDS[word] for word in between if word in _RELATION_WORDS]
+        if len(kinds) == 1:
+            relations.append(Relation(k, kinds[0], k + 1))
+    pairs = list(itertools.pairwise(words))
+    ground = next((first for first, second in pairs if first in GROUND_WORDS and second in FLOOR_NOUNS), None)
+    joined = f" {' '.join(words)} "
+    background = next((name for phrase, name in _BACKGROUND_OF.items() if f" {phrase} " in joined), None)
+    return Prompt(text, tuple(thing for _, _, thing in found), ground, background, tuple(relations))

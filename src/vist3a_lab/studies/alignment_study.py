@@ -1,0 +1,163 @@
+"""The ablation of alignment (VIST3A, table 6): what is optimised in each variant, figures per prompt, which orderings hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor
+
+from vist3a.alignment.generation_scores import Verdict, score_scenes
+from vist3a.alignment.rewards.terms import KINDS
+from vist3a.alignment.rewards.weighted_sum import WeightedSum
+from vist3a.generators.base import VideoGenerator
+from vist3a.metrics.image import psnr, sharpness
+from vist3a.rendering.base import Renderer
+from vist3a.stitching.decoder import StitchedDecoder
+from vist3a_lab.claims.pooled import BySeed, Pooled, more_is_better
+from vist3a_lab.claims.verdicts import Claim, oriented
+
+UNTRAINED = "no_finetuning"
+OPTIMISED: Mapping[str, frozenset[str]] = {
+    "generative": frozenset(),
+    "consistency": frozenset({"consistency"}),
+    "quality": frozenset({"quality"}),
+    "full": frozenset({"consistency", "quality"}),
+}
+"""Kinds of reward terms that a variant optimises beside the generative loss."""
+VARIANTS = (UNTRAINED, *OPTIMISED)
+
+TABLE_6: Mapping[str, Mapping[str, float]] = {
+    "Imaging": {"no_finetuning": 50.56, "generative": 54.56, "consistency": 38.67, "quality": 62.27, "full": 64.87},
+    "CLIP": {"no_finetuning": 28.14, "generative": 29.71, "consistency": 29.77, "quality": 30.34, "full": 30.18},
+    "Align": {"no_finetuning": 3.101, "generative": 3.622, "consistency": 3.581, "quality": 3.643, "full": 3.667},
+    "Coher": {"no_finetuning": 3.354, "generative": 3.834, "consistency": 3.767, "quality": 3.842, "full": 3.862},
+}
+"""Columns of the paper's table 6 that have a counterpart here; its Aesthetic and Style have none."""
+COUNTERPARTS = {
+    "Imaging": "sharpness/rendered", "CLIP": "judge/text_rendered", "Align": "accuracy/rendered", "Coher": "consistency_psnr",
+}  # fmt: skip
+"""The nearest figure of the embedded world. All are of renderings, as the paper's are."""
+
+SHARP = ("sharpness/rendered",)
+TEXT = ("accuracy/decoded", "accuracy/rendered", "judge/text_decoded", "judge/text_rendered")
+AGREEMENT = ("consistency_psnr", "reprojection/pixels", "reprojection/depth")
+SENTENCES = (
+    ("The generative loss alone makes scenes follow their prompts better", "Align, CLIP", "generative", UNTRAINED, TEXT),
+    ("The generative loss alone makes renderings sharper", "Imaging", "generative", UNTRAINED, SHARP),
+    ("The generative loss alone makes scenes more coherent", "Coher", "generative", UNTRAINED, AGREEMENT),
+    ("Rewarding consistency alone blurs", "Imaging", "generative", "consistency", SHARP),
+    ("Rewarding consistency alone makes scenes less coherent", "Coher", "generative", "consistency", AGREEMENT),
+    ("Rewarding quality makes renderings sharper", "Imaging", "quality", "generative", SHARP),
+    ("Rewarding quality makes scenes follow their prompts better", "Align, CLIP", "quality", "generative", TEXT),
+    ("Quality is the better reward where there is but one", "Imaging, Align, CLIP, Coher", "quality", "consistency",
+     (*SHARP, *TEXT, *AGREEMENT)),
+    ("Consistency beside quality makes renderings sharper", "Imaging", "full", "quality", SHARP),
+    ("Consistency beside quality makes scenes more coherent", "Coher", "full", "quality", AGREEMENT),
+    ("The full alignment is better than none in everything", "Imaging, Align, CLIP, Coher", "full", UNTRAINED,
+     (*SHARP, *TEXT, *AGREEMENT)),
+)  # fmt: skip
+"""What the table says: sentence, columns, the better variant, the worse one, figures that must show it."""
+
+
+def kind_of(term: str) -> str:
+    """``quality`` for text-image scores; ``consistency`` for agreement of renderings, frames and geometry."""
+    return "quality" if term.rpartition("_")[2] in KINDS else "consistency"
+
+
+def variant_weights(weights: Mapping[str, float], variant: str) -> dict[str, float]:
+    """``weights`` with 0 for the terms that ``variant`` does not optimise: they are still computed and logged."""
+    return {name: weight if kind_of(name) in OPTIMISED[variant] else 0.0 for name, weight in weights.items()}
+
+
+def score_variant(
+    generator: VideoGenerator,
+    decoder: StitchedDecoder,
+    render: Renderer,
+    scorers: Mapping[str, WeightedSum],
+    verdict: Verdict | None,
+    prompts: Sequence[str],
+    latents: Sequence[Tensor],
+) -> dict[str, list[float]]:
+    """Scores of generated scenes (see ``score_scenes``), one value per prompt, and two of their pictures.
+
+    ``consistency_psnr``: renderings against decoded frames in dB; ``sharpness/decoded``, ``sharpness/rendered``: see
+    :func:`vist3a.metrics.image.sharpness`.
+    """
+    scores, pictures = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
+    scores["consistency_psnr"] = [float(psnr(rendered, decoded).mean()) for decoded, rendered in pictures]
+    for position, kind in enumerate(KINDS):
+        scores[f"sharpness/{kind}"] = [float(sharpness(views[position]).mean()) for views in pictures]
+    return scores
+
+
+def report_of(figures: BySeed, seed: int) -> dict[str, Any]:
+    """Means, paired differences, orderings and sentences from ``{seed: {variant: {figure: values}}}``.
+
+    ``seed`` draws the bootstrap.
+    """
+    pooled = Pooled(figures, seed)
+    pairs = [(variant, UNTRAINED) for variant in OPTIMISED] + [
+        (variant, "generative") for variant in OPTIMISED if variant != "generative"
+    ]
+    names = pooled.figures[UNTRAINED]
+    orderings = table_orderings(pooled)
+    counted = {
+        verdict: sum(one["verdict"] == verdict for one in orderings) for verdict in ("holds", "reversed", "not decided")
+    }
+    claims = [
+        Claim(sentence, f"table 6, {columns}", "ahead", oriented(pooled, better, worse, shown)).judged()
+        for sentence, columns, better, worse, shown in SENTENCES
+    ]
+    return {
+        "means": {variant: {name: pooled.mean(variant, name) for name in names} for variant in VARIANTS},
+        "differences": {
+            f"{one} - {other}": {name: pooled.difference(one, other, name) for name in names} for one, other in pairs
+        },
+        "orderings": orderings,
+        "counted": counted,
+        "claims": claims,
+        "statement": _statement(orderings, counted, claims),
+    }
+
+
+def table_orderings(pooled: Pooled) -> list[dict[str, Any]]:
+    """Every pair of variants in every column of table 6, by its counterpart here.
+
+    An ordering holds when the 95 % interval of the paired difference lies wholly on the paper's side of 0, is reversed when it
+    lies wholly on the other, and is not decided otherwise. ``difference``, ``low``, ``high``: positive speaks for the paper.
+    """
+    found: list[dict[str, Any]] = []
+    for column, values in TABLE_6.items():
+        figure = COUNTERPARTS[column]
+        if figure not in pooled.figures[UNTRAINED]:
+            continue
+        for pair in combinations(VARIANTS, 2):
+            better, worse = sorted(pair, key=values.__getitem__, reverse=True)
+            ours = (better, worse) if more_is_better(figure) else (worse, better)
+            estimate = pooled.difference(*ours, figure)
+            verdict = "holds" if estimate["low"] > 0 else "reversed" if estimate["high"] < 0 else "not decided"
+            found.append(
+                {
+                    "column": column, "figure": figure, "better": better, "worse": worse, "verdict": verdict,
+                    "difference": estimate["value"], "low": estimate["low"], "high": estimate["high"],
+                }
+            )  # fmt: skip
+    return found
+
+
+def _statement(
+    orderings: Sequence[Mapping[str, Any]], counted: Mapping[str, int], claims: Sequence[Mapping[str, str]]
+) -> list[str]:
+    """Plain sentences: how many orderings hold, in all and by column, and the fate of each sentence of the table."""
+    said = [
+        f"Of {len(orderings)} orderings of two variants in the paper's table 6, {counted['holds']} hold here, "
+        f"{counted['reversed']} are reversed and {counted['not decided']} are not decided."
+    ]
+    for column, figure in COUNTERPARTS.items():
+        own = [one for one in orderings if one["column"] == column]
+        if own:
+            holds, reverse = (sum(one["verdict"] == verdict for one in own) for verdict in ("holds", "reversed"))
+            said.append(f"{column}, here {figure}: {holds} of {len(own)} hold, {reverse} are reversed.")
+    return said + [f"{claim['claim']}: {claim['verdict']}. {claim['reason']}" for claim in claims]

@@ -1,0 +1,138 @@
+"""Geometry rewards against closed forms in float64, and their gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vist3a.alignment.rewards.base import Views
+from vist3a.alignment.rewards.geometry import CameraSmoothness, PointmapCameraConsistency, ReprojectionConsistency
+from vist3a.geometry.projection import unproject_depth
+from vist3a.records import Reconstruction
+from vist3a.records.cameras import Cameras
+
+HEIGHT, WIDTH, FOCAL = 10, 14, 12.0
+
+
+def cameras(centers: Tensor, rotations: Tensor | None = None) -> Cameras:
+    """World to camera of centres [batch, views, 3]; the same focal length everywhere."""
+    batch, views, _ = centers.shape
+    rotations = torch.eye(3, dtype=centers.dtype).expand(batch, views, 3, 3) if rotations is None else rotations
+    pose = torch.eye(4, dtype=centers.dtype).repeat(batch, views, 1, 1)
+    pose[..., :3, :3] = rotations
+    pose[..., :3, 3] = -(rotations @ centers[..., None])[..., 0]
+    intrinsics = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], dtype=centers.dtype)
+    return Cameras(pose, intrinsics.expand(batch, views, 3, 3))
+
+
+def views(seen_by: Cameras, depth: Tensor, points: Tensor | None = None) -> Views:
+    points = unproject_depth(depth, seen_by) if points is None else points
+    encodings = depth.new_zeros(1, *depth.shape[:2], 9)
+    scene = Reconstruction(seen_by, depth, torch.ones_like(depth), points, torch.ones_like(depth), encodings)
+    return Views(None, None, ("a",) * len(depth), scene)
+
+
+def plane(count: int = 6, step: float = 0.05, distance: float = 2.0) -> tuple[Cameras, Tensor]:
+    """A wall that faces a camera moving sideways."""
+    centers = torch.zeros(1, count, 3, dtype=torch.float64)
+    centers[..., 0] = step * torch.arange(count)
+    return cameras(centers), torch.full((1, count, HEIGHT, WIDTH), distance, dtype=torch.float64)
+
+
+def about_y(angles: Tensor) -> Tensor:
+    """Rotation matrices [1, views, 3, 3]."""
+    c, s, zero, one = angles.cos(), angles.sin(), torch.zeros_like(angles), torch.ones_like(angles)
+    return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], -1).unflatten(-1, (3, 3))[None]
+
+
+def test_views_that_agree_cost_nothing() -> None:
+    seen_by, depth = plane()
+    assert float(ReprojectionConsistency()(views(seen_by, depth))) == pytest.approx(0, abs=1e-12)
+    # Half a thousandth of the width is rounded off.
+    assert float(PointmapCameraConsistency()(views(seen_by, depth))) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.02, 3.0])
+def test_a_view_with_another_depth_costs_the_closed_form(factor: float) -> None:
+    """Of the pairs (0, 1), (1, 2) and back, view 2's depth is off in the pairs 1-2 and 2-1."""
+    seen_by, depth = plane(3, step=0.0)
+    points = unproject_depth(depth, seen_by)
+    scaled = depth.clone()
+    scaled[:, 2] *= factor
+    score = ReprojectionConsistency(gap=1, tolerance=0.05)(views(seen_by, scaled, points))
+    error = abs(factor - 1) / (factor + 1)
+    # The points are right everywhere, the depth of view 2 is not: one pair of four.
+    assert float(score) == pytest.approx(-error / (error + 0.05) / 4, rel=1e-9)
+
+
+def test_views_without_a_common_point_cost_one() -> None:
+    seen_by, depth = plane(2, step=100.0)
+    assert float(ReprojectionConsistency()(views(seen_by, depth))) == -1
+    assert float(ReprojectionConsistency()(views(seen_by[:, :1], depth[:, :1]))) == 0
+
+
+def test_hidden_surfaces_cost_at_most_one_per_pixel() -> None:
+    seen_by, depth = plane()
+    depth[..., 5:9] = 0.01
+    assert -1 < float(ReprojectionConsistency()(views(seen_by, depth))) < 0
+
+
+def test_shifted_points_cost_their_shift_in_widths() -> None:
+    seen_by, depth = plane()
+    points = unproject_depth(depth, seen_by)
+    points[..., 0] += 0.5 * 2.0 / FOCAL  # half a pixel at distance 2
+    distance = math.hypot(0.5 / WIDTH, 5e-4) - 5e-4
+    score = PointmapCameraConsistency()(views(seen_by, depth, points))
+    assert float(score) == pytest.approx(-distance / (1 + distance / 0.1), rel=1e-9)
+    behind = PointmapCameraConsistency()(views(seen_by, depth, -points))
+    assert float(behind) == pytest.approx(-0.1)
+
+
+def test_a_steady_camera_is_smooth_in_any_unit() -> None:
+    angles = 0.1 * torch.arange(6, dtype=torch.float64)
+    centers = torch.arange(6, dtype=torch.float64)[None, :, None] * torch.tensor([0.3, -0.1, 0.2], dtype=torch.float64)
+    depth = torch.ones(1, 6, 2, 2, dtype=torch.float64)
+    assert float(CameraSmoothness()(views(cameras(centers, about_y(angles)), depth))) == pytest.approx(0, abs=1e-12)
+    shaken = centers + torch.randn(centers.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    first, second = (float(CameraSmoothness()(views(cameras(c), depth))) for c in (shaken, 7 * shaken))
+    assert first < -0.1
+    assert second == pytest.approx(first, rel=1e-9)
+
+
+def test_a_camera_that_goes_back_and_forth_costs_four() -> None:
+    """Steps +1, -1, +1: changes of 2, squared and relative to a squared step of 1."""
+    centers = torch.zeros(1, 4, 3, dtype=torch.float64)
+    centers[0, 1::2, 0] = 1
+    depth = torch.ones(1, 4, 2, 2, dtype=torch.float64)
+    assert float(CameraSmoothness()(views(cameras(centers), depth))) == pytest.approx(-4)
+    assert float(CameraSmoothness()(views(cameras(centers[:, :2]), depth[:, :2]))) == 0
+
+
+def test_a_change_of_turning_costs_its_angle() -> None:
+    angles = torch.tensor([0.0, 0.0, 0.2], dtype=torch.float64)
+    seen_by = cameras(torch.zeros(1, 3, 3, dtype=torch.float64), about_y(angles))
+    score = CameraSmoothness()(views(seen_by, torch.ones(1, 3, 2, 2, dtype=torch.float64)))
+    assert float(score) == pytest.approx(-2 * (1 - math.cos(0.2)), rel=1e-9)
+
+
+@pytest.mark.parametrize("term", [ReprojectionConsistency(gap=2), PointmapCameraConsistency(), CameraSmoothness()])
+def test_gradients_are_those_of_finite_differences(term: object) -> None:
+    generator = torch.Generator().manual_seed(3)
+    seen_by, depth = plane(4)
+    depth = depth + 0.1 * torch.rand(depth.shape, dtype=torch.float64, generator=generator)
+    moved = seen_by.world_to_camera.clone()
+    moved[..., :3, 3] += 0.02 * torch.randn(1, 4, 3, dtype=torch.float64, generator=generator)
+    points = unproject_depth(depth, seen_by)
+    points = points + 0.01 * torch.randn(points.shape, dtype=torch.float64, generator=generator)
+
+    def score(depth: Tensor, points: Tensor, pose: Tensor) -> Tensor:
+        return term(views(Cameras(pose, seen_by.intrinsics), depth, points))  # type: ignore[operator]
+
+    inputs = tuple(x.clone().requires_grad_(True) for x in (depth, points, moved))
+    assert torch.autograd.gradcheck(score, inputs, fast_mode=True, eps=1e-7, atol=1e-5)
+    gradients = torch.autograd.grad(score(*inputs).sum(), inputs, allow_unused=True)
+    assert all(g is None or bool(g.isfinite().all()) for g in gradients)
+    assert any(g is not None and float(g.abs().max()) > 0 for g in gradients)

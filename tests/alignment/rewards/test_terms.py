@@ -1,0 +1,79 @@
+"""Named terms: only those with a weight are made, and each says what it reads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vist3a.alignment.rewards.base import Views
+from vist3a.alignment.rewards.consistency import PhotometricConsistency
+from vist3a.alignment.rewards.terms import renders, term_names, weighted_terms
+from vist3a.alignment.rewards.text_image import TextImageReward
+
+
+class Brightness:
+    """A scorer whose text is a wish for brightness."""
+
+    def embed_text(self, texts: object) -> torch.Tensor:
+        return torch.tensor([float(len(text)) for text in texts])  # type: ignore[attr-defined]
+
+    def score(self, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        return images.mean((1, 2, 3)) * text
+
+
+def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return (first - second).square().mean((1, 2, 3))
+
+
+def test_only_what_has_a_weight_is_made_and_needed() -> None:
+    scorers = {"text": Brightness(), "hps": Brightness()}
+    weights = {
+        "text_decoded": None,
+        "hps_decoded": 0.5,
+        "hps_rendered": None,
+        "consistency_l1": None,
+        "reprojection": 2.0,
+    }
+    reward = weighted_terms(weights, scorers, None)
+    assert list(reward.terms) == ["hps_decoded", "reprojection"]
+    assert reward.weights == {"hps_decoded": 0.5, "reprojection": 2.0}
+    assert reward.needs == {"decoded", "scene"}
+    assert weighted_terms({"reprojection": 1.0}, {}, None).needs == {"scene"}
+    assert weighted_terms({"consistency_perceptual": 1.0}, {}, distance).needs == {"decoded", "rendered"}
+
+
+def test_scores_and_weights_of_several_models() -> None:
+    reward = weighted_terms({"a_decoded": 1.0, "b_rendered": -2.0}, {"a": Brightness(), "b": Brightness()}, None)
+    decoded, rendered = torch.full((1, 2, 3, 4, 4), 0.5), torch.full((1, 2, 3, 4, 4), 0.25)
+    total, parts = reward(Views(decoded, rendered, ("four",)))
+    assert {name: float(part) for name, part in parts.items()} == {"a_decoded": 2.0, "b_rendered": 1.0}
+    assert float(total) == 0.0
+
+
+def test_unknown_terms_and_no_terms_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"reward term 'hps_decoded'; allowed: text_decoded, text_rendered, consistency_l1"
+    ):
+        weighted_terms({"hps_decoded": 1.0}, {"text": Brightness()}, None)
+    with pytest.raises(ValueError, match="no reward term has a weight; allowed: "):
+        weighted_terms({"text_decoded": None}, {"text": Brightness()}, None)
+
+
+def test_terms_that_need_gaussians() -> None:
+    names = term_names(("text", "hps"))
+    assert {name for name in names if renders(name)} == {
+        "text_rendered",
+        "hps_rendered",
+        "consistency_l1",
+        "consistency_perceptual",
+    }
+
+
+def test_missing_views_are_one_sentence() -> None:
+    seen = Views(torch.zeros(1, 1, 3, 2, 2), None, ("a",))
+    with pytest.raises(ValueError, match="reads rendered views, and there are none"):
+        PhotometricConsistency()(seen)
+    with pytest.raises(ValueError, match="reads rendered views, and there are none"):
+        TextImageReward(Brightness(), "rendered")(seen)
+    with pytest.raises(ValueError, match="reads the 3D, and there is none"):
+        weighted_terms({"reprojection": 1.0}, {}, None)(seen)

@@ -1,0 +1,146 @@
+"""The rehearsal: random weights pass through the real loaders, every stage runs, too little memory is a result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
+
+from vist3a import pairing as networks
+from vist3a.networks import AnySplatConfig
+from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, published_sizes, rehearse, weights
+from vist3a_app.rehearsal.measuring import measure
+from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, Part, build, parameter_counts
+
+CPU = torch.device("cpu")
+WAN = {
+    "vae": Part("diffusers", "AutoencoderKLWan", {"base_dim": 4, "num_res_blocks": 1}),
+    "text_encoder": Part(
+        "transformers",
+        "UMT5EncoderModel",
+        {"vocab_size": 16, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2},
+    ),
+    "transformer": Part(
+        "diffusers",
+        "WanTransformer3DModel",
+        {"num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 16, "num_layers": 1, "text_dim": 16},
+    ),
+    "scheduler": PUBLISHED_SIZES["wan-1.3b"]["scheduler"],
+}
+SHAPES = Shapes(
+    frames=5,
+    video=(32, 32),
+    kernel=(3, 3, 3),
+    kinds=("encoder",),
+    steps=2,
+    guidance=3.0,
+    flow_shift=5.0,
+    distill_weights={"depth": 1.0},
+    lora_targets=("to_q", "to_v"),
+)
+PAIRING = Pairing(
+    "wan", "tiny", "anysplat", "tiny", generator_dtype="float32", stored="float16", scene=(16, 16), max_text_tokens=8
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``tiny`` is the name of a published pairing."""
+    sizes: Any = MappingProxyType({"tiny": WAN})
+    for module in (published_sizes, weights):
+        monkeypatch.setattr(module, "PUBLISHED_SIZES", sizes)
+    config = AnySplatConfig(**TRUNK | GAUSSIAN_HEAD)
+    for module in (networks, weights):
+        monkeypatch.setattr(module, "published_configs", lambda: {"tiny": ("anysplat", config)})
+
+
+def run(tmp_path: Path, stages: tuple[str, ...] = STAGES, **changes: Any) -> tuple[Rehearsal, list[str]]:
+    lines: list[str] = []
+    found = rehearse(replace(PAIRING, **changes), SHAPES, tmp_path / "work", CPU, stages, lines.append)
+    assert not (tmp_path / "work").exists()
+    return found, lines
+
+
+def test_every_stage_runs_on_random_weights(tmp_path: Path) -> None:
+    found, lines = run(tmp_path)
+    assert list(found.stages) == ["write generator", "write 3D network", *STAGES]
+    assert found.fits
+    assert len(lines) == len(found.stages)
+    assert all(stage.seconds > 0 and stage.host_gib > 0.05 for stage in found.stages.values())
+    assert found.stages["embed"].note == "2 texts"
+    assert "1 of them with gradient" in found.stages["align"].note
+    assert "Gaussians" in found.stages["generate"].note
+    # Two bytes a parameter of the generator, four of the 3D network.
+    network = networks.build_reconstruction("anysplat", AnySplatConfig(**TRUNK | GAUSSIAN_HEAD), torch.device("meta"))
+    own = sum(p.numel() for p in network.parameters())
+    assert found.download_bytes == 2 * sum(parameter_counts(WAN).values()) + 4 * own
+    table = as_table(found)
+    assert "fits on CPU" in table
+    assert all(name in table for name in STAGES)
+
+
+def test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    weights.write_generator("tiny", tmp_path / "generator", torch.float32, CPU)
+    weights.write_reconstruction("tiny", tmp_path / "network", CPU)
+    names = {"generator": str(tmp_path / "generator"), "reconstruction": str(tmp_path / "network")}
+    found, _ = run(tmp_path, ("extract", "score"), **names)
+    assert list(found.stages) == ["extract", "score"]
+    assert found.download_bytes == 0
+    assert (tmp_path / "generator" / "vae").is_dir()
+
+
+def test_a_stage_without_its_input_is_not_tried(tmp_path: Path) -> None:
+    found, _ = run(tmp_path, ("extract", "generate"))
+    assert found.stages["extract"].done
+    assert found.stages["generate"].note == "not tried: it needs embed, score"
+    assert not found.fits
+    assert "generate does not fit on CPU, use generate.offload=parts" in as_table(found)
+
+
+def test_too_little_memory_is_a_result_and_other_errors_are_errors() -> None:
+    def exhausted() -> str:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB. And more")
+
+    found = measure(exhausted, CPU)
+    assert (found.done, found.note) == (False, "out of device memory: CUDA out of memory")
+    with pytest.raises(ZeroDivisionError):
+        measure(lambda: str(1 / 0), CPU)
+
+
+def test_peaks_of_host_memory_are_those_of_the_work() -> None:
+    def large() -> str:
+        return str(float(torch.ones(64 * 2**20).sum()))  # a quarter of a GiB
+
+    small = measure(lambda: "", CPU)
+    assert measure(large, CPU).host_gib > small.host_gib + 0.2
+    assert measure(lambda: "", CPU).host_gib < small.host_gib + 0.2
+
+
+@pytest.mark.parametrize("name", ["wan-14b", "cogvideox-5b", "hunyuan-video", "svd-xt"])
+def test_published_sizes_can_be_counted(name: str) -> None:
+    counts = parameter_counts(PUBLISHED_SIZES[name])
+    known = {"wan-14b": 14.3, "cogvideox-5b": 5.6, "hunyuan-video": 12.8, "svd-xt": 1.5}
+    assert round(counts.get("transformer", counts.get("unet", 0)) / 1e9, 1) == known[name]
+
+
+def test_random_weights_depend_on_the_seed_and_have_the_types_of_loading() -> None:
+    first, again, other = (build(WAN["transformer"], torch.bfloat16, CPU, seed) for seed in (0, 0, 1))
+    for (name, a), (_, b), (_, c) in zip(*(n.named_parameters() for n in (first, again, other)), strict=True):
+        assert torch.equal(a, b), name
+        assert a.dtype == (torch.float32 if any(k in name for k in first._keep_in_fp32_modules) else torch.bfloat16)
+        if a.ndim > 1 and "scale" not in name:
+            assert not torch.equal(a, c), name
+
+
+def test_unknown_names_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"rehearse\.stages: dance; allowed: embed, extract"):
+        run(tmp_path, ("dance",))
+    with pytest.raises(ValueError, match="rehearsal of generator 'sora'; allowed: tiny, or a folder"):
+        run(tmp_path, generator="sora")
+    with pytest.raises(ValueError, match="rehearsal of 3D network 'dust'; allowed: tiny, or a folder"):
+        run(tmp_path, reconstruction="dust")

@@ -1,0 +1,272 @@
+"""The registered generator under many requests at once, and under bad ones: threads in one process, and MLflow's own server."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from kedro.config import OmegaConfigLoader
+from mlflow.exceptions import MlflowException
+from tiny_chain import chosen, create, run
+
+from vist3a.runtime.atomic import replacing
+from vist3a_app.hooks.generator_model import GeneratorModel, record_generator
+from vist3a_app.hooks.generator_requests import Request, read_requests
+from vist3a_app.settings import CONFIG_LOADER_ARGS
+
+# MLflow's own packages warn each other.
+pytestmark = pytest.mark.filterwarnings("default")
+
+SCENES = [
+    ("a red ball", 3),
+    ("a red ball", 4),
+    ("the green cube on the floor", 3),
+    ("a cube", 7),
+    ("a cube on a ball", 0),
+]
+Content = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store with the generator of tiny random networks as version 1 of the model ``tiny``."""
+    root = tmp_path_factory.mktemp("served")
+    before = Path.cwd()
+    os.chdir(root)  # paths of the catalog start there
+    create(root, ["wan"], [("anysplat", "anysplat")])
+    values = chosen(root, "wan", "anysplat")
+    for pipeline in ("extract", "score", "distill"):
+        run(root, pipeline, values)
+    values["generate"] |= {"aligned": False}
+    loader = OmegaConfigLoader(str(root / "conf"), env="smoke", runtime_params=values, **CONFIG_LOADER_ARGS)
+    uri = f"sqlite:///{root}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    number = client.create_run(client.create_experiment("e", (root / "runs").as_uri())).info.run_id
+    folder = root / "data" / "06_models" / "stitched_decoder"
+    environment = dict(os.environ)
+    record_generator(
+        uri, number, "tiny", loader["parameters"], {"stitched_decoder": folder, "aligned_generator": folder}
+    )
+    assert dict(os.environ) == environment, "the next run would read where this one was recorded"
+    yield uri
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def model(store: str) -> Iterator[Any]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store)
+    yield mlflow.pyfunc.load_model("models:/tiny/1")
+    mlflow.set_tracking_uri(before)
+
+
+def content(folder: str) -> Content:
+    """Hashes of all files of a scene by name; no other file, such as a temporary one, may lie there."""
+    place = Path(folder)
+    return {
+        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(place.rglob("*"))
+        if path.is_file()
+    }
+
+
+def ask(model: Any, prompt: str, seed: int) -> str:
+    table = model.predict(pd.DataFrame({"prompt": [prompt], "seed": [seed]}))
+    return str(table["folder"][0])
+
+
+@pytest.fixture(scope="module")
+def alone(model: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Content]:
+    """What each of ``SCENES`` is when nobody else asks."""
+    output = tmp_path_factory.mktemp("alone")
+    os.environ["VIST3A_OUTPUT"] = str(output)
+    try:
+        found = [content(ask(model, *scene)) for scene in SCENES]
+    finally:
+        del os.environ["VIST3A_OUTPUT"]
+    assert len({one["gaussians.ply"] for one in found}) == len({one["frames.mp4"] for one in found}) == len(SCENES)
+    return found
+
+
+def test_fifty_threads_get_their_own_scenes(
+    model: Any, alone: list[Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIST3A_OUTPUT", str(tmp_path))
+    wanted = [number % len(SCENES) for number in range(50)]
+    with ThreadPoolExecutor(50) as pool:
+        folders = list(pool.map(lambda scene: ask(model, *SCENES[scene]), wanted))
+    assert [content(folder) for folder in folders] == [alone[scene] for scene in wanted]
+
+
+def test_bad_requests_have_no_part_in_it(
+    model: Any, alone: list[Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refusals in between, which read words with the tokenizer that others use."""
+    monkeypatch.setenv("VIST3A_OUTPUT", str(tmp_path))
+
+    def one(number: int) -> str:
+        if number % 2:
+            with pytest.raises(MlflowException, match="knows no word of this prompt"):
+                ask(model, "qwrt zzxx", number)
+        return ask(model, *SCENES[number % len(SCENES)])
+
+    with ThreadPoolExecutor(10) as pool:
+        folders = list(pool.map(one, range(10)))
+    assert [content(folder) for folder in folders] == [alone[number % len(SCENES)] for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (pd.DataFrame({"prompt": [""]}), "the prompt is empty; give a text"),
+        (pd.DataFrame({"prompt": [None]}), "row 0: prompt None is no text"),
+        (pd.DataFrame({"prompt": ["qwrt zzxx"]}), "the generator knows no word of this prompt"),
+        (pd.DataFrame({"prompt": ["a ball " * 20]}), r"41 tokens; allowed: 8"),
+        (pd.DataFrame({"promt": ["a ball"]}), "unknown column promt; allowed: a table with the column prompt"),
+        (pd.DataFrame({"prompt": ["a ball"], "sed": [3]}), "unknown column sed"),
+        (pd.DataFrame({"seed": [3]}), "the request has no prompt"),
+        (pd.DataFrame({"prompt": ["a", "a"], "seed": [1, 1.5]}), "row 1: seed 1.5; allowed: an integer of 64 bits"),
+    ],
+)
+def test_a_bad_request_is_status_400_and_a_sentence(model: Any, data: pd.DataFrame, sentence: str) -> None:
+    with pytest.raises(MlflowException, match=sentence) as caught:
+        model.predict(data)
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_a_full_disk_is_no_fault_of_the_request(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VIST3A_OUTPUT", str(tmp_path / "file"))
+    with pytest.raises(MlflowException, match="the scene cannot be written to") as caught:
+        ask(model, "a ball", 1)
+    assert caught.value.get_http_status_code() == 500
+
+
+@pytest.mark.parametrize("seed", ["3", "x", True, 1.5, 2.0**60, float("inf"), 2**63, -(2**63) - 1])
+def test_no_seed_is_guessed(seed: object) -> None:
+    with pytest.raises(ValueError, match=r"row 0: seed .*; allowed: an integer of 64 bits, or null"):
+        read_requests(pd.DataFrame({"prompt": ["a"], "seed": pd.Series([seed], dtype=object)}))
+
+
+def test_requests_are_read() -> None:
+    gaps = pd.DataFrame({"prompt": ["a", "b"], "seed": [None, 3]})
+    assert read_requests(gaps) == [Request("a", None), Request("b", 3)]
+    assert read_requests({"prompt": "a", "seed": -1}) == [Request("a", -1)]
+    assert read_requests({"prompt": ["a", "b"]}) == [Request("a", None), Request("b", None)]
+    assert read_requests(pd.DataFrame({"prompt": ["a"], "seed": [2**63 - 1]})) == [Request("a", 2**63 - 1)]
+    for other in (["a"], "a", None):
+        with pytest.raises(ValueError, match="the request is a "):
+            read_requests(other)
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Both are in the middle of it at the same time; each writes to a name of its own, and the last one stays whole."""
+    file = tmp_path / "scene.ply"
+    with replacing(file) as first:
+        first.write_text("first")
+        with replacing(file) as second:
+            assert second != first
+            second.write_text("second")
+        assert file.read_text() == "second"
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+class Server:
+    """``mlflow models serve`` in a process of its own."""
+
+    def __init__(self, store: str, output: Path) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": store, "VIST3A_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
+        words = ["models", "serve", "-m", "models:/tiny/1", "--env-manager", "local", "--port", str(self.port)]
+        # In a group of its own: the server is a child of the command.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            env={**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Server:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                if self._call("GET", "/ping", None)[0] == 200:
+                    return self
+            except OSError:
+                time.sleep(0.2)
+        self.__exit__()
+        raise AssertionError("the server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        os.killpg(self.process.pid, 15)
+        self.process.wait(30)
+
+    def ask(self, records: Sequence[dict[str, Any]]) -> tuple[int, Any]:
+        return self._call("POST", "/invocations", json.dumps({"dataframe_records": records}))
+
+    def _call(self, method: str, path: str, body: str | None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, json.loads(text) if text.strip() else None
+
+
+def served_together(store: str, output: Path, alone: list[Content], count: int) -> None:
+    """``count`` good requests at once with a few bad ones among them."""
+    bad = [
+        ([{"prompt": "qwrt zzxx"}], "the generator knows no word of this prompt"),
+        ([{"prompt": "a ball", "seed": "x"}], "row 0: seed 'x'; allowed: an integer of 64 bits"),
+        ([{"promt": "a ball"}], "unknown column promt"),
+    ]
+    with Server(store, output) as server, ThreadPoolExecutor(count + len(bad)) as pool:
+        good = [
+            pool.submit(server.ask, [dict(zip(("prompt", "seed"), SCENES[number % len(SCENES)], strict=True))])
+            for number in range(count)
+        ]
+        refused = [pool.submit(server.ask, records) for records, _ in bad]
+        for number, answer in enumerate(good):
+            status, found = answer.result()
+            assert status == 200, found
+            assert content(found["predictions"][0]["folder"]) == alone[number % len(SCENES)]
+        for (_, sentence), answer in zip(bad, refused, strict=True):
+            status, found = answer.result()
+            assert status == 400 and sentence in found["message"], found
+
+
+def test_requests_over_http_at_the_same_time(store: str, alone: list[Content], tmp_path: Path) -> None:
+    served_together(store, tmp_path, alone, 8)
+
+
+@pytest.mark.long
+def test_fifty_requests_over_http_at_the_same_time(store: str, alone: list[Content], tmp_path: Path) -> None:
+    served_together(store, tmp_path, alone, 50)
+
+
+def test_those_who_wait_in_line_are_not_sent_away(store: str, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vist3a_app.hooks.generator_model import _load_pyfunc
+
+    path = Path(mlflow.artifacts.download_artifacts("models:/tiny/1")) / "data"
+    folder = next(folder for folder in [path, *path.iterdir()] if (folder / "parameters.json").is_file())
+    for given, read in (("60", "3600"), ("90", "90")):
+        monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", given)
+        assert isinstance(_load_pyfunc(str(folder)), GeneratorModel)
+        assert os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] == read

@@ -1,0 +1,23 @@
+"""Progress: items pass unchanged; outside of a terminal a line in the log says rate and time left."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from vist3a.runtime import progress
+
+
+def test_items_pass_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.progress(iter("abc"), "letters", 3)) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_log_says_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    clock = iter([0.0, 30.0, 61.0, 70.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with caplog.at_level(logging.INFO), progress.counting("clips", 244) as done:
+        for _ in range(3):
+            done(61)
+    assert [record.getMessage() for record in caplog.records] == ["clips: 122 of 244, 2/s, 61 s left"]
