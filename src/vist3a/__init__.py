@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vist3a_app.project import load as load
+from importlib import import_module
+from typing import Any
 
 # Spinning OpenMP threads slow convolutions tenfold on a busy machine. The OpenMP library reads this once, when torch is first
 # imported, so it has to stand before any module of ours; a value of the user's is kept.
@@ -19,6 +17,4 @@ def __getattr__(name: str) -> Any:
     """``vist3a.load`` is imported when it is asked for: the command line needs none of it."""
     if name != "load":
         raise AttributeError(f"module 'vist3a' has no attribute {name!r}")
-    from vist3a_app.project import load
-
-    return load
+    return import_module("vist3a_app.project").load

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vist3a import registry
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
@@ -16,8 +17,6 @@ from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.weights.public import PublicGenerator, PublicWeights, locate, use_licence
 from vist3a.weights.weight_files import CONFIG
 
-GENERATORS = ("wan", "cogvideox", "hunyuan_video", "svd")
-RECONSTRUCTION_NETWORKS = ("vggt", "anysplat", "depth_anything3", "mvdust3r")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -41,7 +40,7 @@ def load_generator(
     ``max_text_tokens`` is the padded prompt length (None: as published); ``size`` (height, width) is what frames are
     resized to before they are encoded.
     """
-    generator_class = _generator_class(family)
+    generator_class: type[VideoGenerator] = registry.find("generators", family, "networks.generator.family")
     place, own_revision, own_variant = generator_place(source, public)
     generator = generator_class.from_pretrained(
         place,
@@ -90,31 +89,21 @@ def generator_place(
 
 def takes_text(family: str) -> bool:
     """Whether generators of a family are told a text (else: a first frame)."""
-    return _generator_class(family).takes_text
+    generator_class: type[VideoGenerator] = registry.find("generators", family)
+    return generator_class.takes_text
 
 
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
     """Sizes of the published reconstruction networks by name: the family and the config that it is built with."""
-    from vist3a.networks import ANYSPLAT, MVDUST3R, MVDUST3R_PLUS, VGGT_1B, VGGT_1B_TRACKER
-    from vist3a.networks.depth_anything3 import DA3_BASE, DA3_GIANT, DA3_LARGE, DA3_SMALL
-
-    return {
-        "vggt-1b": ("vggt", VGGT_1B),
-        "vggt-1b-tracker": ("vggt", VGGT_1B_TRACKER),
-        "anysplat": ("anysplat", ANYSPLAT),
-        "da3-small": ("depth_anything3", DA3_SMALL),
-        "da3-base": ("depth_anything3", DA3_BASE),
-        "da3-large": ("depth_anything3", DA3_LARGE),
-        "da3-giant": ("depth_anything3", DA3_GIANT),
-        "mvdust3r": ("mvdust3r", MVDUST3R),
-        "mvdust3r-plus": ("mvdust3r", MVDUST3R_PLUS),
-    }
+    families = {family: registry.find("networks", family) for family in registry.names("networks")}
+    return {name: (family, config) for family, kind in families.items() for name, config in kind.published.items()}
 
 
 def build_reconstruction(family: str, config: NetworkConfig, device: torch.device) -> EnterableNetwork[Any]:
     """A reconstruction network with random weights, made on ``device``."""
     with device:
-        return _reconstruction_class(family)(config).requires_grad_(False).eval()
+        network_class: type[EnterableNetwork[Any]] = registry.find("networks", family)
+        return network_class(config).requires_grad_(False).eval()
 
 
 def load_reconstruction(
@@ -135,10 +124,8 @@ def load_reconstruction(
     checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`). ``size``
     (height, width) is what frames are resized to before the network sees them.
     """
-    if family not in RECONSTRUCTION_NETWORKS:
-        allowed = ", ".join(RECONSTRUCTION_NETWORKS)
-        raise ValueError(f"networks.reconstruction.family: {family!r}; allowed: {allowed}")
-    network_class, path = _reconstruction_class(family), Path(source).expanduser()
+    network_class: type[EnterableNetwork[Any]] = registry.find("networks", family, "networks.reconstruction.family")
+    path = Path(source).expanduser()
     if not path.is_file() and config is not None:
         raise ValueError(
             f"networks.reconstruction.config: {config!r} for {source}, which is no checkpoint file; allowed: null (folders and "
@@ -165,36 +152,6 @@ def load_reconstruction(
     if compile:
         network.compile_blocks()
     return network.mixed_precision(DTYPES[dtype]).requires_grad_(False).eval().to(device)
-
-
-def _generator_class(family: str) -> type[VideoGenerator]:
-    if family == "wan":
-        from vist3a.generators.wan import WanGenerator
-
-        return WanGenerator
-    if family == "cogvideox":
-        from vist3a.generators.cogvideox import CogVideoXGenerator
-
-        return CogVideoXGenerator
-    if family == "hunyuan_video":
-        from vist3a.generators.hunyuan_video import HunyuanVideoGenerator
-
-        return HunyuanVideoGenerator
-    if family == "svd":
-        from vist3a.generators.svd import SVDGenerator
-
-        return SVDGenerator
-    raise ValueError(f"networks.generator.family: {family!r}; allowed: {', '.join(GENERATORS)}")
-
-
-def _reconstruction_class(family: str) -> type[EnterableNetwork[Any]]:
-    from vist3a.networks import VGGT, AnySplat, MVDust3r
-    from vist3a.networks.depth_anything3 import DepthAnything3
-
-    classes: dict[str, type[EnterableNetwork[Any]]] = dict(
-        zip(RECONSTRUCTION_NETWORKS, (VGGT, AnySplat, DepthAnything3, MVDust3r), strict=True)
-    )
-    return classes[family]
 
 
 def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:

@@ -11,11 +11,11 @@ from tiny_networks import tiny_generator, tiny_network
 from vist3a.adapters.lora import add_lora
 from vist3a.alignment import align as aligning
 from vist3a.alignment.align import AlignSampling, align, decode_views
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.part_meter import PARTS_LOGGED, PartMeter
-from vist3a_lab.reward import reward_from
 
 CPU = torch.device("cpu")
 PARTS = ("rollout", "reward", "gradient", "generative")

@@ -15,13 +15,13 @@ from vist3a.adapters.lora import add_lora
 from vist3a.alignment.align import AlignSampling, Phrased, align, decode_views
 from vist3a.alignment.align_draw import draw_align_step
 from vist3a.alignment.rewards.base import Views
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.generators.wan import WanGenerator
 from vist3a.records import Clip, Condition
 from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig, step_generator
 from vist3a.sampling.rollout import prompt_generator, prompt_noise
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a_lab.reward import reward_from
 
 CPU = torch.device("cpu")
 SEED, STEPS, GUIDANCE, SIZE = 3, 4, 1.5, (16, 16)

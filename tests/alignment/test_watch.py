@@ -18,6 +18,7 @@ from tiny_networks import tiny_generator, tiny_network
 from vist3a.adapters.lora import add_lora
 from vist3a.alignment.align import AlignSampling, align
 from vist3a.alignment.drift import DriftConfig
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.watch import Watch, WatchConfig, watch_generator
 from vist3a.records import Clip
@@ -25,7 +26,6 @@ from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.sampling import SamplingConfig
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a_lab.reward import reward_from
 
 CPU = torch.device("cpu")
 GEOMETRY = {"reprojection": 1.0, "camera_smoothness": 0.1}

@@ -11,7 +11,8 @@ from kedro.validation.parameter_validator import ParameterValidator
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
-from vist3a.pairing import RECONSTRUCTION_NETWORKS, published_configs
+from vist3a import registry
+from vist3a.pairing import published_configs
 from vist3a.weights.public import parse
 from vist3a_app.hooks.determinism import DeterminismSettings
 from vist3a_app.hooks.parameter_keys import ParameterKeys, known_groups
@@ -54,7 +55,7 @@ def test_other_files_load(environment: str) -> None:
 def test_every_kind_of_published_network_has_weights() -> None:
     entries = parse(project_config.loader("base")["weights"]["weights"])
     configs = published_configs()
-    assert {configs[weights.config][0] for weights in entries.values()} == set(RECONSTRUCTION_NETWORKS)
+    assert {configs[weights.config][0] for weights in entries.values()} == set(registry.names("networks"))
     assert {weights.config for weights in entries.values()} == set(configs) - {"vggt-1b-tracker"}
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import project_config
 import pytest
 
-from vist3a.pairing import GENERATORS, published_configs
+from vist3a import registry
+from vist3a.pairing import published_configs
 from vist3a.stitching.grids import derive_spec
 from vist3a.weights.public import parse, parse_generators
 
@@ -26,7 +27,7 @@ def test_an_overlay_names_its_networks_and_the_stitch_layer_follows(generator: s
     values = parameters(generator, reconstruction)
     weights = project_config.loader("base")["weights"]
     networks = values["networks"]
-    assert networks["generator"]["family"] in GENERATORS
+    assert networks["generator"]["family"] in registry.names("generators")
     assert networks["generator"]["source"] in parse_generators(weights["generators"])
     entry = parse(weights["weights"])[networks["reconstruction"]["source"]]
     assert published_configs()[entry.config][0] == networks["reconstruction"]["family"]

@@ -16,12 +16,12 @@ from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.adapters.lora import add_lora
 from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.processes import joined
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a_lab.reward import reward_from
 
 RUNS = [("one", 0, 1), ("two", 0, 2), ("two", 1, 2)]
 CPU = torch.device("cpu")

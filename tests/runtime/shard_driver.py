@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vist3a.adapters.lora import add_lora, save_lora
 from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
@@ -31,7 +32,6 @@ from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.processes import joined
 from vist3a.runtime.shard import shard_frozen
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a_lab.reward import reward_from
 
 STEPS, STOP = 3, 2
 # Three prompts are shared unequally by two processes; nothing is rendered, so that every device can run it in float64.

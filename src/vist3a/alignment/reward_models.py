@@ -8,13 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vist3a import registry
+from vist3a.alignment.rewards.text_image import FeatureScorer, TextImageScorer
 from vist3a.scorers.clip import ClipScorer
 from vist3a.scorers.clip_sizes import CLIP_SIZES
 from vist3a.scorers.lpips import Lpips
 from vist3a.weights.public import PublicWeights, locate, use_licence
-from vist3a.weights.weight_files import CONFIG
-from vist3a_lab.scorers.dual_encoder import DualEncoder
+from vist3a.weights.weight_files import CONFIG, read_config
 
+DUAL_ENCODER = "dual_encoder"
+"""Kind of the folders that do not say it."""
 TOKENIZER, LPIPS_NETWORK, LPIPS_LINEAR = "clip-tokenizer", "lpips-vgg", "lpips-linear"
 
 
@@ -30,7 +33,7 @@ def load_scorer(
     dtype: torch.dtype,
     public: Mapping[str, PublicWeights],
     compiled: bool = False,
-) -> DualEncoder | ClipScorer:
+) -> TextImageScorer:
     """Frozen text-image scorer: a folder in our layout, always float32, or a name of ``public`` reward models.
 
     ``compiled``: the layers of published ones are compiled at their first use. ``where`` is the parameter that said so.
@@ -38,7 +41,7 @@ def load_scorer(
     """
     folder = Path(source).expanduser()
     if (folder / CONFIG).is_file():
-        return DualEncoder.from_pretrained(folder, device)
+        return load_feature_scorer(folder, device)
     if source not in public or public[source].config not in CLIP_SIZES:
         named = scorer_names(public)
         raise FileNotFoundError(
@@ -49,6 +52,13 @@ def load_scorer(
     scorer = ClipScorer.from_files(weights, tokenizer, CLIP_SIZES[public[source].config], dtype).to(device)
     if compiled:
         scorer.compile_blocks()
+    return scorer
+
+
+def load_feature_scorer(folder: Path, device: torch.device) -> FeatureScorer:
+    """Frozen scorer of a folder in our layout, float32; its ``config.json`` says of which kind it is (key ``scorer``)."""
+    kind = read_config(folder).get("scorer", DUAL_ENCODER)
+    scorer: FeatureScorer = registry.find("scorers", kind, f"{folder / CONFIG}: scorer").from_pretrained(folder, device)
     return scorer
 
 

@@ -20,12 +20,13 @@ from vist3a.data.reading import CheckedClip, Order, Provenance, read_clip
 from vist3a.data.rejected import RejectedError
 from vist3a.data.sources import scan
 from vist3a.data.splits import assign_splits
+from vist3a.data.world import World
 from vist3a.records.clip import Clip
 
 logger = logging.getLogger(__name__)
 
 BATCH = 4
-"""Procedural scenes rendered at once: bounds memory; the result does not depend on it."""
+"""Scenes of a world rendered at once: bounds memory; the result does not depend on it."""
 MAX_REASON = 200
 """Characters of an unforeseen error that stand in the report."""
 
@@ -102,19 +103,20 @@ def _sentence(error: Exception) -> str:
     return f"it cannot be read ({type(error).__name__}: {found}); a whole clip is needed"
 
 
-def gather_procedural(scenes: int, seed: int, target: Path, shape: Shape, device: torch.device) -> Gathered:
-    """Render (on ``device``) and write scenes 0 .. ``scenes`` - 1 of a procedural world, with cameras and depth."""
-    from vist3a_lab.procedural import WorldConfig, make_world
+def gather_world(
+    world: World, name: str, scenes: int, seed: int, target: Path, shape: Shape, device: torch.device
+) -> Gathered:
+    """Render (on ``device``) and write scenes 0 .. ``scenes`` - 1 of a generated world, with cameras and depth.
 
-    config = WorldConfig(seed=seed, frames=shape.views, height=shape.height, width=shape.width)
+    ``name`` is what the index calls the world.
+    """
     batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
     rows = []
     for numbers in _progress(batches, "rendering scenes"):
-        world = make_world(config, list(numbers), device=device)
+        batch = world.scenes(seed, list(numbers), (shape.height, shape.width), shape.views, device=device)
         for i, number in enumerate(numbers):
-            name = f"scene-{number:05d}"
-            clip = Clip(name, world.rgb[i].cpu(), world.captions[i], world.cameras[i], world.depth[i])
-            rows.append(_write(target, clip, _measure(clip, f"procedural/{seed}/{number}")))
+            clip = Clip(f"scene-{number:05d}", batch.rgb[i].cpu(), batch.captions[i], batch.cameras[i], batch.depth[i])
+            rows.append(_write(target, clip, _measure(clip, f"{name}/{seed}/{number}")))
     return Gathered(tuple(rows))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from vist3a.geometry.projection import unproject_depth
 from vist3a.networks.blocks import output
 from vist3a.networks.blocks.camera_head import CameraHead
-from vist3a.networks.blocks.config import TrunkConfig
+from vist3a.networks.blocks.config import NetworkConfig, TrunkConfig
 from vist3a.networks.blocks.dpt_head import DPTHead
 from vist3a.networks.blocks.gaussian_head import GaussianHead, activate, pad_scenes
 from vist3a.networks.blocks.stitchable import StitchableNetwork
@@ -61,6 +62,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
     """
 
     config_class: ClassVar[type[TrunkConfig]] = AnySplatConfig
+    published: ClassVar[Mapping[str, NetworkConfig]] = MappingProxyType({"anysplat": ANYSPLAT})
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ("distill_",)
     needs_rgb = True
     has_gaussians = True

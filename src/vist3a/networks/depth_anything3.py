@@ -6,6 +6,7 @@ The metric, monocular and nested networks are not built.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from vist3a.geometry.projection import unproject_depth
 from vist3a.networks.blocks import output
+from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.blocks.da3_backbone import Backbone
 from vist3a.networks.blocks.da3_camera import (
     CameraDecoder,
@@ -66,6 +68,9 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
     """
 
     config_class: ClassVar[type[DepthAnything3Config]] = DepthAnything3Config
+    published: ClassVar[Mapping[str, NetworkConfig]] = MappingProxyType(
+        {"da3-small": DA3_SMALL, "da3-base": DA3_BASE, "da3-large": DA3_LARGE, "da3-giant": DA3_GIANT}
+    )
     trunk_parts: ClassVar[tuple[str, ...]] = ("backbone",)
     public_prefix: ClassVar[str] = "model."
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = UNUSED_RAY_LAYERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from vist3a.geometry.pointmap_cameras import cameras_from_pointmaps
 from vist3a.geometry.pose_encoding import encoding_from_cameras
 from vist3a.geometry.spherical_harmonics import degree_of_bands, harmonics_from_color
+from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.networks.blocks.mvdust3r_heads import (
     SCALE_FACTOR,
@@ -46,6 +48,9 @@ class MVDust3r(MVDust3rTrunk):
     Public checkpoints are pickled dictionaries; what ``load_public_state_dict`` takes is their entry ``model``.
     """
 
+    published: ClassVar[Mapping[str, NetworkConfig]] = MappingProxyType(
+        {"mvdust3r": MVDUST3R, "mvdust3r-plus": MVDUST3R_PLUS}
+    )
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ("mask_token",)
     needs_rgb = True
     has_gaussians = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from vist3a.networks.blocks import output
 from vist3a.networks.blocks.camera_head import CameraHead
-from vist3a.networks.blocks.config import TrunkConfig
+from vist3a.networks.blocks.config import NetworkConfig, TrunkConfig
 from vist3a.networks.blocks.dpt_head import DPTHead
 from vist3a.networks.blocks.stitchable import StitchableNetwork
 from vist3a.networks.blocks.track_head import TrackHead
@@ -58,6 +59,9 @@ class VGGT(StitchableNetwork[VGGTConfig]):
     """Camera head, depth head, point head and, with a tracker, track head on the shared trunk."""
 
     config_class: ClassVar[type[TrunkConfig]] = VGGTConfig
+    published: ClassVar[Mapping[str, NetworkConfig]] = MappingProxyType(
+        {"vggt-1b": VGGT_1B, "vggt-1b-tracker": VGGT_1B_TRACKER}
+    )
     needs_rgb = False
     has_gaussians = False
 

@@ -3,6 +3,7 @@
 from vist3a.records.cameras import Cameras
 from vist3a.records.clip import Clip
 from vist3a.records.condition import Condition
+from vist3a.records.exact_scenes import ExactScenes
 from vist3a.records.gaussians import Gaussians
 from vist3a.records.reconstruction import Reconstruction
 from vist3a.records.rendering import Rendering
@@ -14,6 +15,7 @@ __all__ = [
     "Cameras",
     "Clip",
     "Condition",
+    "ExactScenes",
     "Gaussians",
     "LayerScore",
     "Reconstruction",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vist3a.adapters.lora import add_lora, load_lora, merge_lora, save_lora
 from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.distillation.distill import DistillSampling, distill
 from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.generators.base import VideoGenerator
@@ -28,8 +29,7 @@ from vist3a.stitching.search import choose, score_points, solve_points
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
 from vist3a.stitching.tap import Tap
 from vist3a.stitching.tuning import prepare
-from vist3a_lab.reward import reward_from
-from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
+from vist3a_app.rehearsal.random_scorer import RandomScorer
 
 PROMPT = "a red ball on the floor"
 PICTURE = "picture.safetensors"
@@ -130,7 +130,7 @@ class Stages:
         generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
         torch.manual_seed(0)
-        scorer = DualEncoder(DualEncoderConfig("conv", 64, 1, 2, ("a", "red", "ball"))).requires_grad_(False).eval()
+        scorer = RandomScorer().requires_grad_(False).eval()
         rendered = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
         names = rendered if decoder.network.has_gaussians else ("reprojection", "pointmap_camera", "camera_smoothness")
         rewards = reward_from(scorer.to(self.device), dict.fromkeys(names, 1.0))

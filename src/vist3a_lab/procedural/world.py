@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.records.cameras import Cameras
+from vist3a.records import Cameras, ExactScenes
 from vist3a_lab.procedural.camera_paths import cameras
 from vist3a_lab.procedural.captions import describe
 from vist3a_lab.procedural.layout import MAX_EXTRA_VIEWS, sample_scenes
@@ -45,6 +45,10 @@ class WorldBatch:
     depth: Float[Tensor, "batch views height width"]
     cameras: Cameras
     captions: tuple[str, ...]
+
+    def exact(self, frames: int) -> ExactScenes:
+        """Without what only this world knows; of the views the first ``frames`` are given, the rest held out."""
+        return ExactScenes(self.rgb, self.depth, self.cameras, self.captions, frames)
 
 
 def make_world(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +99,16 @@ class DualEncoder(nn.Module):
     def score(self, images: Float[Tensor, "n 3 height width"], text: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
         """Cosine similarity in [-1, 1] of each image with its text embedding."""
         return (self.embed_images(images) * text).sum(-1)
+
+    def feature_maps(self, images: Float[Tensor, "n 3 height width"]) -> list[Tensor]:
+        """Feature maps of images in [-1, 1], finest first."""
+        return self.image.features(images)
+
+    def verdict(self) -> Callable[[str, Tensor], bool] | None:
+        """Whether frames show a prompt of the procedural grammar; None without attribute heads."""
+        from vist3a_lab.scorers.judging import shows
+
+        return partial(shows, self) if self.attribute_heads else None
 
     def attributes(self, images: Float[Tensor, "n 3 height width"]) -> dict[str, Float[Tensor, "n classes"]]:
         """Class logits of every attribute head."""

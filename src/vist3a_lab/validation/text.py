@@ -16,7 +16,7 @@ from vist3a.sampling.sampling import SamplingConfig, sample_latents
 from vist3a_lab.procedural import Prompt, WorldConfig, cameras, compose, make_world, render, sample_scenes
 from vist3a_lab.procedural.uniforms import PROMPT_STREAM
 from vist3a_lab.scorers import DualEncoder
-from vist3a_lab.validation.judging import TASKS, Wanted, read_clip
+from vist3a_lab.scorers.judging import TASKS, Wanted, read_clip
 
 BLOCK = 64
 

@@ -7,9 +7,9 @@ import torch
 
 from vist3a.alignment.rewards.base import Views
 from vist3a.alignment.rewards.consistency import PerceptualConsistency, PhotometricConsistency, feature_distance
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.alignment.rewards.text_image import TextImageReward
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
-from vist3a_lab.reward import reward_from
 from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
 WORDS = ("a", "red", "blue", "ball")

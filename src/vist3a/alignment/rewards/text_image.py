@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -21,6 +21,19 @@ class TextImageScorer(Protocol):
 
     def score(self, images: Tensor, text: Tensor) -> Tensor:
         """One score per image."""
+        ...
+
+
+@runtime_checkable
+class FeatureScorer(TextImageScorer, Protocol):
+    """A scorer whose feature maps give a perceptual distance, and which may say whether a clip shows a prompt."""
+
+    def feature_maps(self, images: Tensor) -> Sequence[Tensor]:
+        """Feature maps of images in [-1, 1], finest first."""
+        ...
+
+    def verdict(self) -> Callable[[str, Tensor], bool] | None:
+        """Whether frames [views, 3, height, width] show a prompt of the scorer's own world; None where it cannot say."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -12,9 +13,6 @@ from torch import Tensor, nn
 
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
-from vist3a.networks.blocks.mvdust3r_decoder import DecoderBlock
-from vist3a.networks.blocks.transformer import Block
-from vist3a.networks.blocks.vit import BlocksInTurn, VisionTransformer
 from vist3a.records import TokenState
 from vist3a.runtime.memory_layout import channels_last
 from vist3a.weights.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
@@ -27,6 +25,8 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
     """A network that can be entered behind any of its stitch points, and its checkpoints."""
 
     config_class: ClassVar[type[NetworkConfig]]
+    published: ClassVar[Mapping[str, NetworkConfig]] = MappingProxyType({})
+    """Sizes of the published checkpoints by the name that ``weights.yml`` calls them."""
     public_prefix: ClassVar[str]
     """What published state dicts put before every key."""
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ()
@@ -56,11 +56,12 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
     def compile_blocks(self, **options: Any) -> None:
         """Let ``torch.compile``, given ``options``, compile the trunk's blocks and what embeds their frames, at their first use.
 
-        No key changes. Blocks of one kind share what is compiled; without gradients those of a DINOv2 encoder are compiled four
-        at a time. Other numbers of views or other sizes of frames compile anew.
+        These are the modules with ``compiled_alone``. No key changes.
+        Blocks of one kind share what is compiled; without gradients those of a DINOv2 encoder are compiled four at a time.
+        Other numbers of views or other sizes of frames compile anew.
         """
         for part in self._trunk():
-            if isinstance(part, Block | BlocksInTurn | DecoderBlock | VisionTransformer):
+            if getattr(part, "compiled_alone", False):
                 part.compile(**options)
 
     def accelerate(self) -> None:

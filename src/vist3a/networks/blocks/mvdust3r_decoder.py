@@ -61,6 +61,8 @@ class CrossAttention(nn.Module):
 class DecoderBlock(nn.Module):
     """Self-attention within a member, cross-attention to the other members of its group, perceptron; all pre-norm."""
 
+    compiled_alone = True
+
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         """``width`` channels in ``heads`` heads."""
         super().__init__()

@@ -69,6 +69,8 @@ def _residual(width: int, init: float | None) -> nn.Module:
 class Block(nn.Module):
     """x + scale * attention(norm(x)), then x + scale * mlp(norm(x))."""
 
+    compiled_alone = True
+
     def __init__(
         self,
         width: int,

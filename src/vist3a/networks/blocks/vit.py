@@ -43,6 +43,8 @@ class PatchProjection(nn.Module):
 class BlocksInTurn(nn.Module):
     """Runs blocks one after the other; compiled, what ends a block and begins the next becomes one kernel."""
 
+    compiled_alone = True
+
     def forward(
         self, x: Float[Tensor, "frames tokens channels"], blocks: Sequence[nn.Module]
     ) -> list[Float[Tensor, "frames tokens channels"]]:
@@ -60,6 +62,8 @@ class VisionTransformer(nn.Module):
     The token order is class, registers, patches. The caller runs the module itself, which embeds frames, then the ``blocks``
     and ``norm`` one by one, which is what lets it stop at or enter behind any of them; or some ``blocks`` ``in_turn``.
     """
+
+    compiled_alone = True
 
     def __init__(self, config: TrunkConfig) -> None:
         """Sizes from the ``encoder_*`` fields of ``config``."""

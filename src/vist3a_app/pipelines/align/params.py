@@ -55,7 +55,7 @@ class Watching(Strict):
 
 
 class AlignParams(Strict):
-    """``prompts_file`` (one prompt per line) replaces the procedural prompts.
+    """``prompts_file`` (one prompt per line) replaces the prompts of the generated ``world``.
 
     ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
     ``released`` at as many random ones and the last; ``gradient_batch`` of them are run at once (less time, more memory).
@@ -76,6 +76,7 @@ class AlignParams(Strict):
 
     seed: int
     prompts_file: Place | None = None
+    world: str = "procedural"
     prompts: int = Field(gt=0)
     reward_scorer: str
     rewards: RewardWeights

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import torch
 
+from vist3a import registry
 from vist3a.alignment.align import Phrased
 from vist3a.data.prompt_list import read_prompts
+from vist3a.data.world import World
 from vist3a.runtime.loop import step_generator
 from vist3a.sampling.sampling import Embed
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import PLACE, Networks
-from vist3a_lab.procedural import sample_prompts
 
 
 def prompts_of(params: AlignParams) -> list[str]:
-    """Those of the file, or as many of the procedural world."""
+    """Those of the file, or as many of the world."""
     if params.prompts_file is None:
-        return [prompt.text for prompt in sample_prompts(params.seed, params.prompts)]
+        world: World = registry.find("worlds", params.world, "align.world")()
+        return world.prompts(params.seed, params.prompts)
     return read_prompts(Path(params.prompts_file))
 
 

@@ -9,12 +9,11 @@ import torch
 from vist3a.alignment.reward_models import load_perceptual, load_scorer
 from vist3a.alignment.rewards.consistency import Distance, feature_distance
 from vist3a.alignment.rewards.terms import KINDS, PERCEPTUAL, weighted_terms
-from vist3a.alignment.rewards.text_image import TextImageScorer
+from vist3a.alignment.rewards.text_image import FeatureScorer, TextImageScorer
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.pairing import DTYPES
 from vist3a.weights.public import registered_rewards
 from vist3a_app.pipelines.align.params import AlignParams
-from vist3a_lab.scorers import DualEncoder
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,12 @@ def load_reward_models(
     distance: Distance | None = None
     if own_distance:
         encoder = scorers["text"]
-        if not isinstance(encoder, DualEncoder):
+        if not isinstance(encoder, FeatureScorer):
             raise ValueError(
                 f"align.perceptual: null for reward_scorer {params.reward_scorer}, which has no feature maps; allowed: "
                 f"lpips-vgg, or a null weight of {PERCEPTUAL}"
             )
-        distance = feature_distance(encoder.image.features)
+        distance = feature_distance(encoder.feature_maps)
     elif PERCEPTUAL in weights and params.perceptual is not None:
         distance = load_perceptual(params.perceptual, "align.perceptual", device, public)
     reward = weighted_terms(weights, scorers, distance)

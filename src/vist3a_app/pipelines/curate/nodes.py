@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vist3a import registry
 from vist3a.runtime.device import resolve_device
-from vist3a_app.pipelines.curate.params import PROCEDURAL, CurateParams
+from vist3a_app.pipelines.curate.params import CurateParams
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ MEASURES = ("frames", "stride", "sharpness", "brightness", "motion")
 def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
     """Function that fills the clip folder, clip index, quarantine."""
     from vist3a.data.checks import Limits
-    from vist3a.data.curation import Shape, gather_folder, gather_procedural
+    from vist3a.data.curation import Shape, gather_folder, gather_world
 
     # Clips wait on disk, not in memory, until all are known to be good: a failed run leaves the former clips alone.
     staging = Path(tempfile.mkdtemp(prefix="vist3a-clips-"))
@@ -39,9 +40,10 @@ def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataF
     # Gone with the function, which is also when gathering fails or the program ends.
     weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
     shape = Shape(params.frames, params.height, params.width)
-    if params.source == PROCEDURAL:
-        world = params.procedural
-        gathered = gather_procedural(world.scenes, world.seed, staging, shape, resolve_device(world.device))
+    if params.source in registry.names("worlds"):
+        made, world = params.procedural, registry.find("worlds", params.source, "curate.source")()
+        device = resolve_device(made.device)
+        gathered = gather_world(world, params.source, made.scenes, made.seed, staging, shape, device)
     else:
         gathered = gather_folder(
             Path(params.source), staging, shape, Limits(**params.checks.model_dump()), params.order
@@ -56,7 +58,7 @@ def report_clips(params: CurateParams, index: pd.DataFrame, quarantine: pd.DataF
     """Counts, reasons and mean statistics; nothing that differs between machines or runs."""
     counts = index["split"].value_counts()
     return {
-        "source": PROCEDURAL if params.source == PROCEDURAL else "folder",
+        "source": params.source if params.source in registry.names("worlds") else "folder",
         "clips": len(index),
         "captioned": int((index["caption"] != "").sum()),
         "splits": {split: int(counts.get(split, 0)) for split in ("fit", "selection", "heldout")},

@@ -8,11 +8,9 @@ from pydantic import Field, model_validator
 
 from vist3a_app.pipelines.strict import Strict
 
-PROCEDURAL = "procedural"
-
 
 class Procedural(Strict):
-    """Scenes 0 .. ``scenes`` - 1 of the procedural world with this seed, rendered on ``device``."""
+    """Scenes 0 .. ``scenes`` - 1 of a generated world with this seed, rendered on ``device``."""
 
     scenes: int = Field(ge=3)
     seed: int
@@ -50,10 +48,10 @@ class Checks(Strict):
 
 
 class CurateParams(Strict):
-    """``source`` is ``procedural`` or a folder of videos and image folders; ``seed`` decides the splits.
+    """``source`` is the name of a generated world (``procedural``) or a folder of videos and image folders.
 
-    ``order``: images of a folder come in the order of their names (``given``), or in none, and are put into a smooth sequence by
-    their pictures (``similarity``). Videos and scenes of data sets have an order of their own.
+    ``seed`` decides the splits. ``order``: images of a folder come in the order of their names (``given``), or in none, and are
+    put into a smooth sequence by their pictures (``similarity``). Videos and scenes of data sets have an order of their own.
     """
 
     source: str = Field(min_length=1)

@@ -9,14 +9,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vist3a import registry
 from vist3a.adapters.lora import load_lora
 from vist3a.alignment.generation_scores import score_scenes
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.prompt_list import read_prompts
+from vist3a.data.world import World, unseen_prompts
 from vist3a.export.video import image_sheet
 from vist3a.metrics.aggregate import paired_differences
+from vist3a.metrics.exact_scenes import compare_with_truth
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
+from vist3a.runtime.progress import progress
 from vist3a.sampling.sampling import SamplingConfig, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, sequential, stitched
@@ -28,8 +32,6 @@ from vist3a_app.pipelines.evaluate.judge import load_judge
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
-from vist3a_lab.procedural import WorldConfig, sample_prompts
-from vist3a_lab.validation.variants import compare_with_truth
 
 
 def measure_geometry(
@@ -55,11 +57,14 @@ def measure_geometry(
     distances = output_distances(variants, original, heldout, device)
     report: dict[str, Any] = {"clips": len(heldout), "distance_to_original": distances}
     if params.truth is not None:
-        world = WorldConfig(
-            params.truth.seed, params.frames, params.truth.extra_views, height=params.height, width=params.width
-        )
+        world: World = registry.find("worlds", params.world, "evaluate.world")()
+        truth, size = params.truth, (params.height, params.width)
         everything = {"original": original.reconstruct, **variants}
-        report["truth"] = compare_with_truth(everything, world, params.truth.scenes, renderer_for(device), device)
+        scenes = (
+            world.scenes(truth.seed, [number], size, params.frames, truth.extra_views, device)
+            for number in progress(range(truth.scenes), "compare with the truth", truth.scenes)
+        )
+        report["truth"] = compare_with_truth(everything, scenes, renderer_for(device), truth.seed)
     return report
 
 
@@ -81,9 +86,8 @@ def measure_generation(
     judging, verdict = load_judge(params, align, has_gaussians, device)
     scorers |= judging
     if params.prompts_file is None:
-        trained_on = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
-        fresh = [prompt.text for prompt in sample_prompts(params.seed, 2 * params.prompts)]
-        prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+        world: World = registry.find("worlds", params.world, "evaluate.world")()
+        prompts = unseen_prompts(world, params.seed, params.prompts, set(world.prompts(align.seed, align.prompts)))
     else:
         prompts = read_prompts(Path(params.prompts_file))
     embed, negative = networks.embed(prompts, text_embeddings)

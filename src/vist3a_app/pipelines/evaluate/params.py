@@ -27,6 +27,7 @@ class EvaluateParams(Strict):
     seed: int
     judge: str
     prompts_file: Place | None = None
+    world: str = "procedural"
     truth: Truth | None = None
     prompts: int = Field(gt=1)
     batch: int = Field(1, gt=0)

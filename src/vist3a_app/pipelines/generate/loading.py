@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vist3a.adapters.lora import load_lora, merge_lora
+from vist3a.alignment.reward_models import load_feature_scorer
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.export.scene import ExportSettings
 from vist3a.generation.text_to_3d import TextTo3D
 from vist3a.generators.base import VideoGenerator
@@ -14,8 +16,6 @@ from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder, load_published_decoder
-from vist3a_lab.reward import reward_from
-from vist3a_lab.scorers import DualEncoder
 
 TERMS = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
 
@@ -76,7 +76,7 @@ def with_decoder(
         decoder.network.accelerate()
     reward = None
     if params.scorer is not None:
-        reward = reward_from(DualEncoder.from_pretrained(Path(params.scorer), device), dict.fromkeys(TERMS, 1.0))
+        reward = reward_from(load_feature_scorer(Path(params.scorer), device), dict.fromkeys(TERMS, 1.0))
     return TextTo3D(
         generator,
         decoder,

@@ -26,8 +26,8 @@ from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
 from vist3a_lab.pipelines.kept_parts import kept_figures, kept_folder
 from vist3a_lab.procedural import sample_prompts
 from vist3a_lab.scorers import DualEncoder
+from vist3a_lab.scorers.judging import shows
 from vist3a_lab.studies.alignment_study import UNTRAINED, score_variant, variant_weights
-from vist3a_lab.validation.judging import shows
 
 STATE = "alignment_study"
 

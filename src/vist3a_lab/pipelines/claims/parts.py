@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.adapters.lora import load_lora
+from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.sampling import SamplingConfig, sample_latents
@@ -20,9 +21,8 @@ from vist3a_lab.claims import measurements
 from vist3a_lab.pipelines.claims.training import Study
 from vist3a_lab.pipelines.kept_parts import kept_figures
 from vist3a_lab.procedural import WorldConfig, sample_prompts
-from vist3a_lab.reward import reward_from
 from vist3a_lab.scorers import DualEncoder
-from vist3a_lab.validation.judging import shows
+from vist3a_lab.scorers.judging import shows
 
 
 def geometry(study: Study, seed: int) -> dict[str, Any]:

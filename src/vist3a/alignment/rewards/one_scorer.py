@@ -1,4 +1,4 @@
-"""The reward of the embedded world: one dual encoder as text-image scorer and as perceptual feature extractor."""
+"""The reward of one scorer that also has feature maps: as text-image scorer and as perceptual distance."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from vist3a.alignment.rewards.consistency import feature_distance
 from vist3a.alignment.rewards.terms import weighted_terms
+from vist3a.alignment.rewards.text_image import FeatureScorer
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
-from vist3a_lab.scorers import DualEncoder
 
 
-def reward_from(scorer: DualEncoder, weights: Mapping[str, float | None]) -> WeightedSum:
+def reward_from(scorer: FeatureScorer, weights: Mapping[str, float | None]) -> WeightedSum:
     """Text-image scores, photometric and perceptual consistency, geometry: the terms that have a weight."""
-    return weighted_terms(weights, {"text": scorer}, feature_distance(scorer.image.features))
+    return weighted_terms(weights, {"text": scorer}, feature_distance(scorer.feature_maps))

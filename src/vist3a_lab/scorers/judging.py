@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a_lab.procedural import RELATIONS, SHAPES, Prompt, Relation, SceneDescription, parse_prompt
-from vist3a_lab.scorers import DualEncoder
+from vist3a_lab.scorers.dual_encoder import DualEncoder
 
 
 @dataclass(frozen=True)
