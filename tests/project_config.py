@@ -12,7 +12,7 @@ import yaml
 from kedro.framework.project import configure_project
 from kedro.pipeline import Pipeline
 
-from vist3a_app.hooks.presets import PresetConfigLoader
+from vist3a_app.configuration import LayeredConfigLoader
 from vist3a_app.pipeline_registry import CHAIN, register_pipelines
 from vist3a_app.settings import CONFIG_LOADER_ARGS
 
@@ -47,10 +47,10 @@ def environments() -> list[str]:
     return ["base", *sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "base")]
 
 
-def loader(environment: str, **given: Any) -> PresetConfigLoader:
+def loader(environment: str, **given: Any) -> LayeredConfigLoader:
     """Configuration as a run in that environment sees it; ``given`` as by ``--params``."""
     arguments = {key: value for key, value in CONFIG_LOADER_ARGS.items() if key != "default_run_env"}
-    return PresetConfigLoader(str(CONF), env=environment, default_run_env="base", runtime_params=given, **arguments)
+    return LayeredConfigLoader(str(CONF), env=environment, runtime_params=given, default_run_env="base", **arguments)
 
 
 @cache

@@ -35,6 +35,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "networks": "a vist3a.networks.blocks.enterable.EnterableNetwork",
         "scorers": "a vist3a.alignment.rewards.text_image.TextImageScorer with from_pretrained(folder, device)",
         "rewards": "a vist3a.alignment.rewards.base.Reward without arguments",
+        "generator_presets": "a mapping of settings by parameter group, or the path of a YAML file of them",
+        "network_presets": "a mapping of settings by parameter group, or the path of a YAML file of them",
         "readers": "a module or class with is_scene(folder) and load(folder)",
         "worlds": "a vist3a.data.world.World",
         "metrics": "a vist3a.metrics.direction.Metric",

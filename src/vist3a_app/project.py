@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.generation.text_to_3d import TextTo3D
-from vist3a_app.hooks.presets import PresetConfigLoader
+from vist3a_app.configuration import LayeredConfigLoader
 from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.loading import load_text_to_3d
 from vist3a_app.pipelines.generate.params import GenerateParams
@@ -32,10 +32,10 @@ def load(
     if not (root / "conf" / "base").is_dir():
         raise FileNotFoundError(f"{root} is no vist3a project: it has no conf/base")
     given = {group: dict(values) for group, values in (parameters or {}).items()}
-    loader = PresetConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    loader = LayeredConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
     groups = loader["parameters"]
     # What is given joins what is configured, so the files alone say which groups there are.
-    known = PresetConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
+    known = LayeredConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
     unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(known))}")

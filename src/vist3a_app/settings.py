@@ -5,7 +5,7 @@ from typing import Any
 from vist3a.runtime.launch import started
 from vist3a_app.hooks.determinism import Determinism
 from vist3a_app.hooks.parameter_keys import ParameterKeys
-from vist3a_app.hooks.presets import PresetConfigLoader
+from vist3a_app.configuration import LayeredConfigLoader
 from vist3a_app.hooks.public_pairing import PublicPairing
 from vist3a_app.hooks.public_weights import KnownWeights
 from vist3a_app.hooks.run_record import RunRecord
@@ -16,7 +16,7 @@ HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), Kn
 # One process records and holds the workspace for all.
 if started().first:
     HOOKS += (RunRecord(), WorkspaceLock())
-CONFIG_LOADER_CLASS = PresetConfigLoader
+CONFIG_LOADER_CLASS = LayeredConfigLoader
 # kedro-viz would write its own record into the project at every run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry", "kedro-viz")
 

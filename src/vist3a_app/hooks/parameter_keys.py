@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
-from vist3a_app.hooks.presets import KEY
+from vist3a_app.configuration import LAYERS
 
 
 class ParameterKeys:
@@ -23,7 +23,7 @@ class ParameterKeys:
 
         known = known_groups(pipelines)
         for key in catalog.load("parameters") if "parameters" in catalog else {}:
-            if key not in known and key != KEY:
+            if key not in known and key not in LAYERS:
                 near = get_close_matches(key, known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"unknown parameter group {key!r}; allowed: {', '.join(sorted(known))}{hint}")
