@@ -25,7 +25,6 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
@@ -62,7 +61,7 @@ def load(aligned: bool, closed_form: bool) -> tuple[VideoGenerator, StitchedDeco
         fit, spec = load_fit(folders["stitch_layer"])
         decoder = StitchedDecoder(networks.load_reconstruction(), spec, fit).requires_grad_(False).eval()
     else:
-        decoder = load_decoder(networks, DistillParams(**parameters["distill"]), folders["stitched_decoder"])
+        decoder = load_decoder(networks, folders["stitched_decoder"])
     return generator, decoder, GenerateParams(**parameters["generate"])
 
 

@@ -65,7 +65,7 @@ class Chain:
         return StitchedDecoder(self.params["networks"].load_reconstruction(), spec, fit)
 
     def distilled(self) -> StitchedDecoder:
-        return load_decoder(self.params["networks"], self.params["distill"], self.models("stitched_decoder"))
+        return load_decoder(self.params["networks"], self.models("stitched_decoder"))
 
 
 def distances(ours: Reconstruction, true: Reconstruction) -> dict[str, float]:

@@ -31,7 +31,7 @@ FILES = {
         from kedro.pipeline import Node, Pipeline
         from pydantic import BaseModel, ConfigDict
 
-        from vist3a.weights.public import registered, use_licence
+        from vist3a.weights.public import use_licence
         from vist3a.runtime.picture_log import picture_log
         from vist3a.runtime.step_log import step_log
 
@@ -50,8 +50,7 @@ FILES = {
 
 
         def score(params: Tiny) -> dict:
-            for name, weights in registered().items():
-                use_licence(name, weights.licence, weights.commercial)
+            use_licence("net", "CC-BY-NC-4.0", commercial=False)
             fits = {"encoder.0": 0.25, "encoder.1": 0.75, "aggregator.0": 0.5}
             points = {k: {"index": i, "r2_heldout": v, "mse_heldout": 1 - v} for i, (k, v) in enumerate(fits.items())}
             return {"points": points, "chosen": "encoder.1", "reason": "highest held-out R2", "samples": 12}
@@ -109,10 +108,6 @@ FILES = {
         tracking:
           uri: sqlite:///mlflow.db
           experiment: tiny
-        """,
-    "conf/base/weights.yml": """
-        weights:
-          net: {config: anysplat, repo: owner/net, file: model.safetensors, licence: CC-BY-NC-4.0, commercial: false}
         """,
     "conf/base/globals.yml": "seed: 7\n",
     "conf/local/.gitkeep": "",

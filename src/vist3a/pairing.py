@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.blocks.enterable import EnterableNetwork
+from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import PublicGenerator, PublicWeights, locate, use_licence
 from vist3a.weights.weight_files import CONFIG
 
@@ -31,11 +31,12 @@ def load_generator(
     max_text_tokens: int | None = None,
     variant: str | None = None,
     size: tuple[int, int] | None = None,
-    public: Mapping[str, PublicGenerator] = MappingProxyType({}),
+    public: Mapping[str, PublicGenerator] | None = None,
 ) -> VideoGenerator:
     """Frozen generator with the named parts (``vae``, ``tokenizer``, ``text``, ``denoiser``).
 
-    ``source`` is a folder in diffusers' layout, or a name of ``public`` generators, or a hub id; the licence of what is not a
+    ``source`` is a folder in diffusers' layout, or a name of ``public`` generators (None: those of
+    ``weights.yml``), or a hub id; the licence of what is not a
     folder is told before anything is downloaded. ``revision`` and ``variant`` replace those of a named one.
     ``max_text_tokens`` is the padded prompt length (None: as published); ``size`` (height, width) is what frames are
     resized to before they are encoded.
@@ -56,9 +57,10 @@ def load_generator(
 
 
 def generator_place(
-    source: str, public: Mapping[str, PublicGenerator] = MappingProxyType({})
+    source: str, public: Mapping[str, PublicGenerator] | None = None
 ) -> tuple[str, str | None, str | None]:
     """The folder or hub id that ``source`` means, its revision and variant; the licence of public weights is told."""
+    public = KnownWeights.read().generators if public is None else public
     if Path(source).expanduser().is_dir():
         return str(Path(source).expanduser()), None, None
     if Path(source).expanduser().is_file():
@@ -115,16 +117,17 @@ def load_reconstruction(
     config: str | None = None,
     compile: bool = False,
     size: tuple[int, int] | None = None,
-    public: Mapping[str, PublicWeights] = MappingProxyType({}),
+    public: Mapping[str, PublicWeights] | None = None,
 ) -> ReconstructionModel:
     """Frozen reconstruction network, its blocks compiled at first use if ``compile``.
 
     ``dtype`` other than float32 is that of the trunk's matrix products; all else is float32 (``mixed_precision``).
-    ``source`` is a folder in our layout (config.json, model.safetensors), or a name of ``public`` weights, or a published
-    checkpoint file; the last needs the name of its ``config`` (see :func:`published_configs`). ``size``
-    (height, width) is what frames are resized to before the network sees them.
+    ``source`` is a folder in our layout (config.json, model.safetensors), or a name of ``public`` weights (None: those of
+    ``weights.yml``), or a published checkpoint file; the last needs the name of its ``config`` (see
+    :func:`published_configs`). ``size`` (height, width) is what frames are resized to before the network sees them.
     """
     network_class: type[EnterableNetwork[Any]] = registry.find("networks", family, "networks.reconstruction.family")
+    public = KnownWeights.read().networks if public is None else public
     path = Path(source).expanduser()
     if not path.is_file() and config is not None:
         raise ValueError(

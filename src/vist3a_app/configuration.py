@@ -1,8 +1,8 @@
 """What a run is told, in layers: the files, a pairing, a preset of the paper or its code, and what is given on the command line.
 
-``--params=pair=wan+vggt,preset=paper,align.loop.steps=500`` lies over the files in this order, so that any two networks compose with
-either preset, with every environment and with changes of one's own. Of the files, those of ``conf/local`` (what this machine or
-user wants) lie over the pairing; those of another environment lie under it.
+``--params=pair=wan+vggt,preset=paper,align.loop.steps=500`` lies over the files in this order, so that any two networks compose
+with either preset, with every environment and with changes of one's own. Of the files, those of ``conf/local`` (what this machine
+or user wants) lie over the pairing; those of another environment lie under it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from vist3a import presets
@@ -67,7 +67,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
             return presets.merged(found, {"determinism": DETERMINISM})
         if key == "catalog" and self.workspace:
             return {name: self._placed(entry) for name, entry in found.items()}
-        return self._layered(found) if key == "parameters" else found
+        return self._with_weights(self._layered(found)) if key == "parameters" else found
 
     def _layered(self, files: dict[str, Any]) -> dict[str, Any]:
         given, layers = dict(self.runtime_params or {}), dict(self._preset_of_pair)
@@ -88,6 +88,14 @@ class LayeredConfigLoader(OmegaConfigLoader):
             merged: Any = OmegaConf.to_container(OmegaConf.merge(found, given))
             found = dict(merged)
         return found
+
+    def _with_weights(self, found: dict[str, Any]) -> dict[str, Any]:
+        """With the entries of ``weights.yml`` that the project's own files add or change, where there are any."""
+        try:
+            own = super().__getitem__("weights")
+        except MissingConfigException:
+            return found
+        return presets.merged({"networks": {"weights": own}}, found) if own else found
 
     def _local(self) -> dict[str, Any]:
         """What the files of the local environment alone say of parameters."""

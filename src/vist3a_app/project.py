@@ -8,7 +8,6 @@ from typing import Any
 
 from vist3a.generation.text_to_3d import TextTo3D
 from vist3a_app.configuration import LayeredConfigLoader
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.loading import load_text_to_3d
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
@@ -48,7 +47,6 @@ def load(
         params.model_copy(
             update={name: _inside(root, getattr(params, name)) for name in ("adapter", "released_decoder", "scorer")}
         ),
-        DistillParams(**groups["distill"]),
         networks_inside(root, Networks(**groups["networks"])),
         folders["stitched_decoder"],
         folders["aligned_generator"],

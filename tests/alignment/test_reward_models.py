@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import project_config
 import pytest
 import torch
 from clip_files import TINY_PUBLIC, write_public, write_tokenizer
@@ -16,7 +15,8 @@ from huggingface_hub import constants
 
 from vist3a.alignment.reward_models import load_perceptual, load_scorer
 from vist3a.scorers.clip_sizes import CLIP_SIZES
-from vist3a.weights.public import PublicWeights, licences_used, locate, parse_rewards, register, registered_rewards
+from vist3a.weights.known import KnownWeights
+from vist3a.weights.public import PublicWeights, forget_licences, licences_used, locate, parse_rewards
 from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
 CPU = torch.device("cpu")
@@ -27,20 +27,18 @@ def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty cache of the hub, and no way out."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    register({})
+    forget_licences()
     yield
-    register({})
+    forget_licences()
 
 
 def published() -> dict[str, PublicWeights]:
-    return parse_rewards(project_config.loader("base")["weights"]["rewards"])
+    return dict(KnownWeights.read().rewards)
 
 
 def test_every_entry_has_sizes_and_what_it_needs() -> None:
     entries = published()
     assert {entry.config for entry in entries.values()} == {*CLIP_SIZES, "clip-tokenizer", "lpips-vgg", "lpips-linear"}
-    register({}, {}, entries)
-    assert registered_rewards() == entries
 
 
 def test_a_folder_is_a_dual_encoder(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from vist3a import registry
 from vist3a.pairing import published_configs
-from vist3a.weights.public import parse
+from vist3a.weights.known import KnownWeights
 from vist3a_app.hooks.determinism import DeterminismSettings
 from vist3a_app.hooks.parameter_keys import ParameterKeys, known_groups
 from vist3a_app.hooks.tracking_settings import TrackingSettings
@@ -48,12 +48,12 @@ def test_other_files_load(environment: str) -> None:
     assert TrackingSettings(**loader["tracking"]["tracking"]).enabled
     DeterminismSettings(**loader["determinism"]["determinism"])
     configs = published_configs()
-    for name, weights in parse(loader["weights"]["weights"]).items():
+    for name, weights in KnownWeights.read().networks.items():
         assert weights.config in configs, name
 
 
 def test_every_kind_of_published_network_has_weights() -> None:
-    entries = parse(project_config.loader("base")["weights"]["weights"])
+    entries = KnownWeights.read().networks
     configs = published_configs()
     assert {configs[weights.config][0] for weights in entries.values()} == set(registry.names("networks"))
     assert {weights.config for weights in entries.values()} == set(configs) - {"vggt-1b-tracker"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+from pathlib import Path
 from typing import Any
 
 import project_config
@@ -10,7 +13,10 @@ import pytest
 from vist3a import registry
 from vist3a.pairing import published_configs
 from vist3a.stitching.grids import derive_spec
-from vist3a.weights.public import parse, parse_generators
+from vist3a.weights.known import KnownWeights
+from vist3a_app.configuration import LayeredConfigLoader
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 GENERATOR_NAMES = ("wan", "wan14b", "cogvideox", "hunyuan", "svd")
 RECONSTRUCTION_NAMES = ("anysplat", "vggt", "da3", "mvdust3r")
@@ -19,17 +25,17 @@ STRIDES = {"wan": 4, "cogvideox": 4, "hunyuan_video": 4, "svd": 1}
 
 
 def parameters(generator: str, reconstruction: str) -> dict[str, Any]:
-    return dict(project_config.loader(f"{generator}_{reconstruction}")["parameters"])
+    return dict(project_config.loader("base", pair=f"{generator}+{reconstruction}")["parameters"])
 
 
 @pytest.mark.parametrize(("generator", "reconstruction"), PAIRINGS)
-def test_an_overlay_names_its_networks_and_the_stitch_layer_follows(generator: str, reconstruction: str) -> None:
+def test_a_pairing_names_its_networks_and_the_stitch_layer_follows(generator: str, reconstruction: str) -> None:
     values = parameters(generator, reconstruction)
-    weights = project_config.loader("base")["weights"]
+    known = KnownWeights.read()
     networks = values["networks"]
     assert networks["generator"]["family"] in registry.names("generators")
-    assert networks["generator"]["source"] in parse_generators(weights["generators"])
-    entry = parse(weights["weights"])[networks["reconstruction"]["source"]]
+    assert networks["generator"]["source"] in known.generators
+    entry = known.networks[networks["reconstruction"]["source"]]
     assert published_configs()[entry.config][0] == networks["reconstruction"]["family"]
     # VIST3A appendix B.1: what each network sees, and the layer between the two grids (autoencoders of stride 8).
     side, seen, kernel, stride, padding = {
@@ -46,6 +52,68 @@ def test_an_overlay_names_its_networks_and_the_stitch_layer_follows(generator: s
     assert (spec.resampled_rows, spec.resampled_columns) == (latents, latents)
 
 
-def test_every_pairing_has_an_overlay() -> None:
-    named = {f"{g}_{r}" for g, r in PAIRINGS}
-    assert named <= set(project_config.environments())
+def test_a_pairing_has_a_workspace_of_its_own() -> None:
+    """Nothing that a run of a public pairing writes lies where the embedded one's results are; the embedded networks stay."""
+    embedded = {entry["filepath"] for entry in project_config.catalog().values()}
+    for pairing in ("wan+vggt", "svd+da3"):
+        entries = dict(project_config.loader("base", pair=pairing)["catalog"])
+        moved = {entry["filepath"] for name, entry in entries.items() if not name.startswith("embedded")}
+        kept = {path for path in moved & embedded if "06_models/embedded" not in path}
+        assert not kept
+        assert all(path.startswith((f"data/{pairing}/", f"reports/{pairing}/")) for path in moved - embedded)
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("environment", ["base", "gpu", "local"])
+def test_pairing_preset_and_environment_compose(environment: str, preset: str) -> None:
+    """The pairing lies over environments, the preset over the pairing, what is given over all."""
+    given = {"pair": "wan+vggt", "preset": preset, "distill": {"lora_rank": 5}}
+    values = dict(project_config.loader(environment, **given)["parameters"])
+    plain = dict(project_config.loader("base", pair="wan+vggt", preset=preset)["parameters"])
+    assert values["distill"]["lora_rank"] == 5
+    assert values["networks"] == plain["networks"]
+    assert values["align"]["loop"] == plain["align"]["loop"]
+    assert {**values["distill"], "lora_rank": 0} == {**plain["distill"], "lora_rank": 0}
+
+
+def test_what_this_machine_says_lies_over_a_pairing(tmp_path: Path) -> None:
+    shutil.copytree(project_config.CONF, tmp_path / "conf")
+    (tmp_path / "conf" / "local").mkdir(exist_ok=True)
+    (tmp_path / "conf" / "local" / "parameters.yml").write_text("networks: {generator: {dtype: float16}}\n")
+    (tmp_path / "conf" / "local" / "weights.yml").write_text("weights: {vggt-1b: {path: /copies/vggt.safetensors}}\n")
+    loader = LayeredConfigLoader(str(tmp_path / "conf"), runtime_params={"pair": "wan+vggt"}, **CONFIG_LOADER_ARGS)
+    networks = Networks(**loader["parameters"]["networks"])
+    assert (networks.generator.dtype, networks.generator.source) == ("float16", "wan-1.3b")
+    assert networks.known.networks["vggt-1b"].path == "/copies/vggt.safetensors"
+    assert networks.known.networks["vggt-1b"].repo == "facebook/VGGT-1B"
+
+
+def test_an_environment_of_earlier_versions_is_a_pairing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "vist3a_app"):
+        old = project_config.loader("wan_vggt")
+    assert caplog.messages == ["--env=wan_vggt is deprecated: write --params=pair=wan+vggt"]
+    new = project_config.loader("base", pair="wan+vggt")
+    assert old["parameters"] == new["parameters"]
+    assert old["catalog"] == new["catalog"]
+
+
+@pytest.mark.parametrize(
+    ("pairing", "sentence"),
+    [
+        ("wan+vgt", r"pair: 'vgt' of wan\+vgt; allowed 3D networks: anysplat, da3, embedded, mvdust3r, vggt$"),
+        ("van+vggt", r"pair: 'van' of van\+vggt; allowed generators: cogvideox, embedded, hunyuan, svd, wan, wan14b$"),
+        ("wan_vggt", r"pair: 'wan_vggt'; allowed: GENERATOR\+NETWORK, as wan\+vggt$"),
+        ("wan+", r"pair: 'wan\+'; allowed: GENERATOR\+NETWORK"),
+    ],
+)
+def test_a_pairing_that_there_is_not_is_one_sentence(pairing: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        project_config.loader("base", pair=pairing)
+
+
+def test_a_pairing_with_one_embedded_network_loads() -> None:
+    for pairing in ("wan+embedded", "embedded+vggt", "embedded+embedded"):
+        networks = Networks(**project_config.loader("base", pair=pairing)["parameters"]["networks"])
+        generator, network = pairing.split("+")
+        assert ("embedded" in networks.generator.source) == (generator == "embedded")
+        assert ("embedded" in networks.reconstruction.source) == (network == "embedded")

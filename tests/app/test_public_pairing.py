@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from kedro.io import DataCatalog, MemoryDataset
 from omegaconf import OmegaConf
 
 from vist3a.weights import public as weights
-from vist3a.weights.public import generator_is_here, is_here, parse, parse_generators, parse_rewards, register
+from vist3a.weights.known import KnownWeights
+from vist3a.weights.public import generator_is_here, is_here
 from vist3a_app.hooks import public_pairing
 from vist3a_app.hooks.public_pairing import PublicPairing
 
@@ -30,16 +30,18 @@ OWN = {
 }
 
 
+COPIES: dict[str, Any] = {}
+"""Weights that are on this machine, as ``weights.yml`` of a project names them."""
+
+
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No weights, and none to be fetched; each test says whether there is a GPU."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.chdir(project_config.REPOSITORY)
-    files = project_config.loader("base")["weights"]
-    register(parse(files["weights"]), parse_generators(files["generators"]), parse_rewards(files["rewards"]))
     yield
-    register({})
+    COPIES.clear()
 
 
 def gpu(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
@@ -48,7 +50,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
 
 def begin(pipeline: str, environment: str = "wan_anysplat", **changes: Any) -> None:
     """The hook as a run with these parameters calls it."""
-    given = OmegaConf.to_container(OmegaConf.merge(dict(project_config.loader(environment)["parameters"]), changes))
+    files = {**project_config.loader(environment)["parameters"]}
+    given = OmegaConf.to_container(OmegaConf.merge(files, {"networks": {"weights": COPIES}}, changes))
     catalog = DataCatalog({"parameters": MemoryDataset(given)})
     PublicPairing().before_pipeline_run(project_config.pipelines()[pipeline], catalog)
 
@@ -63,12 +66,10 @@ def refusal(pipeline: str, environment: str = "wan_anysplat", **changes: Any) ->
 def everything_here(tmp_path: Path) -> None:
     """Copies of all weights on this machine."""
     (tmp_path / "file").touch()
-    files = project_config.loader("base")["weights"]
-    register(
-        {name: replace(entry, path=str(tmp_path / "file")) for name, entry in parse(files["weights"]).items()},
-        {name: replace(entry, path=str(tmp_path)) for name, entry in parse_generators(files["generators"]).items()},
-        {name: replace(entry, path=str(tmp_path / "file")) for name, entry in parse_rewards(files["rewards"]).items()},
-    )
+    known = KnownWeights.read()
+    COPIES["weights"] = {name: {"path": str(tmp_path / "file")} for name in known.networks}
+    COPIES["generators"] = {name: {"path": str(tmp_path)} for name in known.generators}
+    COPIES["rewards"] = {name: {"path": str(tmp_path / "file")} for name in known.rewards}
 
 
 def test_without_gpu_and_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from vist3a import pairing as networks
 from vist3a.networks import AnySplat
 from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.pairing import load_reconstruction
-from vist3a.weights.public import PublicWeights, licences_used, locate, parse, register, use_licence
+from vist3a.weights.public import PublicWeights, forget_licences, licences_used, locate, parse, use_licence
 from vist3a.weights.weight_files import load_strictly, read_config, read_tensors, save_folder
 
 CPU = torch.device("cpu")
@@ -38,9 +38,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache of the hub, and no way out."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    register({})
+    forget_licences()
     yield tmp_path / "hub"
-    register({})
+    forget_licences()
 
 
 def cached(hub: Path, weights: PublicWeights) -> Path:
@@ -133,14 +133,13 @@ def test_a_named_entry_is_found_in_the_cache(
 ) -> None:
     tiny("vggt")
     save_file(published("vggt"), cached(hub, ENTRY))
-    register({"net": ENTRY})
     with caplog.at_level(logging.INFO, logger="vist3a"):
         for _ in range(2):
             load_reconstruction("vggt", "net", dtype="float32", device=CPU, public={"net": ENTRY})
     told = [(record.levelname, record.message) for record in caplog.records]
     assert told == [("WARNING", "weights net: licence CC-BY-NC-4.0 (no commercial use)")]
     assert licences_used() == {"net": "CC-BY-NC-4.0 (no commercial use)"}
-    register({})
+    forget_licences()
     assert licences_used() == {}
 
 

@@ -1,8 +1,8 @@
 """Presets of video generators and 3D networks: any two make a pairing.
 
-A preset holds the settings of one network: which weights, how clips are sampled, how its decoder is distilled. A file may start from
-another one (``like``) and state only what differs. Packages add theirs as entry points of the groups ``vist3a.generator_presets``
-and ``vist3a.network_presets``, whose value is a mapping or the path of such a file.
+A preset holds the settings of one network: which weights, how clips are sampled, how its decoder is distilled. A file may start
+from another one (``like``) and state only what differs. Packages add theirs as entry points of the groups
+``vist3a.generator_presets`` and ``vist3a.network_presets``, whose value is a mapping or the path of such a file.
 
 Example:
     >>> pair("wan+vggt")["networks"]["reconstruction"]["source"]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 CONFIG = "config.json"
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PublicWeights:
-    """One published checkpoint, an entry of ``conf/*/weights.yml``.
+    """One published checkpoint, an entry of ``weights.yml``.
 
     ``config`` names the sizes of the network (see :func:`vist3a.pairing.published_configs`); ``repo``,
     ``revision`` and ``file`` say where on the Hugging Face hub it is; ``path`` is a copy on this machine, which then is
@@ -52,7 +53,7 @@ class PublicWeights:
 
 @dataclass(frozen=True)
 class PublicGenerator:
-    """One published video generator, an entry under ``generators`` of ``conf/*/weights.yml``: a repository in diffusers' layout.
+    """One published video generator, an entry under ``generators`` of ``weights.yml``: a repository in diffusers' layout.
 
     ``variant`` chooses between files of one network (``fp16``); ``stored`` is the numeric type of the files; ``path`` is a copy
     of the repository on this machine, which then is the one that is read.
@@ -145,41 +146,21 @@ def why_not_downloaded(repo: str, file: str, revision: str) -> str | None:
     return None
 
 
-_registered: dict[str, PublicWeights] = {}
-_rewards: dict[str, PublicWeights] = {}
-_generators: dict[str, PublicGenerator] = {}
 _used: dict[str, str] = {}
-
-
-def register(
-    entries: Mapping[str, PublicWeights],
-    generators: Mapping[str, PublicGenerator] = MappingProxyType({}),
-    rewards: Mapping[str, PublicWeights] = MappingProxyType({}),
-) -> None:
-    """What ``weights.yml`` of this run says; no licence has been used yet."""
-    for known, new in ((_registered, entries), (_generators, generators), (_rewards, rewards)):
-        known.clear()
-        known.update(new)  # type: ignore[arg-type]
-    _used.clear()
-
-
-def registered() -> dict[str, PublicWeights]:
-    """The entries of this run by name."""
-    return dict(_registered)
-
-
-def registered_generators() -> dict[str, PublicGenerator]:
-    """The generators of this run by name."""
-    return dict(_generators)
-
-
-def registered_rewards() -> dict[str, PublicWeights]:
-    """The reward models of this run by name."""
-    return dict(_rewards)
+_commercial_use: ContextVar[bool] = ContextVar("commercial_use", default=False)
 
 
 def use_licence(name: str, licence: str, commercial: bool | None) -> None:
-    """Log the licence of weights, as a warning unless it is ``commercial`` (None: not known), and keep it for the record."""
+    """Log the licence of weights, as a warning unless it is ``commercial`` (None: not known), and keep it for the record.
+
+    Raises:
+        PermissionError: Within :func:`commercial_use`, for a licence that forbids it.
+    """
+    if commercial is False and _commercial_use.get():
+        raise PermissionError(
+            f"weights {name}: their licence ({licence}) permits no commercial use, which was asked for; allowed: weights whose "
+            "licence does, or a run without --commercial"
+        )
     text = f"{licence} (no commercial use)" if commercial is False else licence
     if name not in _used:
         logger.log(logging.INFO if commercial else logging.WARNING, "weights %s: licence %s", name, text)
@@ -187,8 +168,23 @@ def use_licence(name: str, licence: str, commercial: bool | None) -> None:
 
 
 def licences_used() -> dict[str, str]:
-    """Licences of the weights loaded in this run by their name."""
+    """Licences of the weights loaded by this process, since :func:`forget_licences`, by their name."""
     return dict(_used)
+
+
+def forget_licences() -> None:
+    """A new record begins: no licence has been used yet."""
+    _used.clear()
+
+
+@contextmanager
+def commercial_use(asked: bool = True) -> Iterator[None]:
+    """Within the block, weights whose licence forbids commercial use are refused by name (if ``asked``)."""
+    token = _commercial_use.set(asked or _commercial_use.get())
+    try:
+        yield
+    finally:
+        _commercial_use.reset(token)
 
 
 def _parse_entry(kind: type[EntryT], where: str, values: Any) -> EntryT:

@@ -36,7 +36,6 @@ def record_generator(
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    from vist3a_app.pipelines.distill.params import DistillParams
     from vist3a_app.pipelines.generate.bundle import save_bundle
     from vist3a_app.pipelines.generate.params import GenerateParams
     from vist3a_app.pipelines.networks import Networks
@@ -53,7 +52,6 @@ def record_generator(
         save_bundle(
             bundle,
             GenerateParams(**parameters["generate"]),
-            DistillParams(**parameters["distill"]),
             Networks(**parameters["networks"]),
             folders["stitched_decoder"],
             folders["aligned_generator"],

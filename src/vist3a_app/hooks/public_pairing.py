@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import (
     NO_HUB,
     PublicGenerator,
     PublicWeights,
     generator_is_here,
     is_here,
-    registered,
-    registered_generators,
-    registered_rewards,
     why_not_downloaded,
 )
 
@@ -36,13 +34,17 @@ class PublicPairing:
         if "networks" not in groups or not read & {"networks", "curate"}:
             return
         rehearsed = "rehearse" in read
-        names = public_names(groups["networks"])
+        known = KnownWeights.read(groups["networks"].get("weights") or {})
+        needed = [] if rehearsed else list(weights_needed(groups, read, known))
+        if groups["networks"].get("commercial"):
+            refuse_without_commercial_use(needed)
+        names = public_names(groups["networks"], known)
         if not names:
             return
         missing: list[str] = []
         if "networks" in read:
-            missing += machine(groups["networks"], [] if rehearsed else list(weights_needed(groups, read)))
-        if not rehearsed and (foreign := list(own_material(groups, read))):
+            missing += machine(groups["networks"], needed)
+        if not rehearsed and (foreign := list(own_material(groups, read, known))):
             missing.append(f"of the procedural world, which they do not know, are {', '.join(foreign)}")
         if missing:
             raise ValueError(
@@ -51,20 +53,28 @@ class PublicPairing:
             )
 
 
-def public_names(networks: Mapping[str, Any]) -> list[str]:
+def refuse_without_commercial_use(needed: Iterable[tuple[str, PublicWeights | PublicGenerator]]) -> None:
+    """ValueError naming all weights whose licence forbids commercial use."""
+    refused = [f"{name} ({entry.licence})" for name, entry in needed if entry.commercial is False]
+    if refused:
+        raise ValueError(
+            f"networks.commercial: the licences of {', '.join(refused)} permit no commercial use; allowed: weights whose licence "
+            "does, or networks.commercial=false"
+        )
+
+
+def public_names(networks: Mapping[str, Any], known: KnownWeights) -> list[str]:
     """The networks of the pairing that are published ones: entries of weights.yml, and ids on the hub."""
     generator, network = networks["generator"]["source"], networks["reconstruction"]["source"]
     names = []
-    if not Path(generator).expanduser().exists() and (
-        generator in registered_generators() or generator.count("/") == 1
-    ):
+    if not Path(generator).expanduser().exists() and (generator in known.generators or generator.count("/") == 1):
         names.append(generator)
-    if not Path(network).expanduser().exists() and network in registered():
+    if not Path(network).expanduser().exists() and network in known.networks:
         names.append(network)
     return names
 
 
-def own_material(groups: Groups, read: set[str]) -> Iterator[str]:
+def own_material(groups: Groups, read: set[str], known: KnownWeights) -> Iterator[str]:
     """What of the procedural world, which published networks do not know, a run would use, and what is allowed instead."""
     if "curate" in read and groups["curate"].get("source") == "procedural":
         yield "curate.source (allowed: a folder of videos or images)"
@@ -73,7 +83,7 @@ def own_material(groups: Groups, read: set[str]) -> Iterator[str]:
             yield f"the prompts of {group}.prompts_file null (allowed: a file with one prompt per line)"
     for place, value in _scorers(groups, read):
         if _embedded(value):
-            allowed = "null" if place == "generate.scorer" else f"of the rewards in weights.yml {_known_scorers()}"
+            allowed = "null" if place == "generate.scorer" else f"of the rewards in weights.yml {_known_scorers(known)}"
             yield f"{place} (allowed: {allowed})"
 
 
@@ -97,22 +107,25 @@ def _embedded(value: Any) -> bool:
     return isinstance(value, str) and Path(value).resolve().is_relative_to(Path(EMBEDDED).resolve())
 
 
-def _known_scorers() -> str:
+def _known_scorers(known: KnownWeights) -> str:
     from vist3a.alignment.reward_models import scorer_names
 
-    return ", ".join(scorer_names(registered_rewards())) or "none"
+    return ", ".join(scorer_names(known.rewards)) or "none"
 
 
-def weights_needed(groups: Groups, read: set[str]) -> Iterator[tuple[str, PublicWeights | PublicGenerator]]:
+def weights_needed(
+    groups: Groups, read: set[str], known: KnownWeights
+) -> Iterator[tuple[str, PublicWeights | PublicGenerator]]:
     """Entries of weights.yml that a run will load, by name; ids on the hub that no entry names are not looked into."""
     networks = groups["networks"]
-    for name, known in (
-        (networks["generator"]["source"], registered_generators()),
-        (networks["reconstruction"]["source"], registered()),
+    entries: Mapping[str, PublicWeights | PublicGenerator]
+    for name, entries in (
+        (networks["generator"]["source"], known.generators),
+        (networks["reconstruction"]["source"], known.networks),
     ):
-        if not Path(name).expanduser().exists() and name in known:
-            yield name, known[name]
-    rewards = registered_rewards()
+        if not Path(name).expanduser().exists() and name in entries:
+            yield name, entries[name]
+    rewards = known.rewards
     named = [value for _, value in _scorers(groups, read) if value in rewards]
     if named:
         named.append("clip-tokenizer")

@@ -12,7 +12,7 @@ from kedro.framework.hooks import hook_impl
 
 from vist3a.runtime.picture_log import add_picture_sink, remove_picture_sink
 from vist3a.runtime.step_log import add_sink, remove_sink
-from vist3a.weights.public import licences_used
+from vist3a.weights.public import forget_licences, licences_used
 from vist3a_app.hooks.flatten import flatten_metrics, flatten_parameters, safe_name
 from vist3a_app.hooks.generator_model import record_generator
 from vist3a_app.hooks.interrupts import Interrupts
@@ -66,6 +66,7 @@ class RunRecord:
     @hook_impl(wrapper=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> Wrapper:
         """Start the record; what another hook refuses is recorded as failed."""
+        forget_licences()
         self._forget()
         self._catalog = catalog
         if self._settings.enabled and switched_on():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -16,7 +16,10 @@ from vist3a.pairing import generator_place, load_generator, load_reconstruction
 from vist3a.records import Condition
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.sampling import Embed
-from vist3a.weights.public import registered, registered_generators
+from vist3a.stitching.artifact import Pairing
+from vist3a.weights.identity import generator_identity, network_identity
+from vist3a.weights.known import KnownWeights
+from vist3a.weights.public import commercial_use
 from vist3a_app.pipelines.strict import Strict
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -69,24 +72,46 @@ class ReconstructionSource(Strict):
 
 
 class Networks(Strict):
-    """The pairing and where it runs (``auto``: CUDA when there is one)."""
+    """The pairing and where it runs (``auto``: CUDA when there is one).
+
+    ``weights`` changes or adds entries of ``weights.yml`` (a copy on this machine as ``path``); ``commercial``: weights whose
+    licence forbids commercial use are refused.
+    """
 
     device: str
+    weights: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    commercial: bool = False
     generator: GeneratorSource
     reconstruction: ReconstructionSource
+
+    @property
+    def known(self) -> KnownWeights:
+        """Published weights by name."""
+        return KnownWeights.read(self.weights)
 
     def load_generator(self, *parts: str) -> VideoGenerator:
         """The generator with the named parts, frozen."""
         chosen: Sequence[str] = parts
         settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt"})
-        return load_generator(
-            parts=chosen, device=resolve_device(self.device), public=registered_generators(), **settings
-        )
+        with commercial_use(self.commercial):
+            return load_generator(
+                parts=chosen, device=resolve_device(self.device), public=self.known.generators, **settings
+            )
 
     def load_reconstruction(self) -> ReconstructionModel:
         """The reconstruction network, frozen."""
         device = resolve_device(self.device)
-        return load_reconstruction(device=device, public=registered(), **self.reconstruction.model_dump())
+        with commercial_use(self.commercial):
+            return load_reconstruction(device=device, public=self.known.networks, **self.reconstruction.model_dump())
+
+    @property
+    def pairing(self) -> Pairing:
+        """Which networks these are, by their bytes or published revisions."""
+        one, other = self.generator, self.reconstruction
+        return Pairing(
+            generator_identity(one.family, one.source, self.known, one.revision, one.variant),
+            network_identity(other.family, other.source, self.known, other.config),
+        )
 
     def local_weights(self) -> list[Path]:
         """The video autoencoder and the reconstruction network as files or folders, as far as they are given by paths."""
@@ -107,7 +132,7 @@ class Networks(Strict):
     def conditions(self, texts: Iterable[str], store: Path) -> ConditionStore:
         """Conditions of ``texts`` as they are; what ``store`` lacks is embedded now, and the text encoder is gone afterwards."""
         settings = self.generator
-        place, revision, _ = generator_place(settings.source, registered_generators())
+        place, revision, _ = generator_place(settings.source, self.known.generators)
         identity = encoder_identity(
             place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
         )

@@ -1,4 +1,4 @@
-"""Loading a finetuned stitched decoder, ours (the same steps as when it was made) or a published one."""
+"""Loading a finetuned stitched decoder, ours or a published one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from pathlib import Path
 
 from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.device import resolve_device
+from vist3a.stitching import artifact
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.released import ReleasedDecoder, load_released
-from vist3a.stitching.store import load_fit
-from vist3a.stitching.tuning import load_trained, prepare
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.networks import Networks
 
 
-def load_decoder(networks: Networks, distill: DistillParams, folder: Path) -> StitchedDecoder:
-    """The decoder that the distill pipeline wrote to ``folder``, frozen."""
-    fit, spec = load_fit(folder)
-    decoder = StitchedDecoder(networks.load_reconstruction(), spec, fit)
-    prepare(decoder, distill.tuning, distill.lora_rank, distill.lora_alpha)
-    load_trained(folder, decoder)
-    return decoder.requires_grad_(False).eval().to(resolve_device(networks.device))
+def load_decoder(networks: Networks, folder: Path) -> StitchedDecoder:
+    """The decoder that the distill pipeline wrote to ``folder``, frozen; ValueError for one of another pairing."""
+    decoder = artifact.load_decoder(folder, networks.load_reconstruction(), networks.pairing)
+    return decoder.to(resolve_device(networks.device))
 
 
 def load_published_decoder(

@@ -24,8 +24,7 @@ from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import accumulate, tap_settings
-from vist3a.stitching.heldout import measure
-from vist3a.stitching.search import choose, score_points, solve_points
+from vist3a.stitching.layer_search import search_moments
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
 from vist3a.stitching.tap import Tap
 from vist3a.stitching.tuning import prepare
@@ -87,11 +86,19 @@ class Stages:
         """The fit of every point, its error on a clip, and the stitch layer of the best."""
         splits, settings = load_moments(self.folder / "moments", self.device)
         tap = Tap(self.load_generator("vae"), self.load_reconstruction(), settings)
-        solved = solve_points(splits["fit"], splits["selection"], settings, (1e-3,), "position", tap.latent_statistics)
-        heldout = measure(tap, {name: found.candidate for name, found in solved.items()}, [NOISE], self._bytes, batch=1)
-        best, _ = choose(score_points(solved, heldout, settings, seed=0))
-        save_fit(self._new("stitch_layer"), solved[best.point].layer, settings.spec)
-        return f"chosen {best.point}"
+        found = search_moments(
+            tap,
+            splits["fit"],
+            splits["selection"],
+            [NOISE],
+            self._bytes,
+            ridges=(1e-3,),
+            bias="position",
+            batch=1,
+            seed=0,
+        )
+        save_fit(self._new("stitch_layer"), found.layer(), settings.spec)
+        return f"chosen {found.best.point}"
 
     def distill(self) -> str:
         """One training step of the stitched decoder through adapters, on one clip."""

@@ -17,9 +17,10 @@ from vist3a.networks.base import ReconstructionModel
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
 from vist3a.stitching.heldout import PointErrors, measure
+from vist3a.stitching.layer_search import LayerSearch, candidates
 from vist3a.stitching.search import r2, r2_difference
 from vist3a.stitching.tap import Tap
-from vist3a_lab.studies.layer_study import Found, StudyClips, candidates
+from vist3a_lab.studies.layer_study import StudyClips
 
 LATENTS: Mapping[str, Mapping[str, bool]] = {
     "mode, raw": {"sample": False, "normalised": False},
@@ -34,7 +35,7 @@ def compare_latents(
     generator: VideoGenerator,
     network: ReconstructionModel,
     point: str,
-    search_with: Callable[[Mapping[str, Any]], Found],
+    search_with: Callable[[Mapping[str, Any]], LayerSearch],
     clips: StudyClips,
     *,
     measured: int,

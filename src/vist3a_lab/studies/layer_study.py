@@ -12,17 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.aggregate import rank_correlation
 from vist3a.metrics.permutation import chance_of_correlation
-from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, LayerScore, StitchPoint
 from vist3a.runtime.progress import counting
-from vist3a.stitching.extract import accumulate, tap_settings
-from vist3a.stitching.heldout import Candidate, HeldOut, measure
-from vist3a.stitching.ridge import Bias
-from vist3a.stitching.search import Solved, score_points, solve_points
-from vist3a.stitching.tap import Tap, TapSettings
 from vist3a_lab.procedural import WorldConfig, make_world
 
 RENDERED_AT_ONCE = 4
@@ -41,16 +34,6 @@ class StudyClips:
     def clips(self, split: str, count: int | None = None) -> list[Clip]:
         """The first clips of a split, as they would be read from disk."""
         return [Clip(name, self.frames[name].float() / 255) for name in self.splits[split][:count]]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one search found."""
-
-    settings: TapSettings
-    scores: tuple[LayerScore, ...]
-    solved: Mapping[str, Solved]
-    heldout: HeldOut
 
 
 def render_clips(world: WorldConfig, counts: Mapping[str, int], device: torch.device) -> StudyClips:
@@ -80,32 +63,6 @@ def check_entry(points: Sequence[StitchPoint], name: str, target: str | None) ->
             f"layer_study.points: {name!r} is no complete entry before the point that distillation matches "
             f"({target}); allowed: {', '.join(allowed)}"
         )
-
-
-def search(
-    generator: VideoGenerator,
-    network: ReconstructionModel,
-    points: Sequence[StitchPoint],
-    clips: StudyClips,
-    options: Mapping[str, Any],
-    ridges: Sequence[float],
-    bias: Bias,
-    batch: int,
-    seed: int,
-) -> Found:
-    """The layer search on one set of clips; ``options`` are those of ``tap_settings``, ``seed`` draws the bootstrap."""
-    height, width = next(iter(clips.frames.values())).shape[-2:]
-    settings = tap_settings(generator, network, points, (height, width), **options)
-    tap, load = Tap(generator, network, settings), clips.frames.__getitem__
-    fit, selection = (accumulate(tap, clips.splits[split], load, batch=batch) for split in ("fit", "selection"))
-    solved = solve_points(fit, selection, settings, ridges, bias, tap.latent_statistics)
-    heldout = measure(tap, candidates(solved), clips.splits["heldout"], load, batch=batch)
-    return Found(settings, score_points(solved, heldout, settings, seed), solved, heldout)
-
-
-def candidates(solved: Mapping[str, Solved]) -> dict[str, Candidate]:
-    """What held-out clips judge."""
-    return {name: found.candidate for name, found in solved.items()}
 
 
 def curve(scores: Mapping[int, Sequence[LayerScore]]) -> dict[str, Any]:

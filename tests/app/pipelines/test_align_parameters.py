@@ -11,7 +11,6 @@ import torch
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from vist3a.weights.public import register
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
@@ -42,7 +41,7 @@ def scorer(tmp_path: Path) -> str:
 
 def test_the_embedded_reward_is_what_it_was(scorer: str) -> None:
     params = AlignParams(**values(reward_scorer=scorer))
-    models = load_reward_models(params, has_gaussians=True, device=CPU)
+    models = load_reward_models(params, has_gaussians=True, device=CPU, public={})
     assert list(models.reward.terms) == RENDERED
     assert models.reward.weights == dict(zip(RENDERED, (1.0, 1.0, 1.0, 0.25), strict=True))
     # The default run pays for nothing but the reward.
@@ -52,7 +51,7 @@ def test_the_embedded_reward_is_what_it_was(scorer: str) -> None:
 
 def test_pointmaps_have_their_own_reward_which_decodes_nothing() -> None:
     params = AlignParams(**values(reward_scorer="nowhere"))
-    reward = load_reward_models(params, has_gaussians=False, device=CPU).reward
+    reward = load_reward_models(params, has_gaussians=False, device=CPU, public={}).reward
     assert reward.needs == {"scene"}
     assert list(reward.terms) == ["reprojection", "pointmap_camera", "camera_smoothness"]
 
@@ -60,10 +59,10 @@ def test_pointmaps_have_their_own_reward_which_decodes_nothing() -> None:
 def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
     DualEncoder.from_pretrained(Path(scorer)).save_pretrained(tmp_path / "judge")
     params = AlignParams(**values(reward_scorer=scorer, watch={"judge": str(tmp_path / "judge"), "judge_every": 5}))
-    watched = load_reward_models(params, has_gaussians=True, device=CPU).watched
+    watched = load_reward_models(params, has_gaussians=True, device=CPU, public={}).watched
     assert watched["judge"].weights == {"text_decoded": 0.5, "text_rendered": 0.5}
-    assert load_reward_models(params, False, CPU).watched["judge"].weights == {"text_decoded": 1.0}
-    assert load_reward_models(params, True, CPU, watched=False).watched == {}
+    assert load_reward_models(params, False, CPU, {}).watched["judge"].weights == {"text_decoded": 1.0}
+    assert load_reward_models(params, True, CPU, {}, watched=False).watched == {}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_features_are_needed_for_the_distance(scorer: str, monkeypatch: pytest.M
     with pytest.raises(
         ValueError, match=r"align.perceptual: null for reward_scorer .*, which has no feature maps; allowed: lpi"
     ):
-        load_reward_models(AlignParams(**values(reward_scorer=scorer)), True, CPU)
+        load_reward_models(AlignParams(**values(reward_scorer=scorer)), True, CPU, {})
 
 
 @pytest.mark.parametrize(
@@ -142,9 +141,8 @@ def test_presets_use_the_published_models(preset: str | None, models: set[str]) 
     assert {name.split("_")[0] for name in weights if "consistency" not in name} == models
     assert params.watch.judge not in {params.reward_models[name] for name in models}
     # Without the files a run ends here, before anything is trained.
-    register({})
     with pytest.raises(FileNotFoundError, match=r"align.reward_models.\w+: .* is no folder"):
-        load_reward_models(params, True, CPU)
+        load_reward_models(params, True, CPU, {})
 
 
 def test_decoded_views_of_their_own_cannot_be_compared_with_rendered_ones() -> None:

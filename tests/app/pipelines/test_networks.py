@@ -18,16 +18,18 @@ from tiny_generators import public_pipeline, tiny
 from vist3a import pairing as networks
 from vist3a.alignment.align import Phrased
 from vist3a.networks import VGGT
-from vist3a.weights.public import PublicWeights, licences_used, parse, parse_generators, register
+from vist3a.weights.public import PublicWeights, forget_licences, licences_used
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.phrasing import in_templates, phrased
 from vist3a_app.pipelines.networks import Networks
 
 WAN = {"family": "wan", "source": "nowhere"}
+KNOWN: dict[str, Any] = {}
+"""What ``weights.yml`` of the project adds, in the tests that fill it."""
 
 
 def chosen(**reconstruction: Any) -> Networks:
-    return Networks(device="cpu", generator=WAN, reconstruction={"family": "vggt"} | reconstruction)  # type: ignore[arg-type]
+    return Networks(device="cpu", weights=KNOWN, generator=WAN, reconstruction={"family": "vggt"} | reconstruction)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -37,9 +39,10 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicW
     save_file(network.state_dict(), tmp_path / "file.safetensors")
     monkeypatch.setattr(networks, "published_configs", lambda: {"small": ("vggt", network.config)})
     entry = {"config": "small", "repo": "a/b", "file": "c", "licence": "MIT", "commercial": True}
-    register(parse({"net": entry | {"path": str(tmp_path / "file.safetensors")}}))
+    forget_licences()
+    KNOWN["weights"] = {"net": entry | {"path": str(tmp_path / "file.safetensors")}}
     yield PublicWeights(**entry)  # type: ignore[arg-type]
-    register({})
+    KNOWN.clear()
 
 
 @pytest.mark.usefixtures("weights")
@@ -55,7 +58,7 @@ def test_a_name_or_a_file_with_its_config_is_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("weights")
 def test_an_unknown_source_lists_the_names() -> None:
-    with pytest.raises(FileNotFoundError, match=r"source: nett is no folder .* entries: net$"):
+    with pytest.raises(FileNotFoundError, match=r"source: nett is no folder .* entries: .*, net$"):
         chosen(source="nett").load_reconstruction()
 
 
@@ -69,14 +72,16 @@ def wan(tmp_path: Path) -> Iterator[str]:
     """A tiny Wan in a folder that is published as ``tiny-wan``."""
     public_pipeline(tiny("wan")).save_pretrained(tmp_path / "wan")
     entry = {"repo": "a/wan", "stored": "float32", "licence": "CC-BY-NC-4.0", "commercial": False}
-    register({}, parse_generators({"tiny-wan": entry | {"path": str(tmp_path / "wan")}, "other": entry}))
+    forget_licences()
+    KNOWN["generators"] = {"tiny-wan": entry | {"path": str(tmp_path / "wan")}, "other": entry}
     yield str(tmp_path / "wan")
-    register({})
+    KNOWN.clear()
 
 
 def with_generator(**generator: Any) -> Networks:
     return Networks(
         device="cpu",
+        weights=KNOWN,
         generator={"family": "wan", "max_text_tokens": 8} | generator,  # type: ignore[arg-type]
         reconstruction={"family": "vggt", "source": "nowhere"},  # type: ignore[arg-type]
     )

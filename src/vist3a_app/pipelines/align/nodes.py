@@ -27,7 +27,6 @@ from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.phrasing import in_templates, prompts_of
 from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_app.pipelines.align.watching import watch_over
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
 
@@ -36,7 +35,6 @@ Trained = tuple[Callable[[Path], None], dict[str, Any], pd.DataFrame]
 
 def align_generator(
     params: AlignParams,
-    distill_params: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     clips: Path,
@@ -47,13 +45,12 @@ def align_generator(
     """The adapter, every reward term at the first and last steps, and the whole history; nothing but in the first process."""
     with joined(resolve_device(networks.device)) as processes:
         return _train(
-            params, distill_params, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings, processes
+            params, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings, processes
         )  # fmt: skip
 
 
 def _train(
     params: AlignParams,
-    distill_params: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     clips: Path,
@@ -63,8 +60,8 @@ def _train(
     processes: Processes,
 ) -> Trained:
     device = resolve_device(networks.device)
-    decoder = load_decoder(networks, distill_params, stitched_decoder)
-    models = load_reward_models(params, decoder.network.has_gaussians, device)
+    decoder = load_decoder(networks, stitched_decoder)
+    models = load_reward_models(params, decoder.network.has_gaussians, device, networks.known.rewards)
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
     prompts = prompts_of(params)
     asking = networks.asking(params.negative_prompt, params.max_text_tokens)

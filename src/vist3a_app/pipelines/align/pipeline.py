@@ -15,7 +15,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 nodes.align_generator,
                 [
                     "params:align",
-                    "params:distill",
                     "params:networks",
                     "stitched_decoder",
                     "clips",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from vist3a.alignment.rewards.terms import KINDS, PERCEPTUAL, weighted_terms
 from vist3a.alignment.rewards.text_image import FeatureScorer, TextImageScorer
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.pairing import DTYPES
-from vist3a.weights.public import registered_rewards
+from vist3a.weights.public import PublicWeights
 from vist3a_app.pipelines.align.params import AlignParams
 
 
@@ -25,10 +26,17 @@ class RewardModels:
 
 
 def load_reward_models(
-    params: AlignParams, has_gaussians: bool, device: torch.device, watched: bool = True
+    params: AlignParams,
+    has_gaussians: bool,
+    device: torch.device,
+    public: Mapping[str, PublicWeights],
+    watched: bool = True,
 ) -> RewardModels:
-    """What the terms with a weight need; one sentence when a file is missing. ``watched`` false leaves the judge out."""
-    dtype, public, weights = DTYPES[params.reward_dtype], registered_rewards(), params.weights(has_gaussians)
+    """What the terms with a weight need; one sentence when a file is missing. ``watched`` false leaves the judge out.
+
+    ``public`` are the published reward models by name.
+    """
+    dtype, weights = DTYPES[params.reward_dtype], params.weights(has_gaussians)
     sources = {"text": ("align.reward_scorer", params.reward_scorer)}
     sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.further_models().items()}
     own_distance = PERCEPTUAL in weights and params.perceptual is None

@@ -20,10 +20,11 @@ from vist3a.runtime.device import resolve_device
 from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.run_folder import run_folder
 from vist3a.runtime.step_log import step_log
+from vist3a.stitching.artifact import save_decoder
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import averaged, clip_distances, stitched
 from vist3a.stitching.store import load_fit
-from vist3a.stitching.tuning import prepare, put_back, save_trained, trained_parameters
+from vist3a.stitching.tuning import prepare, put_back, trained_parameters
 from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.networks import Networks
 
@@ -108,7 +109,8 @@ def distill_decoder(
         # A few clips whose objects are read as sky or ground carry much of the mean.
         "median": _compared(before, after, median),
     }
-    return lambda folder: save_trained(folder, decoder, stitch_layer), report
+    pairing, how = networks.pairing, (params.tuning, params.lora_rank, params.lora_alpha)
+    return lambda folder: save_decoder(folder, decoder, stitch_layer, pairing, *how), report
 
 
 def _compared(

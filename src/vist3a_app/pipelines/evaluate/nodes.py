@@ -27,7 +27,6 @@ from vist3a.stitching.functional_error import output_distances, sequential, stit
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.reward_models import load_reward_models
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.evaluate.judge import load_judge
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
@@ -36,7 +35,6 @@ from vist3a_app.pipelines.stitched import load_decoder
 
 def measure_geometry(
     params: EvaluateParams,
-    distill: DistillParams,
     networks: Networks,
     stitch_layer: Path,
     stitched_decoder: Path,
@@ -52,7 +50,7 @@ def measure_geometry(
     variants = {
         "sequential": sequential(original, generator),
         "stitched": stitched(StitchedDecoder(original, spec, fit).to(device), generator),
-        "stitched_distilled": stitched(load_decoder(networks, distill, stitched_decoder), generator),
+        "stitched_distilled": stitched(load_decoder(networks, stitched_decoder), generator),
     }
     distances = output_distances(variants, original, heldout, device)
     report: dict[str, Any] = {"clips": len(heldout), "distance_to_original": distances}
@@ -71,7 +69,6 @@ def measure_geometry(
 def measure_generation(
     params: EvaluateParams,
     align: AlignParams,
-    distill: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     aligned_generator: Path,
@@ -80,10 +77,10 @@ def measure_generation(
 ) -> tuple[dict[str, Any], Tensor]:
     """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
     device = resolve_device(networks.device)
-    decoder, render = load_decoder(networks, distill, stitched_decoder), renderer_for(device)
+    decoder, render = load_decoder(networks, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
-    scorers = {"reward": load_reward_models(align, has_gaussians, device, watched=False).reward}
-    judging, verdict = load_judge(params, align, has_gaussians, device)
+    scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
+    judging, verdict = load_judge(params, align, has_gaussians, device, networks.known.rewards)
     scorers |= judging
     if params.prompts_file is None:
         world: World = registry.find("worlds", params.world, "evaluate.world")()

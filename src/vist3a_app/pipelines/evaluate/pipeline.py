@@ -15,7 +15,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 nodes.measure_geometry,
                 [
                     "params:evaluate",
-                    "params:distill",
                     "params:networks",
                     "stitch_layer",
                     "stitched_decoder",
@@ -30,7 +29,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     "params:evaluate",
                     "params:align",
-                    "params:distill",
                     "params:networks",
                     "stitched_decoder",
                     "aligned_generator",

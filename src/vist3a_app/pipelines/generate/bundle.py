@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 from vist3a.generation.text_to_3d import TextTo3D
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.loading import load_text_to_3d
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
@@ -23,7 +22,6 @@ COPIED_BYTES = 512 * 2**20
 def save_bundle(
     folder: Path,
     params: GenerateParams,
-    distill: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     aligned_generator: Path,
@@ -34,7 +32,6 @@ def save_bundle(
         shutil.copytree(aligned_generator, folder / "aligned_generator")
     groups = {
         "generate": params.model_dump(mode="json") | {"prompt": None, "prompts_file": None},
-        "distill": distill.model_dump(mode="json"),
         "networks": networks.model_dump(mode="json"),
     }
     for name, group, key in (
@@ -61,7 +58,6 @@ def load_bundle(folder: Path) -> TextTo3D:
             group[key] = str(folder / group[key])
     return load_text_to_3d(
         GenerateParams(**groups["generate"]),
-        DistillParams(**groups["distill"]),
         Networks(**groups["networks"]),
         folder / "stitched_decoder",
         folder / "aligned_generator",

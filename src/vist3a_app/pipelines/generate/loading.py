@@ -12,7 +12,6 @@ from vist3a.generation.text_to_3d import TextTo3D
 from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.sampling import Decoder, SamplingConfig
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder, load_published_decoder
@@ -21,24 +20,22 @@ TERMS = ("text_decoded", "text_rendered", "consistency_l1", "consistency_percept
 
 
 def load_text_to_3d(
-    params: GenerateParams, distill: DistillParams, networks: Networks, stitched_decoder: Path, aligned_generator: Path
+    params: GenerateParams, networks: Networks, stitched_decoder: Path, aligned_generator: Path
 ) -> TextTo3D:
     """Everything at once, for many prompts in memory: text encoder, denoiser (adapted), video and stitched decoder, scorer."""
     generator = networks.load_generator("vae", "text", "denoiser")
     adapt(params, generator, aligned_generator)
     if params.accelerate:
         generator.accelerate()
-    return with_decoder(params, distill, networks, stitched_decoder, generator)
+    return with_decoder(params, networks, stitched_decoder, generator)
 
 
-def load_3d_decoding(
-    params: GenerateParams, distill: DistillParams, networks: Networks, stitched_decoder: Path
-) -> TextTo3D:
+def load_3d_decoding(params: GenerateParams, networks: Networks, stitched_decoder: Path) -> TextTo3D:
     """Only what turns latents into scenes; it decodes and cannot generate."""
     generator = networks.load_generator("vae")
     if params.accelerate:
         generator.accelerate()
-    return with_decoder(params, distill, networks, stitched_decoder, generator)
+    return with_decoder(params, networks, stitched_decoder, generator)
 
 
 def adapt(params: GenerateParams, generator: VideoGenerator, aligned_generator: Path) -> None:
@@ -58,7 +55,6 @@ def sampling_of(params: GenerateParams) -> SamplingConfig:
 
 def with_decoder(
     params: GenerateParams,
-    distill: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     generator: VideoGenerator,
@@ -68,7 +64,7 @@ def with_decoder(
     if params.tiling:
         generator.save_memory()
     if params.released_decoder is None:
-        decoder: Decoder = load_decoder(networks, distill, stitched_decoder)
+        decoder: Decoder = load_decoder(networks, stitched_decoder)
     else:
         size = (params.height, params.width)
         decoder = load_published_decoder(networks, Path(params.released_decoder), generator, size)

@@ -17,7 +17,6 @@ from vist3a.runtime.device import resolve_device
 from vist3a.runtime.progress import counting
 from vist3a.runtime.step_log import step_log
 from vist3a.sampling.sampling import Embed, sample_latents
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.generate.loading import adapt, load_3d_decoding, sampling_of
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.generate.requests import requests
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 def generate_scenes(
     params: GenerateParams,
-    distill: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     aligned_generator: Path,
@@ -40,7 +38,7 @@ def generate_scenes(
     """
     names, embed, negative = requests(params, networks, text_embeddings)
     latents = _sample(params, networks, aligned_generator, names, embed, negative)
-    decoding = load_3d_decoding(params, distill, networks, stitched_decoder)
+    decoding = load_3d_decoding(params, networks, stitched_decoder)
     scenes, rows, viewers, scores = {}, [], {}, []
     log = step_log("generate")
     for place, name in enumerate(names):

@@ -15,7 +15,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 nodes.generate_scenes,
                 [
                     "params:generate",
-                    "params:distill",
                     "params:networks",
                     "stitched_decoder",
                     "aligned_generator",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.runtime.device import resolve_device
-from vist3a.weights.public import registered, registered_generators
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.extract.params import ExtractParams
@@ -31,8 +30,8 @@ def rehearse_pairing(
 ) -> dict[str, Any]:
     """Runs one step of every stage, logs the table, returns the numbers."""
     generator, network = networks.generator, networks.reconstruction
-    public = registered_generators().get(generator.source)
-    known = registered().get(network.source)
+    public = networks.known.generators.get(generator.source)
+    known = networks.known.networks.get(network.source)
     pairing = Pairing(
         generator_family=generator.family,
         generator=generator.source,

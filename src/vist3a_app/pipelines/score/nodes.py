@@ -16,8 +16,8 @@ from vist3a.runtime.device import resolve_device
 from vist3a.runtime.progress import counting
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, stitched
-from vist3a.stitching.heldout import measure
-from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
+from vist3a.stitching.layer_search import search_moments
+from vist3a.stitching.search import check_choice, lead
 from vist3a.stitching.store import load_moments, load_settings, save_fit
 from vist3a.stitching.tap import Tap
 from vist3a_app.pages.charts import layer_curve, png
@@ -33,16 +33,15 @@ def score_layers(
     splits, settings = load_moments(moments, resolve_device(networks.device))
     check_choice(settings.points, params.point)
     tap = Tap(networks.load_generator("vae"), networks.load_reconstruction(), settings)
-    solved = solve_points(
-        splits["fit"], splits["selection"], settings, params.ridges, params.bias, tap.latent_statistics
-    )
     store = ClipStore(clips, clip_index)
     names = store.names("heldout")[: params.clips]
     with counting("score heldout", len(names)) as done:
-        candidates = {name: found.candidate for name, found in solved.items()}
-        heldout = measure(tap, candidates, names, store.load_frames, batch=params.batch, done=done)
-    scores = score_points(solved, heldout, settings, params.seed)
-    best, reason = choose(scores, params.point)
+        found = search_moments(
+            tap, splits["fit"], splits["selection"], names, store.load_frames, ridges=params.ridges, bias=params.bias,
+            batch=params.batch, seed=params.seed, done=done,
+        )  # fmt: skip
+    scores = found.scores
+    best, reason = found.choose(params.point)
     described = {
         score.point: {"index": i, **{k: v for k, v in asdict(score).items() if k != "point"}}
         for i, score in enumerate(scores)
@@ -54,10 +53,10 @@ def score_layers(
         "scenes": len(names),
         "chosen": best.point,
         "reason": reason,
-        "lead": lead(heldout, best.point, complete, params.seed),
+        "lead": lead(found.heldout, best.point, complete, params.seed),
         "bias": params.bias,
     }
-    return report, {name: found.layer for name, found in solved.items()}, pd.DataFrame([asdict(s) for s in scores])
+    return report, {name: one.layer for name, one in found.solved.items()}, found.table()
 
 
 def compare_outputs(

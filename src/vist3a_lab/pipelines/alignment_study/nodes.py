@@ -10,7 +10,6 @@ import pandas as pd
 
 from vist3a.alignment.align_draw import middle_guidance
 from vist3a_app.pipelines.align.params import AlignParams
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
 from vist3a_lab.pipelines.alignment_study.parts import STATE, Study
@@ -20,7 +19,6 @@ from vist3a_lab.studies.alignment_study import VARIANTS, report_of, variant_weig
 def measure_variants(
     params: AlignmentStudyParams,
     align: AlignParams,
-    distill: DistillParams,
     networks: Networks,
     stitched_decoder: Path,
     clips: Path,
@@ -29,7 +27,7 @@ def measure_variants(
     text_embeddings: Path,
 ) -> dict[str, Any]:
     """One value per held-out prompt, by seed, variant and figure."""
-    study = Study(params, align, distill, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings)
+    study = Study(params, align, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings)
     return {str(seed): {variant: study.figures(seed, variant) for variant in VARIANTS} for seed in params.seeds}
 
 

@@ -19,7 +19,6 @@ from vist3a.sampling.sampling import SamplingConfig, sample_latents
 from vist3a_app.pipelines.align.nodes import align_generator
 from vist3a_app.pipelines.align.params import AlignParams, RewardWeights
 from vist3a_app.pipelines.align.reward_models import load_reward_models
-from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
@@ -38,7 +37,6 @@ class Study:
 
     params: AlignmentStudyParams
     align: AlignParams
-    distill: DistillParams
     networks: Networks
     stitched_decoder: Path
     clips: Path
@@ -56,7 +54,7 @@ class Study:
         return kept_folder(
             self._folder("adapter", seed, variant),
             lambda: align_generator(
-                self._alignment(seed, variant), self.distill, self.networks, self.stitched_decoder, self.clips, self.clip_index,
+                self._alignment(seed, variant), self.networks, self.stitched_decoder, self.clips, self.clip_index,
                 self.checkpoints, self.text_embeddings,
             )[0],
         )  # fmt: skip
@@ -79,14 +77,14 @@ class Study:
         return run_folder(
             self.checkpoints / STATE, f"{part}-{variant}-{seed}", self.params.model_dump_json(exclude={"seeds"}),
             self._alignment(seed, variant).model_dump_json(), self.align.rewards.model_dump_json(),
-            self.distill.model_dump_json(), self.networks.model_dump_json(), self.clip_index.to_json(),
+            self.networks.model_dump_json(), self.clip_index.to_json(),
             self.stitched_decoder, *(Path(source) for source in weights if Path(source).exists()),
         )  # fmt: skip
 
     def _measured(self, seed: int, variant: str) -> dict[str, Any]:
         networks, params, how = self.networks, self.params, self.align
         device = resolve_device(networks.device)
-        decoder = load_decoder(networks, self.distill, self.stitched_decoder)
+        decoder = load_decoder(networks, self.stitched_decoder)
         if not decoder.network.has_gaussians:
             raise ValueError(
                 f"networks.reconstruction.family: {networks.reconstruction.family} has no Gaussian head, so that nothing can be "
@@ -94,7 +92,7 @@ class Study:
             )
         judge = DualEncoder.from_pretrained(Path(params.judge), device)
         scorers = {
-            "reward": load_reward_models(how, True, device, watched=False).reward,
+            "reward": load_reward_models(how, True, device, networks.known.rewards, watched=False).reward,
             "judge": weighted_terms({f"text_{kind}": 1.0 for kind in KINDS}, {"text": judge}, None),
         }
         own = params.heldout_seed + seed

@@ -17,7 +17,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     "params:alignment_study",
                     "params:align",
-                    "params:distill",
                     "params:networks",
                     "stitched_decoder",
                     "clips",

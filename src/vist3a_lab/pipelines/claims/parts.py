@@ -104,7 +104,7 @@ def measured(study: Study, seed: int, part: str) -> dict[str, Any]:
 
 
 def _decoder(study: Study, seed: int) -> StitchedDecoder:
-    return load_decoder(study.networks, study.distill, study.decoder(seed))
+    return load_decoder(study.networks, study.decoder(seed))
 
 
 def _world(study: Study, seed: int) -> WorldConfig:

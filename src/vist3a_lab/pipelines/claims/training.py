@@ -68,7 +68,7 @@ class Study:
         return kept_folder(
             self.folder(seed, "adapter"),
             lambda: align_generator(
-                changed, self.distill, self.networks, decoder, self.clips, self.clip_index, self.checkpoints,
+                changed, self.networks, decoder, self.clips, self.clip_index, self.checkpoints,
                 self.text_embeddings,
             )[0],
         )  # fmt: skip

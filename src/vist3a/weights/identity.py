@@ -1,0 +1,72 @@
+"""Which network it is: family, source, and a fingerprint of its bytes or of its published revision."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from vist3a.weights.known import KnownWeights
+
+DIGITS = 16
+READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A network: ``fingerprint`` is equal where the weights are, wherever they lie; ``source`` is for people."""
+
+    family: str
+    source: str
+    fingerprint: str
+
+    def same_as(self, other: Identity) -> bool:
+        """Whether both are the same network with the same weights."""
+        return (self.family, self.fingerprint) == (other.family, other.fingerprint)
+
+    def __str__(self) -> str:
+        """Family, source and the begin of the fingerprint."""
+        return f"{self.family} {self.source} ({self.fingerprint[:DIGITS]})"
+
+
+def generator_identity(
+    family: str, source: str, known: KnownWeights, revision: str | None = None, variant: str | None = None
+) -> Identity:
+    """Of a generator's video autoencoder, the part whose latents a decoder reads."""
+    entry = known.generators.get(source)
+    place = Path(source).expanduser()
+    if place.is_dir():
+        return Identity(family, source, _of_files(place / "vae"))
+    if entry is None:
+        return Identity(family, source, f"{source}@{revision or 'main'}")
+    return Identity(family, source, f"{entry.repo}@{revision or entry.revision}/{variant or entry.variant or ''}")
+
+
+def network_identity(family: str, source: str, known: KnownWeights, config: str | None = None) -> Identity:
+    """Of a 3D network: a folder, a checkpoint file with the name of its ``config``, or named weights."""
+    entry, place = known.networks.get(source), Path(source).expanduser()
+    if place.exists():
+        return Identity(family, source, _of_files(place) + (f"/{config}" if config else ""))
+    return Identity(family, source, source if entry is None else entry.address)
+
+
+def _of_files(place: Path) -> str:
+    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.suffix in READ)
+    if not files:
+        raise FileNotFoundError(f"{place} holds no weights; allowed: a folder with {', '.join(READ)}")
+    return _joined(
+        (str(file.relative_to(place)), _sha256(file, file.stat().st_size, file.stat().st_mtime_ns)) for file in files
+    )
+
+
+def _joined(parts: Iterable[tuple[str, str]]) -> str:
+    return hashlib.sha256("\n".join(f"{name} {digest}" for name, digest in parts).encode()).hexdigest()
+
+
+@cache
+def _sha256(file: Path, size: int, modified: int) -> str:
+    """Of the file as it was at that time: a run asks several times."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
