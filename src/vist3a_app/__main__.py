@@ -1,4 +1,4 @@
-"""``python -m vist3a`` runs a pipeline of this project: the options of ``kedro run``."""
+"""``vist3a COMMAND`` for people; without a command, the options of ``kedro run``: ``vist3a --pipelines=score``."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import logging
 import sys
 from pathlib import Path
 
+HELP = {"--help", "-h"}
+
 
 def main() -> None:
     """Entry point."""
-    here = Path.cwd()
+    here, words = Path.cwd(), sys.argv[1:]
     if not (here / "pyproject.toml").is_file():
         # Away from a project Kedro tells which of its own files say how it logs.
         logging.disable(logging.INFO)
     from kedro.framework.startup import bootstrap_project
-    from kedro.utils import find_kedro_project, is_kedro_project
+    from kedro.utils import is_kedro_project
 
-    from vist3a_app.cli import run
+    from vist3a_app.cli import program, run
+    from vist3a_app.commands.runs import refuse_without_project
 
-    if is_kedro_project(here):
+    there = is_kedro_project(here)
+    if there:
         bootstrap_project(here)
-    elif not {"--help", "-h"} & set(sys.argv[1:]):
-        above = find_kedro_project(here)
-        where = f"the checkout {above}" if above is not None else "a checkout of vist3a"
-        sys.exit(f"Error: {here} is no project (it has no pyproject.toml with [tool.kedro]); run this in {where}")
+    if words and (words[0] in HELP or not words[0].startswith("-")):
+        program(words, prog_name="vist3a", standalone_mode=True)
+    if not there and not HELP & set(words):
+        refuse_without_project(here)
     # By this name Kedro looks up what a file given by --config says.
-    run(sys.argv[1:], prog_name="run", standalone_mode=True)
+    run(words, prog_name="run", standalone_mode=True)
 
 
 if __name__ == "__main__":

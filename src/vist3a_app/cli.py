@@ -14,6 +14,10 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 
+from vist3a_app.commands.doctor import doctor
+from vist3a_app.commands.runs import generate, layers, rehearse, stitch
+from vist3a_app.commands.scenes import export, reconstruct, serve, view
+
 TRACEBACK = "VIST3A_TRACEBACK"
 SPEAKERS = ("vist3a", "vist3a_app", "vist3a_lab", "kedro", "omegaconf")
 """Packages whose errors are written for those who run the program: wherever they raise one, it says what is wrong."""
@@ -86,3 +90,13 @@ def cli() -> None:
 
 
 cli.add_command(run)
+
+
+@click.group(name="vist3a", epilog="Options before any command are those of `kedro run`: vist3a --pipelines=score.")
+def program() -> None:
+    """Text to 3D by stitching a 3D network to a video generator."""
+
+
+for _command in (generate, reconstruct, layers, stitch, rehearse, export, view, serve, doctor):
+    program.add_command(_spoken(_command))
+program.add_command(run)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.generation.text_to_3d import TextTo3D
-from vist3a_app.configuration import LayeredConfigLoader
+from vist3a_app.configuration import PAIR, PRESET, LayeredConfigLoader
 from vist3a_app.pipelines.generate.loading import load_text_to_3d
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
@@ -15,23 +15,20 @@ from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 
 def load(
-    project: Path | str = ".", *, env: str | None = None, parameters: Mapping[str, Mapping[str, Any]] | None = None
+    project: Path | str = ".",
+    *,
+    pair: str | None = None,
+    preset: str | None = None,
+    env: str | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> TextTo3D:
-    """Networks of the project at ``project`` after ``make stitch``, ready for prompts.
-
-    Args:
-        project: Folder with ``conf`` and ``data``; paths of the configuration are taken from there.
-        env: Overlay in ``conf``, as ``kedro run --env``.
-        parameters: Changes by group, as ``kedro run --params``: ``{"generate": {"steps": 12}, "networks": {"device": "cpu"}}``.
-
-    Raises:
-        FileNotFoundError: There is no such project, or its networks have not been made.
-    """
+    """See :func:`vist3a.project.load`, which calls this."""
     root = Path(project).resolve()
     if not (root / "conf" / "base").is_dir():
         raise FileNotFoundError(f"{root} is no vist3a project: it has no conf/base")
-    given = {group: dict(values) for group, values in (parameters or {}).items()}
-    loader = LayeredConfigLoader(str(root / "conf"), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    given: dict[str, Any] = {group: dict(values) for group, values in (parameters or {}).items()}
+    layers = {name: value for name, value in ((PAIR, pair), (PRESET, preset)) if value is not None}
+    loader = LayeredConfigLoader(str(root / "conf"), env=env, runtime_params=given | layers, **CONFIG_LOADER_ARGS)
     groups = loader["parameters"]
     # What is given joins what is configured, so the files alone say which groups there are.
     known = LayeredConfigLoader(str(root / "conf"), env=env, **CONFIG_LOADER_ARGS)["parameters"]
@@ -40,14 +37,17 @@ def load(
         raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
     folders = {name: root / loader["catalog"][name]["filepath"] for name in ("stitched_decoder", "aligned_generator")}
     params = GenerateParams(**groups["generate"])
+    networks = networks_inside(root, Networks(**groups["networks"]))
+    # Of public networks the weights come first: there may be none here, and then no decoder could have been made.
+    here = all(Path(source).exists() for source in (networks.generator.source, networks.reconstruction.source))
     for name, folder in folders.items():
-        if not folder.is_dir() and (params.aligned or name != "aligned_generator"):
+        if here and not folder.is_dir() and (params.aligned or name != "aligned_generator"):
             raise FileNotFoundError(f"{folder} is missing; `make stitch` in {root} makes it")
     return load_text_to_3d(
         params.model_copy(
             update={name: _inside(root, getattr(params, name)) for name in ("adapter", "released_decoder", "scorer")}
         ),
-        networks_inside(root, Networks(**groups["networks"])),
+        networks,
         folders["stitched_decoder"],
         folders["aligned_generator"],
     )

@@ -126,9 +126,13 @@ def vist3a(folder: Path, *words: str, **variables: str) -> subprocess.CompletedP
 
 
 def test_away_from_a_checkout_there_is_help(tmp_path: Path) -> None:
-    asked = vist3a(tmp_path, "--help")
+    asked = vist3a(tmp_path, "run", "--help")
     assert asked.returncode == 0 and asked.stderr == ""
     assert "--params" in asked.stdout and "VIST3A_TRACEBACK=1" in asked.stdout
+    commands = vist3a(tmp_path, "--help")
+    assert commands.returncode == 0 and commands.stderr == ""
+    for name in ("generate", "reconstruct", "layers", "stitch", "rehearse", "export", "view", "serve", "doctor", "run"):
+        assert f"\n  {name} " in commands.stdout
     refused = vist3a(tmp_path, "--pipelines=score")
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 import vist3a
 
@@ -35,3 +37,22 @@ def test_the_package_alone_loads_nothing() -> None:
     assert done.stdout.strip() == "[]"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vist3a.nothing
+
+
+def test_a_public_pairing_gets_as_far_as_its_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing stands in the way but the weights: they are named, and their licence is told."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(FileNotFoundError, match=r"Wan-AI/Wan2.1-T2V-1.3B-Diffusers") as refused,
+    ):
+        vist3a.load(tmp_path, pair="wan+vggt", parameters={"networks": {"device": "cpu"}})
+    assert "\n" not in str(refused.value)
+    assert any("wan-1.3b: licence Apache-2.0" in message for message in caplog.messages)
+    networks = {"device": "cpu", "commercial": True}
+    with pytest.raises(PermissionError, match=r"svd-xt: their licence .* permits no commercial use"):
+        vist3a.load(tmp_path, pair="svd+vggt", parameters={"networks": networks, "generate": {"aligned": False}})

@@ -55,7 +55,7 @@ class LayerSearch:
         return self.solved[self.choose(point)[0].point].layer
 
     def decoder(self, network: ReconstructionModel, point: str | None = None) -> StitchedDecoder:
-        """The 3D network entered at ``point`` (None: at the best) through its stitch layer, in closed form: nothing is trained."""
+        """The 3D network entered at ``point`` (None: at the best) through its stitch layer; nothing is trained."""
         return StitchedDecoder(network, self.settings.spec, self.layer(point)).to(next(network.parameters()).device)
 
     def table(self) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from vist3a_app.pipelines.networks import Networks
 
 def load_decoder(networks: Networks, folder: Path) -> StitchedDecoder:
     """The decoder that the distill pipeline wrote to ``folder``, frozen; ValueError for one of another pairing."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; `kedro run --pipelines=stitch` makes it")
     decoder = artifact.load_decoder(folder, networks.load_reconstruction(), networks.pairing)
     return decoder.to(resolve_device(networks.device))
 

@@ -1,0 +1,1 @@
+"""The commands of ``vist3a``, beside ``kedro run``: same parameters, same names."""

@@ -1,0 +1,96 @@
+"""What this machine has and lacks, in words: ``vist3a doctor``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+PACKAGES = ("torch", "diffusers", "transformers", "gsplat", "kedro", "mlflow", "dvc")
+GIB = 2**30
+EMBEDDED = Path("data/06_models/embedded")
+
+
+@click.command()
+@click.option("--pair", metavar="G+N", help="Are the weights of this pairing here?")
+def doctor(pair: str | None) -> None:
+    """Say what there is (GPU, packages, weights, room on the disk) and what is missing, with the remedy."""
+    lacking = 0
+    for well, line in findings(pair):
+        lacking += not well
+        click.echo(f"{'ok     ' if well else 'missing'}  {line}")
+    if lacking:
+        raise SystemExit(1)
+
+
+def findings(pair: str | None) -> Iterator[tuple[bool, str]]:
+    """(Well or not, a line) for everything that is looked at."""
+    yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or later is needed)"
+    yield from _packages()
+    yield from _gpu()
+    free = shutil.disk_usage(Path.cwd()).free / GIB
+    yield free > 2, f"{free:.0f} GiB free on the disk of {Path.cwd()} (the embedded chain takes 1)"
+    yield from _embedded() if pair is None else _weights(pair)
+
+
+def _packages() -> Iterator[tuple[bool, str]]:
+    for name in PACKAGES:
+        try:
+            yield True, f"{name} {version(name)}"
+        except PackageNotFoundError:
+            yield False, f"{name}: pip install {name}"
+
+
+def _gpu() -> Iterator[tuple[bool, str]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield True, "no GPU with CUDA: the embedded networks run on the CPU, public ones need a GPU"
+        return
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        yield True, f"{about.name}, {about.total_memory / GIB:.0f} GiB"
+    try:
+        from gsplat.cuda import _backend
+
+        built = _backend._C is not None
+    except Exception as error:  # whatever the build ends in
+        yield False, f"gsplat's kernels: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    else:
+        yield built, "gsplat's kernels" if built else "gsplat's kernels: a CUDA compiler (nvcc) is needed to build them"
+
+
+def _embedded() -> Iterator[tuple[bool, str]]:
+    here = all((EMBEDDED / name).is_dir() for name in ("generator", "reconstruction"))
+    yield here, f"the embedded networks in {EMBEDDED}" + ("" if here else ": dvc pull pretrain")
+
+
+def _weights(pair: str) -> Iterator[tuple[bool, str]]:
+    from vist3a import presets
+    from vist3a.weights.known import KnownWeights
+    from vist3a.weights.public import generator_is_here, is_here
+
+    known, named = KnownWeights.read(), presets.pair(pair).get("networks", {})
+    generator, network = (named.get(kind, {}).get("source") for kind in ("generator", "reconstruction"))
+    if generator in known.generators:
+        entry = known.generators[generator]
+        if entry.path is not None:
+            here = Path(entry.path).expanduser().is_dir()
+        else:
+            here = generator_is_here(entry.repo, entry.revision, ["vae", "transformer", "text_encoder"])
+        yield (
+            here,
+            f"{generator}: {entry.repo}, licence {entry.licence}" + ("" if here else " (downloaded at the first run)"),
+        )
+    if network in known.networks:
+        weights = known.networks[network]
+        here = is_here(weights)
+        yield (
+            here,
+            f"{network}: {weights.address}, licence {weights.licence}"
+            + ("" if here else " (downloaded at the first run)"),
+        )

@@ -1,0 +1,88 @@
+"""Commands on scenes: reconstruct a folder or video, export to other formats, view in the browser, serve the generator."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+GAUSSIANS = "gaussians.ply"
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="scenes", show_default=True)
+@click.option(
+    "--views", type=click.IntRange(min=2), default=13, show_default=True, help="At most so many of every clip."
+)
+@click.option("--order", type=click.Choice(["given", "similarity"]), default="given", show_default=True)
+@click.option("--pair", metavar="G+N", help="Whose 3D network, as wan+vggt. Default: the embedded one.")
+@click.option("--device", default=None, help="cpu, cuda, cuda:1, or auto.")
+def reconstruct(source: Path, out: Path, views: int, order: Any, pair: str | None, device: str | None) -> None:
+    """Make 3D of SOURCE, a video, a folder of images, or a folder of many, with the pairing's 3D network alone."""
+    from vist3a_app.reconstruction import reconstruct_folder
+
+    for name, folder in reconstruct_folder(source, out, views, order, pair, device):
+        click.echo(f"{name}: {folder}")
+
+
+def writers() -> Mapping[str, Callable[[Path, Any], None]]:
+    """What Gaussians can be written as."""
+    from vist3a.export.gltf import save_gaussians_glb
+    from vist3a.export.ply import save_gaussians
+    from vist3a.export.spz import save_spz
+
+    return {"ply": save_gaussians, "spz": save_spz, "glb": save_gaussians_glb}
+
+
+@click.command()
+@click.argument("scene", type=click.Path(exists=True, path_type=Path))
+@click.option("--to", "form", required=True, type=click.Choice(["ply", "spz", "glb"]))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: beside the scene's other files.")
+@click.option("--max-gaussians", type=click.IntRange(min=1), help="Of the most opaque and largest so many.")
+def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) -> None:
+    """Write the Gaussians of SCENE (its folder, or a PLY file) in another format."""
+    from vist3a.export.ply import load_gaussians
+    from vist3a.export.thinning import prune
+
+    file = scene / GAUSSIANS if scene.is_dir() else scene
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{scene} holds no {GAUSSIANS}; allowed: a folder of a scene with Gaussians, or a PLY file"
+        )
+    gaussians = prune(load_gaussians(file), max_gaussians=max_gaussians)
+    place = out or file.with_suffix(f".{form}")
+    if place.resolve() == file.resolve():
+        raise ValueError(f"--out: {place} is what is read; allowed: another file")
+    writers()[form](place, gaussians)
+    click.echo(f"{place}: {gaussians.means.shape[1]} Gaussians")
+
+
+@click.command()
+@click.argument("scene", default="")
+@click.option("--port", type=int, default=8000, show_default=True)
+def view(scene: str, port: int) -> None:
+    """Show SCENE (a folder, its viewer.html, or a name; the newest without one) in the browser, on this machine only."""
+    from vist3a.export.serve import PAGE, find_scene, server
+
+    folder = find_scene(scene)
+    with server(folder, port) as serving:
+        click.echo(f"{folder}: http://127.0.0.1:{serving.server_port}/{PAGE}  (Ctrl-C ends it)")
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+@click.command()
+@click.option("--port", type=int, default=5001, show_default=True)
+@click.option("--model", default="models:/vist3a/latest", show_default=True, help="A registered generator.")
+def serve(port: int, model: str) -> None:
+    """Put the registered generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}."""
+    environment = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"} | dict(os.environ)
+    words = ["models", "serve", "-m", model, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], environment)
