@@ -41,7 +41,7 @@ NOT_RUN = {
     "pip install": EXTRA,
     "kedro viz": EXTRA,
     "kedro run --pipeline=rehearse": FULL_SIZE,
-    "kedro run --pipeline=stitch --env=wan_anysplat": FULL_SIZE,
+    "kedro run --pipeline=stitch --params=pair=wan+anysplat": FULL_SIZE,
     "python benchmarks/rehearse.py": FULL_SIZE,
     "kedro run --pipeline=stitch --env=gpu": "a GPU",
     "kedro run --pipeline=pretrain --env=gpu": "a GPU",
@@ -49,7 +49,7 @@ NOT_RUN = {
     "pytest tests/parity": "needs recorded outputs of other programs",
 }
 # Options of the commands above, or spelled out there.
-PARTS = ("--env=<generator>_<network>", "--budget", "--stages")
+PARTS = ("--budget", "--stages")
 # What a reader of DVC's own documentation asks next.
 ALSO = ("dvc status", "dvc metrics show", "dvc params diff", "dvc plots diff")
 SERVERS = {"make ui": ("PORT", "/health"), "make serve": ("SERVE_PORT", "/ping"), "make view": ("VIEW_PORT", "/viewer.html"),

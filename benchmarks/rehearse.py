@@ -1,10 +1,10 @@
 """A rehearsal of a published pairing without Kedro: full-size networks with random weights, one step of every stage.
 
-    python benchmarks/rehearse.py wan_anysplat --out rehearsal.json            # an environment of conf/
-    python benchmarks/rehearse.py wan14b_anysplat --stages embed extract score generate --steps 1 --out rehearsal.json
-    python benchmarks/rehearse.py wan_anysplat --tiny --out rehearsal.json     # the same code on tiny networks
+    python benchmarks/rehearse.py wan+anysplat --out rehearsal.json
+    python benchmarks/rehearse.py wan14b+anysplat --stages embed extract score generate --steps 1 --out rehearsal.json
+    python benchmarks/rehearse.py wan+anysplat --tiny --out rehearsal.json     # the same code on tiny networks
 
-The same as `kedro run --pipeline=rehearse --env=wan_anysplat`, for machines that have only the numerical packages.
+The same as `kedro run --pipeline=rehearse --params=pair=wan+anysplat`, for machines that have only the numerical packages.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import torch
 import yaml
 
 from vist3a import pairing as networks
+from vist3a import presets
+from vist3a.weights.known import KnownWeights
 from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, published_sizes, rehearse, weights
 from vist3a_app.rehearsal.published_sizes import Part
 
@@ -35,27 +37,22 @@ def read(name: str) -> Any:
     return yaml.safe_load((CONF / name).read_text())
 
 
-def pairing_of(environment: str, steps: int) -> tuple[Pairing, Shapes]:
-    """What the overlay ``environment`` says."""
-    generator_name, _, network_name = environment.partition("_")
-    known, files = read("base/globals_networks.yml"), read("base/weights.yml")
-    if generator_name not in known["generators"] or network_name not in known["reconstructions"]:
-        names = [f"{g}_{r}" for g in known["generators"] for r in known["reconstructions"]]
-        raise ValueError(f"{environment}: no such pairing; allowed: {', '.join(names)}")
-    generator, network = known["generators"][generator_name], known["reconstructions"][network_name]
-    settings, side = generator["network"], read(f"{environment}/globals.yml")["size"]
-    seen = network["network"]["size"]
+def pairing_of(name: str, steps: int) -> tuple[Pairing, Shapes]:
+    """What the presets of a pairing say."""
+    known, preset = KnownWeights.read(), presets.pair(name)
+    settings, network = preset["networks"]["generator"], preset["networks"]["reconstruction"]
+    side, seen = preset["size"], network["size"]
     pairing = Pairing(
         generator_family=settings["family"],
         generator=settings["source"],
-        reconstruction_family=network["network"]["family"],
-        reconstruction=files["weights"][network["network"]["source"]]["config"],
+        reconstruction_family=network["family"],
+        reconstruction=known.networks[network["source"]].config,
         generator_dtype=settings["dtype"],
-        stored=files["generators"][settings["source"]]["stored"],
-        dtype=network["network"]["dtype"],
+        stored=known.generators[settings["source"]].stored,
+        dtype=network["dtype"],
         scene=(seen[0], seen[1]),
     )
-    kernel, sampling = network["extract"]["kernel"], generator["generate"]
+    kernel, sampling = preset["extract"]["kernel"], preset["generate"]
     shapes = Shapes(
         frames=read("base/globals.yml")["frames"],
         video=(side, side),
@@ -64,7 +61,7 @@ def pairing_of(environment: str, steps: int) -> tuple[Pairing, Shapes]:
         steps=steps,
         guidance=sampling["guidance"],
         flow_shift=sampling["flow_shift"],
-        distill_weights=network["distill"]["weights"],
+        distill_weights=preset["distill"]["weights"],
         lora_targets=TARGETS,
     )
     return pairing, shapes
@@ -86,23 +83,23 @@ def shrink(pairing: Pairing, shapes: Shapes) -> tuple[Pairing, Shapes]:
 def main() -> int:
     """Rehearse, print the table, write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("environment", help="a pairing of conf/, e.g. wan_anysplat")
+    parser.add_argument("pairing", help="generator and 3D network, e.g. wan+anysplat")
     parser.add_argument("--out", type=Path, required=True, help="JSON with all numbers")
     parser.add_argument("--folder", type=Path, help="for the random weights; a temporary one by default")
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
     parser.add_argument("--steps", type=int, default=3, help="denoising steps")
-    parser.add_argument("--tiny", action="store_true", help="tiny networks (wan_anysplat only)")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks (wan+anysplat only)")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
-    pairing, shapes = pairing_of(arguments.environment, arguments.steps)
+    pairing, shapes = pairing_of(arguments.pairing, arguments.steps)
     if arguments.tiny:
         pairing, shapes = shrink(pairing, shapes)
     start = time.perf_counter()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     found = rehearse(pairing, shapes, folder, device, arguments.stages, log=lambda line: print(line, flush=True))
-    print(f"\n{arguments.environment}\n{as_table(found)}\nin all {time.perf_counter() - start:.0f} s")
-    report = {"environment": arguments.environment, "fits": found.fits, **asdict(found)}
+    print(f"\n{arguments.pairing}\n{as_table(found)}\nin all {time.perf_counter() - start:.0f} s")
+    report = {"pairing": arguments.pairing, "fits": found.fits, **asdict(found)}
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")
     return 0 if found.fits else 1
 

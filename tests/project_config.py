@@ -48,7 +48,9 @@ def environments() -> list[str]:
 
 
 def loader(environment: str, **given: Any) -> LayeredConfigLoader:
-    """Configuration as a run in that environment sees it; ``given`` as by ``--params``."""
+    """Configuration as a run in that environment, or of that pairing, sees it; ``given`` as by ``--params``."""
+    if "+" in environment:
+        environment, given = "base", {"pair": environment, **given}
     arguments = {key: value for key, value in CONFIG_LOADER_ARGS.items() if key != "default_run_env"}
     return LayeredConfigLoader(str(CONF), env=environment, runtime_params=given, default_run_env="base", **arguments)
 

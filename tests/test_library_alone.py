@@ -16,19 +16,18 @@ for name in {BLOCKED}:
     sys.modules[name] = None
 import torch
 import vist3a
-from reconstruction_cases import build
 from stitching.test_decoder import clips
 from tiny_networks import tiny_generator, tiny_network
 
-generator, network = tiny_generator(), tiny_network()
-given = clips(6)
+generator, network = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
+given = [vist3a.Clip(clip.name, clip.frames.float()) for clip in clips(6)]
 found = vist3a.find_layer(generator, network, given, kinds=("encoder",), kernel=(3, 3, 3), ridges=(1e-3, 1e-1))
 assert [score.point for score in found.scores] == [p.name for p in network.stitch_points if p.kind == "encoder"]
 assert len(found.table()) == len(found.scores) and found.best.complete
 decoder = vist3a.stitch(generator, network, given, kinds=("encoder",), kernel=(3, 3, 3), ridges=(1e-3, 1e-1))
 assert decoder.point == found.best.point
 assert torch.equal(decoder.layer.conv.weight, found.decoder(network).layer.conv.weight)
-frames = given[0].frames[None].double()
+frames = given[0].frames[None]
 scene = vist3a.reconstruct(frames, decoder, generator)
 assert scene.depth.shape[:2] == frames.shape[:2] and bool(scene.depth.isfinite().all())
 assert torch.equal(vist3a.reconstruct(frames, network).depth, network.reconstruct(frames).depth)

@@ -44,7 +44,7 @@ def resolved(environment: str, preset: str, **given: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_value_is_the_one_of_the_table(preset: str) -> None:
-    found, column = resolved("wan_anysplat", preset), 2 * PRESETS.index(preset)
+    found, column = resolved("wan+anysplat", preset), 2 * PRESETS.index(preset)
     rows = table("# The presets")
     assert len(rows) > 70
     for knob, cells in rows.items():
@@ -57,7 +57,7 @@ def test_every_value_is_the_one_of_the_table(preset: str) -> None:
 
 @pytest.mark.parametrize(("column", "network"), [(0, "vggt"), (1, "mvdust3r"), (2, "da3")])
 def test_other_networks_have_the_values_of_the_table(column: int, network: str) -> None:
-    found = resolved(f"wan_{network}", "paper")
+    found = resolved(f"wan+{network}", "paper")
     for knob, cells in table("## What other 3D networks change").items():
         assert found[knob] == yaml.safe_load(cells[2 * column]), knob
 
@@ -80,10 +80,10 @@ def typed(environment: str, preset: str, **given: Any) -> dict[str, Any]:
 def test_what_a_source_leaves_open_is_asked_for(preset: str) -> None:
     sentence = "the source of the preset does not state it; allowed: a value of your own"
     with pytest.raises(Exception, match=rf"(?s)prompts_file.*: {sentence}"):
-        typed("wan_anysplat", preset)
+        typed("wan+anysplat", preset)
     without_steps = {**GIVEN, "align": {**GIVEN["align"], "loop": {}}}
     with pytest.raises(Exception, match=rf"(?s)align.*loop\n.*steps: {sentence}"):
-        typed("wan_anysplat", preset, **without_steps)
+        typed("wan+anysplat", preset, **without_steps)
 
 
 # Networks and generators do not meet in a preset.
@@ -91,10 +91,10 @@ def test_what_a_source_leaves_open_is_asked_for(preset: str) -> None:
 @pytest.mark.parametrize(
     "environment",
     [
-        *(f"wan_{network}" for network in ("anysplat", "vggt", "mvdust3r", "da3")),
-        "cogvideox_vggt",
-        "hunyuan_da3",
-        "svd_mvdust3r",
+        *(f"wan+{network}" for network in ("anysplat", "vggt", "mvdust3r", "da3")),
+        "cogvideox+vggt",
+        "hunyuan+da3",
+        "svd+mvdust3r",
     ],
 )
 def test_a_preset_fits_the_pairings(environment: str, preset: str) -> None:
@@ -106,4 +106,4 @@ def test_a_preset_fits_the_pairings(environment: str, preset: str) -> None:
 
 def test_what_there_is_not_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"preset: 'papr'; allowed: paper, released"):
-        project_config.loader("wan_anysplat", preset="papr")["parameters"]
+        project_config.loader("wan+anysplat", preset="papr")["parameters"]

@@ -39,6 +39,7 @@ def test_the_package_alone_loads_nothing() -> None:
         _ = vist3a.nothing
 
 
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning")  # of diffusers
 def test_a_public_pairing_gets_as_far_as_its_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

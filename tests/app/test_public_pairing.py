@@ -48,7 +48,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
 
 
-def begin(pipeline: str, environment: str = "wan_anysplat", **changes: Any) -> None:
+def begin(pipeline: str, environment: str = "wan+anysplat", **changes: Any) -> None:
     """The hook as a run with these parameters calls it."""
     files = {**project_config.loader(environment)["parameters"]}
     given = OmegaConf.to_container(OmegaConf.merge(files, {"networks": {"weights": COPIES}}, changes))
@@ -56,7 +56,7 @@ def begin(pipeline: str, environment: str = "wan_anysplat", **changes: Any) -> N
     PublicPairing().before_pipeline_run(project_config.pipelines()[pipeline], catalog)
 
 
-def refusal(pipeline: str, environment: str = "wan_anysplat", **changes: Any) -> str:
+def refusal(pipeline: str, environment: str = "wan+anysplat", **changes: Any) -> str:
     with pytest.raises(ValueError, match="Without any of this runs the embedded pairing") as caught:
         begin(pipeline, environment, **changes)
     assert "\n" not in str(caught.value)
@@ -142,11 +142,11 @@ def test_folders_are_nobodys_business(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_every_pairing_is_refused_by_its_own_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each pairing that is shipped is refused for what it lacks, by the names of its own networks."""
     gpu(monkeypatch, True)
-    for environment, names in (("svd_da3", "svd-xt and da3-giant"), ("hunyuan_vggt", "hunyuan-video and vggt-1b")):
+    for environment, names in (("svd+da3", "svd-xt and da3-giant"), ("hunyuan+vggt", "hunyuan-video and vggt-1b")):
         told = refusal("extract", environment)
         assert told.startswith(f"{names} cannot be run so: the weights ") and "GPU" not in told
     everything_here(tmp_path)
-    begin("extract", "svd_da3")
+    begin("extract", "svd+da3")
 
 
 def in_cache(hub: Path, repo: str, *names: str) -> None:

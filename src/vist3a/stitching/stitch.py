@@ -62,5 +62,6 @@ def reconstruct(
     if isinstance(by, StitchedDecoder):
         assert generator is not None
         shown = by.network.fit(frames)
-        return by(generator.encode(frames), (shown.shape[-2], shown.shape[-1]), rgb=shown)
+        latents = generator.encode(frames).to(by.special_tokens.dtype)
+        return by(latents, (shown.shape[-2], shown.shape[-1]), rgb=shown)
     return by.reconstruct(frames)

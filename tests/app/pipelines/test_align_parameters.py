@@ -136,7 +136,7 @@ def test_features_are_needed_for_the_distance(scorer: str, monkeypatch: pytest.M
     [(None, {"hps", "dfn"}), ("paper", {"hps", "dfn"}), ("released", {"pick", "dfn"})],
 )
 def test_presets_use_the_published_models(preset: str | None, models: set[str]) -> None:
-    params = AlignParams(**values("wan_anysplat", preset))
+    params = AlignParams(**values("wan+anysplat", preset))
     weights = params.weights(has_gaussians=True)
     assert {name.split("_")[0] for name in weights if "consistency" not in name} == models
     assert params.watch.judge not in {params.reward_models[name] for name in models}
@@ -163,7 +163,7 @@ def test_numbers_stay_numbers_and_ranges_are_pairs() -> None:
 
 
 def test_presets_draw_as_published() -> None:
-    paper, released = (AlignParams(**values("wan_anysplat", preset)) for preset in ("paper", "released"))
+    paper, released = (AlignParams(**values("wan+anysplat", preset)) for preset in ("paper", "released"))
     assert (paper.variant, paper.denoising_steps, paper.gradient_steps) == ("drtune", (10, 50), 2)
     assert (released.variant, released.denoising_steps, released.gradient_steps) == ("released", (10, 50), 2)
     assert released.guidance == (4.0, 6.0)
