@@ -31,7 +31,7 @@ ENVIRONMENT := .venv/.installed
 WEIGHTS := .venv/.weights
 
 stitch: setup
-	kedro run --pipeline=stitch
+	kedro run --pipelines=stitch
 
 setup: $(ENVIRONMENT) $(WEIGHTS)
 
@@ -66,7 +66,7 @@ ui: $(ENVIRONMENT)
 unexport PROMPT
 scene: setup
 	@printf '%s\n' '$(subst ','\'',$(value PROMPT))' > data/07_model_output/.prompt.txt
-	kedro run --pipeline=generate --params=generate.prompts_file=data/07_model_output/.prompt.txt
+	kedro run --pipelines=generate --params=generate.prompts_file=data/07_model_output/.prompt.txt
 	@python -m vist3a.export.serve --port $(VIEW_PORT)
 
 # The newest scene, unless SCENE names a folder (or its viewer.html). Served on this machine only.
