@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long mutations documented ui scene view viewer serve lint setup repro lock dvc-stages
+.PHONY: stitch test test-long mutations documented ui scene view viewer serve lint setup repro lock remote
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -99,6 +99,10 @@ $(WEIGHTS): dvc.lock .dvc/config | $(ENVIRONMENT)
 	dvc pull --quiet pretrain
 	@touch $@
 
+# After networks were retrained and committed: what dvc.lock no longer names leaves the remote inside the repository.
+remote: $(ENVIRONMENT)
+	dvc gc --workspace --cloud --force --quiet
+
 # A new lock file: newest versions that pyproject.toml allows, then exactly what was installed.
 lock:
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
@@ -106,7 +110,3 @@ lock:
 	build/lock/bin/python .ci/lock.py > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	rm -rf build/lock
-
-# After imports changed: which code the stages of dvc.yaml depend on.
-dvc-stages: $(ENVIRONMENT)
-	python .ci/dvc_stages.py

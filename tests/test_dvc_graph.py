@@ -13,6 +13,8 @@ import project_config
 import pytest
 import yaml
 
+from vist3a_app import fingerprints
+
 ALL: dict[str, dict[str, Any]] = yaml.safe_load((project_config.REPOSITORY / "dvc.yaml").read_text())["stages"]
 STAGES = {name: stage for name, stage in ALL.items() if name != "fingerprints"}
 FROZEN = ["pretrain", "validate_embedded", "layer_study", "claims", "alignment_study"]
@@ -100,6 +102,13 @@ def test_inputs_are_dependencies(name: str) -> None:
     made = set().union(*(outputs(stage) for stage in STAGES.values()))
     assert data - made == {f"data/fingerprints/{name}.txt"}, f"no stage makes {data - made}"
     assert not any(path.startswith(("src/", "conf/")) for path in dependencies), "the fingerprint says it"
+
+
+@pytest.mark.parametrize("name", project_config.STAGES)
+def test_the_fingerprint_knows_the_entries_of_the_catalog(name: str) -> None:
+    found = fingerprints.catalog_entries(project_config.REPOSITORY, name, STAGES[name]).keys()
+    # The folder of all embedded networks is one dependency.
+    assert {entry for entry in project_config.stage(name).entries if not entry.startswith("embedded_")} <= found
 
 
 @pytest.mark.parametrize("name", project_config.STAGES)

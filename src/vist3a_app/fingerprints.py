@@ -37,8 +37,10 @@ SETUP = "vist3a_app.hooks.determinism"
 LIBRARY = "vist3a."
 PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 """``package.module:Name``."""
-CONFIG, SCORER, NETWORK, DEFAULT_SCORER = "config.json", "scorer", "network", "dual_encoder"
-"""What a folder of weights says of itself: the kind of a scorer, or the name of a network."""
+NETWORKS = "networks"
+"""The group of parameters whose folders are no scorers."""
+CONFIG, SCORER, DEFAULT_SCORER = "config.json", "scorer", "dual_encoder"
+"""Where and how the folder of a scorer says its kind."""
 
 
 def main() -> None:
@@ -70,7 +72,8 @@ def modules(root: Path, name: str, stage: Mapping[str, Any], entries: Mapping[st
     types = {entry["type"].rpartition(".")[0] for entry in entries.values()}
     reached = graph.of([*own, *(module for module in types if module in graph)])
     words = {word for group in named for word in _words(groups[group])}
-    words |= {_scorer(root / word) for word in words if word.startswith("data/")}
+    folders = {word for group in named - {NETWORKS} for word in _words(groups[group]) if word.startswith("data/")}
+    words |= {_scorer(root / folder) for folder in folders}
     words |= {word for module in reached if not module.startswith(LIBRARY) for word in _constants(graph.file(module))}
     places = {place for kind in registry.KINDS for word in words if (place := registry.place(kind, word))}
     named_parts = (module for place in places if (module := place.partition(":")[0]) in graph)
@@ -106,8 +109,11 @@ def _of_file(path: Path) -> str:
 
 @cache
 def _constants(path: Path) -> frozenset[str]:
-    """Strings in the code of a module, where a name of a part may stand as a default."""
-    nodes = ast.walk(ast.parse(_source(path)))
+    """Strings in the code of a module, where a name of a part may stand as a default; none if no name is in it."""
+    source = _source(path)
+    if not any(name in source for kind in registry.KINDS for name in registry.names(kind)):
+        return frozenset()
+    nodes = ast.walk(ast.parse(source))
     return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
@@ -117,12 +123,11 @@ def _source(path: Path) -> str:
 
 
 def _scorer(folder: Path) -> str:
-    """The kind of scorer in a folder of weights, empty for other weights; the default if the folder is not there yet."""
+    """The kind of the scorer in a folder, empty for a file or another folder; the default if nothing is there yet."""
     file = folder / CONFIG
-    if folder.is_dir() and not file.is_file():
-        return ""
-    config = json.loads(file.read_text()) if file.is_file() else {}
-    return "" if NETWORK in config else str(config.get(SCORER, DEFAULT_SCORER))
+    if file.is_file():
+        return str(json.loads(file.read_text()).get(SCORER, DEFAULT_SCORER))
+    return "" if folder.exists() else DEFAULT_SCORER
 
 
 def _words(value: Any) -> Iterator[str]:

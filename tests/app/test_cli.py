@@ -144,7 +144,9 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
     asked = vist3a(tmp_path, "--params=tinny.act=fail", VIST3A_TRACEBACK="1")
     assert asked.returncode == 1 and "Traceback (most recent call last)" in asked.stderr
     older = vist3a(tmp_path, "--pipeline=score")
-    assert older.returncode == 0 and "deprecated" not in older.stderr and (tmp_path / "reports" / "score.json").is_file()
+    assert (
+        older.returncode == 0 and "deprecated" not in older.stderr and (tmp_path / "reports" / "score.json").is_file()
+    )
     both = vist3a(tmp_path, "--pipeline=score", "--pipelines=rest")
     assert both.returncode != 0 and "cannot be used together" in both.stderr and "Traceback" not in both.stderr
     below = vist3a(tmp_path / "conf", "--pipelines=score")
