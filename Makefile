@@ -99,9 +99,11 @@ $(WEIGHTS): dvc.lock .dvc/config | $(ENVIRONMENT)
 	dvc pull --quiet pretrain
 	@touch $@
 
-# After networks were retrained and committed: what dvc.lock no longer names leaves the remote inside the repository.
+# After networks were retrained and committed: the remote inside the repository has what dvc.lock names, and nothing else.
 remote: $(ENVIRONMENT)
-	dvc gc --workspace --cloud --force --quiet
+	dvc fetch --quiet pretrain
+	rm -rf dvc_remote/files
+	dvc push --quiet pretrain
 
 # A new lock file: newest versions that pyproject.toml allows, then exactly what was installed.
 lock:

@@ -69,6 +69,14 @@ def committed(path: str) -> bool:
     return listed.stdout.split() == [path]
 
 
+def test_the_remote_has_no_superseded_objects() -> None:
+    """Of networks that were replaced; they stay in the history, and `make remote` takes them out of the tree."""
+    locked = yaml.safe_load((project_config.REPOSITORY / "dvc.lock").read_text())["stages"]["pretrain"]["outs"]
+    named = {in_remote(md5) for out in locked for md5 in contents(out["md5"])}
+    found = (project_config.REPOSITORY / "dvc_remote").rglob("*")
+    assert {str(path.relative_to(project_config.REPOSITORY)) for path in found if path.is_file()} == named
+
+
 def in_remote(md5: str) -> str:
     return f"dvc_remote/files/md5/{md5[:2]}/{md5[2:]}"
 
