@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long mutations documented ui scene view viewer serve lint setup repro lock dvc-stages
+.PHONY: stitch test test-long mutations documented ui scene view viewer serve lint setup repro lock remote
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -31,7 +31,7 @@ ENVIRONMENT := .venv/.installed
 WEIGHTS := .venv/.weights
 
 stitch: setup
-	kedro run --pipeline=stitch
+	kedro run --pipelines=stitch
 
 setup: $(ENVIRONMENT) $(WEIGHTS)
 
@@ -66,7 +66,7 @@ ui: $(ENVIRONMENT)
 unexport PROMPT
 scene: setup
 	@printf '%s\n' '$(subst ','\'',$(value PROMPT))' > data/07_model_output/.prompt.txt
-	kedro run --pipeline=generate --params=generate.prompts_file=data/07_model_output/.prompt.txt
+	kedro run --pipelines=generate --params=generate.prompts_file=data/07_model_output/.prompt.txt
 	@python -m vist3a.export.serve --port $(VIEW_PORT)
 
 # The newest scene, unless SCENE names a folder (or its viewer.html). Served on this machine only.
@@ -99,6 +99,12 @@ $(WEIGHTS): dvc.lock .dvc/config | $(ENVIRONMENT)
 	dvc pull --quiet pretrain
 	@touch $@
 
+# After networks were retrained and committed: the remote inside the repository has what dvc.lock names, and nothing else.
+remote: $(ENVIRONMENT)
+	dvc fetch --quiet pretrain
+	rm -rf dvc_remote/files
+	dvc push --quiet pretrain
+
 # A new lock file: newest versions that pyproject.toml allows, then exactly what was installed.
 lock:
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
@@ -106,7 +112,3 @@ lock:
 	build/lock/bin/python .ci/lock.py > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	rm -rf build/lock
-
-# After imports changed: which code the stages of dvc.yaml depend on.
-dvc-stages: $(ENVIRONMENT)
-	python .ci/dvc_stages.py

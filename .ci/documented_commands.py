@@ -40,11 +40,11 @@ NOT_RUN = {
     "npm ci": NPM,
     "pip install": EXTRA,
     "kedro viz": EXTRA,
-    "kedro run --pipeline=rehearse": FULL_SIZE,
-    "kedro run --pipeline=stitch --params=pair=wan+anysplat": FULL_SIZE,
+    "kedro run --pipelines=rehearse": FULL_SIZE,
+    "kedro run --pipelines=stitch --params=pair=wan+anysplat": FULL_SIZE,
     "python benchmarks/rehearse.py": FULL_SIZE,
-    "kedro run --pipeline=stitch --env=gpu": "a GPU",
-    "kedro run --pipeline=pretrain --env=gpu": "a GPU",
+    "kedro run --pipelines=stitch --env=gpu": "a GPU",
+    "kedro run --pipelines=pretrain --env=gpu": "a GPU",
     "torchrun": "a GPU for every process; tests/app/pipelines/test_align_killed.py starts two on a CPU",
     "pytest tests/parity": "needs recorded outputs of other programs",
 }
@@ -111,7 +111,7 @@ def _inline(code: str) -> Iterator[Command]:
     if code.split(maxsplit=1)[0] in PROGRAMS and (" " in code or code in PROGRAMS[-2:]):
         yield Command(code)
     elif match := re.match(r"--params=(\w+)\.", code):
-        yield Command(f"kedro run --pipeline={match[1]} {code}")
+        yield Command(f"kedro run --pipelines={match[1]} {code}")
     elif code.startswith("--") and not code.startswith(PARTS):
         raise ValueError(f"`{code}`: an option of which command? Known are {', '.join(PARTS)} and --params=GROUP.KEY")
 

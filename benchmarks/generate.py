@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from vist3a.adapters.lora import add_lora, merge_lora
 from vist3a.generators.wan import WanGenerator
-from vist3a.networks import ANYSPLAT, AnySplat, AnySplatConfig
+from vist3a.networks.anysplat import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.records import Condition, StitchFit
 from vist3a.sampling.rollout import prompt_noise
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
@@ -215,7 +215,7 @@ def ours(
         result.frames.append(decoded - middle)
         result.scene.append(end - decoded)
     result.peak = peak(clock.device)
-    # The same by the function that `kedro run --pipeline=generate` calls.
+    # The same by the function that `kedro run --pipelines=generate` calls.
     same = decode_scene(generator, decoder, PROMPT, raw).scene.depth
     if not torch.allclose(same, made.depth, rtol=1e-3, atol=1e-3 * float(made.depth.abs().max())):
         raise RuntimeError("decode_scene gives another scene than its parts")

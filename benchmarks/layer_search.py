@@ -39,8 +39,7 @@ from torch.nn import functional
 
 from vist3a.data.clip_batches import ClipBatch
 from vist3a.generators.wan import WanGenerator
-from vist3a.networks import ANYSPLAT, AnySplat
-from vist3a.networks.anysplat import AnySplatConfig
+from vist3a.networks.anysplat import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.records.frame_size import resize_frames
 from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.grids import resample_and_pad

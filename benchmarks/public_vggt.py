@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vist3a.networks import VGGT
+from vist3a.networks.vggt import VGGT
 
 COMPARED_TOKENS = ("encoder.23", "aggregator.global.23")
 

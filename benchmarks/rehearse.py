@@ -4,7 +4,7 @@
     python benchmarks/rehearse.py wan14b+anysplat --stages embed extract score generate --steps 1 --out rehearsal.json
     python benchmarks/rehearse.py wan+anysplat --tiny --out rehearsal.json     # the same code on tiny networks
 
-The same as `kedro run --pipeline=rehearse --params=pair=wan+anysplat`, for machines that have only the numerical packages.
+The same as `kedro run --pipelines=rehearse --params=pair=wan+anysplat`, for machines that have only the numerical packages.
 """
 
 from __future__ import annotations

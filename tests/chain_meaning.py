@@ -31,7 +31,7 @@ from vist3a_lab.scorers import DualEncoder
 
 @dataclass(frozen=True)
 class Chain:
-    """A project after ``kedro run --env=smoke --pipeline=stitch``, which is the working directory."""
+    """A project after ``kedro run --env=smoke --pipelines=stitch``, which is the working directory."""
 
     root: Path
 
@@ -43,7 +43,7 @@ class Chain:
         return dict(ParameterValidator(project_config.pipelines()).validate_raw_params(dict(loader["parameters"])))
 
     def report(self, name: str) -> dict[str, Any]:
-        return json.loads((self.root / "reports" / f"{name}.json").read_text())
+        return json.loads((self.root / "data" / "08_reporting" / f"{name}.json").read_text())
 
     def models(self, name: str) -> Path:
         return self.root / "data" / "06_models" / name

@@ -32,7 +32,7 @@ class Stage:
     reads: set[str] = field(default_factory=set)
     writes: set[str] = field(default_factory=set)
     parameters: set[str] = field(default_factory=set)
-    dataset_types: set[str] = field(default_factory=set)
+    entries: set[str] = field(default_factory=set)
 
 
 @cache
@@ -56,26 +56,23 @@ def loader(environment: str, **given: Any) -> LayeredConfigLoader:
 
 
 @cache
-def catalog() -> dict[str, dict[str, Any]]:
-    """Catalog entries of the base environment."""
-    return dict(loader("base")["catalog"])
+def catalog(environment: str = "base") -> dict[str, dict[str, Any]]:
+    """Catalog entries of an environment."""
+    return dict(loader(environment)["catalog"])
 
 
 def stage(name: str) -> Stage:
-    """What a pipeline reads and writes on disk, and its parameter groups."""
-    pipeline, found = pipelines()[name], Stage()
-    for dataset in pipeline.datasets() - STATE:
-        entry = catalog().get(dataset)
-        if entry is not None:
-            found.dataset_types.add(entry["type"])
+    """What a pipeline reads and writes on disk when DVC runs it, and its parameter groups."""
+    pipeline, found, entries = pipelines()[name], Stage(), catalog("publish")
+    found.entries = (pipeline.datasets() - STATE) & entries.keys()
     for dataset in pipeline.inputs():
         if dataset.startswith("params:"):
             found.parameters.add(dataset.removeprefix("params:"))
         elif dataset not in STATE:
-            found.reads.add(catalog()[dataset]["filepath"])
+            found.reads.add(entries[dataset]["filepath"])
     for dataset in pipeline.all_outputs():
-        if dataset in catalog():
-            found.writes.add(catalog()[dataset]["filepath"])
+        if dataset in entries:
+            found.writes.add(entries[dataset]["filepath"])
     found.reads |= {path for group in found.parameters for path in paths_in(parameters()[group])}
     return found
 

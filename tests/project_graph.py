@@ -1,4 +1,4 @@
-"""What the code imports and what the pipelines read and write, derived from the sources: the truth that other files repeat."""
+"""Our modules and what they import, read from the sources."""
 
 from __future__ import annotations
 
@@ -38,37 +38,3 @@ def first_party_imports(module: str) -> frozenset[str]:
     direct = {name for name in imported_names(known[module]) if name in known}
     parents = {".".join(name.split(".")[:depth]) for name in direct for depth in range(2, name.count(".") + 1)}
     return frozenset(direct | parents)
-
-
-def closure(start: str) -> set[str]:
-    """A package's or module's own modules and everything of ours they need."""
-    waiting = [name for name in modules() if name == start or name.startswith(start + ".")]
-    reached: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting.extend(first_party_imports(name))
-    return reached
-
-
-def collapsed(names: set[str]) -> list[str]:
-    """The files of the given modules, relative to the repository; a package whose modules are all there becomes its folder."""
-    files = {path for name, path in modules().items() if name in names and path.stat().st_size}
-    folders = sorted({path.parent for path in modules().values()} - set(PACKAGES), key=lambda folder: len(folder.parts))
-    chosen: list[Path] = []
-    for folder in folders:
-        inside = {path for path in modules().values() if path.is_relative_to(folder) and path.stat().st_size}
-        if len(inside) > 1 and inside <= files:
-            chosen.append(folder)
-            files -= inside
-    return sorted(str(path.relative_to(REPOSITORY)) for path in [*chosen, *files])
-
-
-def code_of(pipeline: str, dataset_types: set[str]) -> list[str]:
-    """Code that decides what a pipeline writes: its own, its datasets', and all that these import."""
-    needed = closure(f"vist3a_app.pipelines.{pipeline}") | closure(f"vist3a_lab.pipelines.{pipeline}")
-    for dataset_type in dataset_types:
-        if dataset_type.startswith("vist3a_app."):
-            needed |= closure(dataset_type.rpartition(".")[0])
-    return collapsed(needed)

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from vist3a.networks import VGGT, AnySplat, AnySplatConfig, MVDust3r, MVDust3rConfig, VGGTConfig
+from vist3a.networks.anysplat import AnySplat, AnySplatConfig
 from vist3a.networks.blocks.enterable import EnterableNetwork
+from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.networks.depth_anything3 import DepthAnything3, DepthAnything3Config
+from vist3a.networks.mvdust3r import MVDust3r
+from vist3a.networks.vggt import VGGT, VGGTConfig
 from vist3a.records import Cameras, Gaussians, Reconstruction
 
 NetworkT = TypeVar("NetworkT", VGGT, AnySplat, DepthAnything3)

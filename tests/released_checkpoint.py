@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vist3a.networks import AnySplat
+from vist3a.networks.anysplat import AnySplat
 
 
 def published_name(name: str, first: int) -> str | None:

@@ -73,6 +73,17 @@ def test_an_archive_without_git_has_its_networks(archive: Path) -> None:
     assert {path.name for path in found.iterdir()} >= {"generator", "reconstruction", "reward_scorer", "judge"}
 
 
+def test_superseded_objects_leave_the_remote(archive: Path) -> None:
+    before = files(archive / "dvc_remote")
+    superseded = archive / "dvc_remote" / "files" / "md5" / "00" / "11223344"
+    superseded.parent.mkdir()
+    superseded.write_bytes(b"old weights")
+    assert make(archive, "setup").returncode == 0
+    done = make(archive, "remote")
+    assert done.returncode == 0, done.stderr
+    assert files(archive / "dvc_remote") == before
+
+
 def test_servers_are_started_from_a_folder_of_any_name(archive: Path) -> None:
     """Paths are relative, so that nothing can be cut at a space."""
     for target in ("ui", "serve", "view"):

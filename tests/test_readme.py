@@ -17,7 +17,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"--pipeline=([a-z_]+)", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"--pipelines=([a-z_]+)", README))))
 def test_pipelines_exist(name: str) -> None:
     houses = [REPOSITORY / "src" / house / "pipelines" / name for house in ("vist3a_app", "vist3a_lab")]
     assert name == "stitch" or any((house / "pipeline.py").is_file() for house in houses)
@@ -57,9 +57,9 @@ COMMANDS = [command.text for command in documented_commands.documented()]
 
 
 def test_every_command_of_the_documents_is_found() -> None:
-    assert {"make stitch", "dvc repro", "make ui", "kedro run --pipeline=claims", "kedro --help"} <= set(COMMANDS)
+    assert {"make stitch", "dvc repro", "make ui", "kedro run --pipelines=claims", "kedro --help"} <= set(COMMANDS)
     assert any(text.startswith("curl http://127.0.0.1:5001/invocations -H") and "prompt" in text for text in COMMANDS)
-    assert "kedro run --pipeline=curate --params=curate.order=similarity" in COMMANDS
+    assert "kedro run --pipelines=curate --params=curate.order=similarity" in COMMANDS
     assert any(text.startswith("import vist3a") for text in COMMANDS)
     with pytest.raises(ValueError, match=r"--surprise=1`: an option of which command"):
         list(documented_commands.commands_in("Say `--surprise=1` for more."))

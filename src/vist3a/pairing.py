@@ -72,7 +72,7 @@ def generator_place(
         if source.count("/") != 1:
             raise FileNotFoundError(
                 f"networks.generator.source: {source} is no folder (for the embedded networks: `dvc pull`, or `kedro run "
-                f"--pipeline=pretrain`), no hub id (owner/name), and no entry under generators of weights.yml; entries: "
+                f"--pipelines=pretrain`), no hub id (owner/name), and no entry under generators of weights.yml; entries: "
                 f"{', '.join(public) or 'none'}"
             )
         use_licence(source, f"not known (see https://huggingface.co/{source})", commercial=None)
@@ -148,7 +148,7 @@ def load_reconstruction(
     else:
         raise FileNotFoundError(
             f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
-            "`kedro run --pipeline=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
+            "`kedro run --pipelines=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
             f"{', '.join(public) or 'none'}"
         )
     network.input_size = size

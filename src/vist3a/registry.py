@@ -93,12 +93,12 @@ def find(kind: str, name: str, where: str | None = None) -> Any:
     _check_kind(kind)
     if (kind, name) in _registered:
         return _registered[kind, name]
-    place = name if ":" in name else _declared(kind).get(name)
+    declared = place(kind, name)
     said = where or kind
-    if place is None:
+    if declared is None:
         allowed = ", ".join(names(kind)) or "none"
         raise ValueError(f"{said}: {name!r}; allowed: {allowed}, or the place of your own (package.module:Name)")
-    module, _, attribute = place.partition(":")
+    module, _, attribute = declared.partition(":")
     try:
         found: Any = import_module(module)
     except ImportError as error:
@@ -108,6 +108,12 @@ def find(kind: str, name: str, where: str | None = None) -> Any:
             raise ValueError(f"{said}: {name!r}: {module} has no {attribute}; allowed: {KINDS[kind]}")
         found = getattr(found, step)
     return found
+
+
+def place(kind: str, name: str) -> str | None:
+    """Where a part stands that a name means in every program, ``package.module:Name``; None if there is none. Imports nothing."""
+    _check_kind(kind)
+    return name if ":" in name else _declared(kind).get(name)
 
 
 def names(kind: str) -> tuple[str, ...]:

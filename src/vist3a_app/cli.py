@@ -67,6 +67,9 @@ def _spoken(command: click.Command) -> click.Command:
 
     @wraps(call)
     def callback(*arguments: Any, **options: Any) -> Any:
+        # Kedro's older word for one pipeline, which it warns about at length.
+        if options.get("pipeline") and not options.get("pipelines"):
+            options |= {"pipeline": None, "pipelines": [options["pipeline"]]}
         try:
             return call(*arguments, **options)
         except Exception as error:

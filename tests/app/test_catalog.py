@@ -17,11 +17,11 @@ def test_entry(name: str) -> None:
     assert not entry.get("versioned"), "DVC owns versions"
     place = entry.get("filepath")
     if place is not None:
-        assert place.startswith(("data/", "reports/")), f"{name}: {place} is outside of data/ and reports/"
+        assert place.startswith("data/") or name.startswith("published_"), f"{name}: {place} is outside of data/"
     tracking = (entry.get("metadata") or {}).get("tracking")
     assert tracking in {None, "metrics", "artifact", "model"}
-    if place is not None and place.startswith("reports/"):
-        assert tracking, f"{name}: what is in reports/ belongs into the record of the run"
+    if place is not None and place.startswith("data/08_reporting/"):
+        assert tracking, f"{name}: reports belong into the record of the run"
 
 
 LAYERS = ("raw", "intermediate", "primary", "feature", "model input", "models", "model output", "reporting")
@@ -61,5 +61,15 @@ def test_inputs_of_the_chain_come_from_the_catalog_or_parameters() -> None:
 @pytest.mark.parametrize("stage", project_config.STAGES[1:])
 def test_every_stage_of_the_chain_reports(stage: str) -> None:
     report: dict[str, Any] = ENTRIES[f"{stage}_report"]
-    assert report["filepath"] == f"reports/{stage.removeprefix('validate_')}.json"
+    assert report["filepath"] == f"data/08_reporting/{stage.removeprefix('validate_')}.json"
     assert report["metadata"]["tracking"] == "metrics"
+
+
+def test_publishing_changes_nothing_but_the_folder_of_the_reports() -> None:
+    published = project_config.catalog("publish")
+    stages = set().union(*(project_config.pipelines()[stage].datasets() for stage in project_config.STAGES))
+    for name, entry in ENTRIES.items():
+        place = str(entry.get("filepath", ""))
+        reported = name in stages and place.startswith("data/08_reporting/")
+        expected = place.replace("data/08_reporting", "reports") if reported else place
+        assert published[name] == entry | ({"filepath": expected} if place else {})

@@ -147,5 +147,11 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
     assert refused.stderr.splitlines()[-1].startswith("Error: unknown parameter group 'tinny'; allowed: tiny")
     asked = vist3a(tmp_path, "--params=tinny.act=fail", VIST3A_TRACEBACK="1")
     assert asked.returncode == 1 and "Traceback (most recent call last)" in asked.stderr
+    older = vist3a(tmp_path, "--pipeline=score")
+    assert (
+        older.returncode == 0 and "deprecated" not in older.stderr and (tmp_path / "reports" / "score.json").is_file()
+    )
+    both = vist3a(tmp_path, "--pipeline=score", "--pipelines=rest")
+    assert both.returncode != 0 and "cannot be used together" in both.stderr and "Traceback" not in both.stderr
     below = vist3a(tmp_path / "conf", "--pipelines=score")
     assert f"run this in the checkout {tmp_path}" in below.stderr and "Traceback" not in below.stderr

@@ -12,7 +12,7 @@ import torch
 from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
 
 from vist3a import pairing as networks
-from vist3a.networks import AnySplatConfig
+from vist3a.networks.anysplat import AnySplatConfig
 from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, published_sizes, rehearse, weights
 from vist3a_app.rehearsal.measuring import measure
 from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, Part, build, parameter_counts

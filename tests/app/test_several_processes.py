@@ -14,7 +14,7 @@ from kedro.pipeline import Node, Pipeline
 
 from vist3a_app.datasets.json_report import JsonReport
 from vist3a_app.hooks.several_processes import SeveralProcesses
-from vist3a_app.pipelines.align import create_pipeline
+from vist3a_app.pipelines.align.pipeline import create_pipeline
 
 HOOK = SeveralProcesses()
 OUTPUTS = ("aligned_generator", "align_report", "align_history")
@@ -48,7 +48,7 @@ def test_other_pipelines_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     HOOK.before_pipeline_run(other, catalog(tmp_path), run)
     for rank in range(2):
         start(monkeypatch, rank, 2)
-        with pytest.raises(ValueError, match="pipeline score in 2 processes; allowed for torchrun: --pipeline=align"):
+        with pytest.raises(ValueError, match="pipeline score in 2 processes; allowed for torchrun: --pipelines=align"):
             HOOK.before_pipeline_run(other + create_pipeline(), catalog(tmp_path), run)
 
 

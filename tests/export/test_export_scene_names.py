@@ -65,7 +65,7 @@ def test_a_scene_is_found_and_served_on_this_machine(tmp_path: Path) -> None:
     assert find_scene(str(tmp_path / "old" / "viewer.html"), tmp_path) == tmp_path / "old"
     with pytest.raises(FileNotFoundError, match="other is no scene"):
         find_scene("other", tmp_path)
-    with pytest.raises(FileNotFoundError, match="kedro run --pipeline=generate"):
+    with pytest.raises(FileNotFoundError, match="kedro run --pipelines=generate"):
         find_scene("", tmp_path / "none")
     with server(tmp_path / "old", 0) as serving:
         assert serving.server_address[0] == "127.0.0.1"

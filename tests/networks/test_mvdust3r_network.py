@@ -13,10 +13,11 @@ from reconstruction_cases import assert_same, clip, tensors
 from reconstruction_cases import build as build_any
 
 from vist3a.geometry.projection import unproject_depth
-from vist3a.networks import MVDust3r, MVDust3rConfig
+from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.networks.blocks.mvdust3r_decoder import DecoderBlock, other_members, slot_order
 from vist3a.networks.blocks.mvdust3r_heads import points_and_confidence
 from vist3a.networks.blocks.rope import grid_rotation
+from vist3a.networks.mvdust3r import MVDust3r
 from vist3a.records import Cameras
 
 

@@ -11,9 +11,10 @@ import torch
 from reconstruction_cases import GAUSSIAN_HEAD, assert_same, clip, tensors
 from reconstruction_cases import TRUNK as SMALL
 
-from vist3a.networks import VGGT, AnySplat, AnySplatConfig, VGGTConfig
+from vist3a.networks.anysplat import AnySplat, AnySplatConfig
 from vist3a.networks.blocks.stitchable import StitchableNetwork
 from vist3a.networks.blocks.voxelize import voxel_index
+from vist3a.networks.vggt import VGGT, VGGTConfig
 from vist3a.records import TokenState
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vist3a.networks import VGGT, VGGTConfig
 from vist3a.networks.blocks.track_correlation import (
     CorrelationPyramid,
     motion_embedding,
@@ -20,6 +19,7 @@ from vist3a.networks.blocks.track_correlation import (
     sample_map,
 )
 from vist3a.networks.blocks.track_transformer import TrackBlock
+from vist3a.networks.vggt import VGGT, VGGTConfig
 from vist3a.records import Tracks
 
 SMALL: dict[str, Any] = {

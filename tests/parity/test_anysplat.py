@@ -21,7 +21,7 @@ from parity_cases import (
 from torch import Tensor
 
 from vist3a.geometry.quaternion import rotation_from_quaternion, xyzw_from_wxyz
-from vist3a.networks import ANYSPLAT, AnySplat, AnySplatConfig
+from vist3a.networks.anysplat import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.networks.blocks.voxelize import voxelize
 from vist3a.records import Gaussians, Reconstruction
 

@@ -7,9 +7,10 @@ import torch
 from parity_cases import Case, check, check_layout, error, load_case, quaternion_error, read_layout, require
 from torch import Tensor
 
-from vist3a.networks import MVDUST3R, MVDUST3R_PLUS, MVDust3r, MVDust3rConfig
+from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.networks.blocks.mvdust3r_decoder import slot_order
 from vist3a.networks.blocks.mvdust3r_heads import SCALE_FACTOR, points_and_confidence
+from vist3a.networks.mvdust3r import MVDUST3R, MVDUST3R_PLUS, MVDust3r
 from vist3a.records import TokenState
 
 QUATERNION_BOUND = 3e-5

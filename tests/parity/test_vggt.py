@@ -19,7 +19,7 @@ from parity_cases import (
 from torch import Tensor
 
 from vist3a.geometry.projection import unproject_depth
-from vist3a.networks import VGGT, VGGT_1B, VGGT_1B_TRACKER, VGGTConfig
+from vist3a.networks.vggt import VGGT, VGGT_1B, VGGT_1B_TRACKER, VGGTConfig
 from vist3a.records import Reconstruction, Tracks
 
 TRACK_BOUND, LOGISTIC_BOUND = 1e-3, 1e-2

@@ -130,7 +130,7 @@ def test_moments_folder_round_trip(tmp_path: Path) -> None:
     assert settings == tap.settings
     for key, value in moments.state().items():
         assert torch.equal(splits["fit"].state()[key], value)
-    with pytest.raises(FileNotFoundError, match=r"tap\.json is missing; `kedro run --pipeline=extract` writes"):
+    with pytest.raises(FileNotFoundError, match=r"tap\.json is missing; `kedro run --pipelines=extract` writes"):
         load_moments(tmp_path / "nowhere", torch.device("cpu"))
 
 

@@ -12,7 +12,7 @@ from released_checkpoint import published, published_name
 from torch import nn
 from torch.nn import functional
 
-from vist3a.networks import AnySplat
+from vist3a.networks.anysplat import AnySplat
 from vist3a.stitching.released import load_released
 
 FIRST, RANK, ALPHA = 1, 3, 5.0

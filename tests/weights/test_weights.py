@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vist3a import pairing as networks
-from vist3a.networks import AnySplat
+from vist3a.networks.anysplat import AnySplat
 from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.pairing import load_reconstruction
 from vist3a.weights.public import PublicWeights, forget_licences, licences_used, locate, parse, use_licence

@@ -24,6 +24,7 @@ from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.term_gradients import term_gradient_norms
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Clip, Condition, Reconstruction
+from vist3a.records.condition import Embed
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.launch import Processes
 from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
@@ -31,7 +32,6 @@ from vist3a.runtime.part_meter import PartMeter
 from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
-from vist3a.sampling.sampling import Embed
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.sequential import SequentialDecoder
 

@@ -46,7 +46,7 @@ def load_scorer(
         named = scorer_names(public)
         raise FileNotFoundError(
             f"{where}: {source} is no folder with {CONFIG} (for the embedded ones: `dvc pull`, or `kedro run "
-            f"--pipeline=pretrain`) and no text-image scorer under rewards of weights.yml; scorers: {', '.join(named) or 'none'}"
+            f"--pipelines=pretrain`) and no text-image scorer under rewards of weights.yml; scorers: {', '.join(named) or 'none'}"
         )
     weights, tokenizer = _file(source, where, public), _file(TOKENIZER, where, public)
     scorer = ClipScorer.from_files(weights, tokenizer, CLIP_SIZES[public[source].config], dtype).to(device)

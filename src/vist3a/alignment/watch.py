@@ -17,10 +17,11 @@ from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.export.video import image_sheet, to_bytes
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition
+from vist3a.records.condition import Embed
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.atomic import replacing
 from vist3a.runtime.picture_log import PictureLog
-from vist3a.sampling.sampling import Embed, SamplingConfig, sample_latents
+from vist3a.sampling.sampling import SamplingConfig, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 
 PREVIEW_VIEWS = 4

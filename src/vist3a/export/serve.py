@@ -22,7 +22,7 @@ def find_scene(scene: str, generated: Path = GENERATED) -> Path:
         raise FileNotFoundError(f"{scene} is no scene: neither it nor {generated / scene} holds {PAGE}")
     pages = sorted(generated.glob(f"*/{PAGE}"), key=lambda page: page.stat().st_mtime)
     if not pages:
-        raise FileNotFoundError(f"no scene in {generated}: `kedro run --pipeline=generate` makes one")
+        raise FileNotFoundError(f"no scene in {generated}: `kedro run --pipelines=generate` makes one")
     return pages[-1].parent
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,3 +53,7 @@ class Condition:
         if any(part.tensors.keys() != names for part in parts):
             raise ValueError("conditions of different generators cannot be joined")
         return Condition({name: torch.cat([part[name] for part in parts]) for name in names})
+
+
+Embed = Callable[[Sequence[str]], Condition]
+"""Conditions of prompts, e.g. ``VideoGenerator.embed``, or stored ones."""

@@ -50,7 +50,7 @@ def load_moments(folder: Path, device: torch.device) -> tuple[dict[str, Moments]
 def load_settings(folder: Path) -> TapSettings:
     """What was tapped for the moments in ``folder``; FileNotFoundError where there are none."""
     if not (folder / SETTINGS).is_file():
-        raise FileNotFoundError(f"{folder / SETTINGS} is missing; `kedro run --pipeline=extract` writes the moments")
+        raise FileNotFoundError(f"{folder / SETTINGS} is missing; `kedro run --pipelines=extract` writes the moments")
     values: dict[str, Any] = json.loads((folder / SETTINGS).read_text())
     values["points"] = tuple(StitchPoint(**point) for point in values["points"])
     values["spec"] = _spec(values["spec"])

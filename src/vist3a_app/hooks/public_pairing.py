@@ -49,7 +49,7 @@ class PublicPairing:
         if missing:
             raise ValueError(
                 f"{' and '.join(names)} cannot be run so: {'; '.join(missing)}. Without any of this runs the embedded pairing, "
-                "`kedro run --pipeline=stitch`"
+                "`kedro run --pipelines=stitch`"
             )
 
 

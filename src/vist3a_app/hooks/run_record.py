@@ -27,6 +27,8 @@ from vist3a_app.hooks.usage import Usage
 logger = logging.getLogger(__name__)
 
 Wrapper = Generator[None, Any, Any]
+REPORTS = {"08_reporting": "reports"}
+"""What the folder of reports is called in the record, published or not."""
 
 
 class RunRecord:
@@ -126,7 +128,7 @@ class RunRecord:
                     f"catalog entry {dataset_name!r}: tracking is {kind!r}; allowed are metrics, artifact and model"
                 )
             if path.exists():
-                folder = dataset.metadata.get("artifact_dir", path.parent.name)
+                folder = dataset.metadata.get("artifact_dir", REPORTS.get(path.parent.name, path.parent.name))
                 self._run.file(path, folder)
                 self._files += recorded_names(path, folder)
                 self._describe(self._run)

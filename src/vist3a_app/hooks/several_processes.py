@@ -25,7 +25,9 @@ class SeveralProcesses:
             return
         if {node.name for node in pipeline.nodes} - TRAINED_TOGETHER:
             names = ", ".join(run_params.get("pipeline_names") or ["__default__"])
-            raise ValueError(f"pipeline {names} in {processes.count} processes; allowed for torchrun: --pipeline=align")
+            raise ValueError(
+                f"pipeline {names} in {processes.count} processes; allowed for torchrun: --pipelines=align"
+            )
         if not processes.first:
             for name in pipeline.all_outputs():
                 catalog[name] = MemoryDataset()

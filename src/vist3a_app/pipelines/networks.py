@@ -14,8 +14,8 @@ from vist3a.generators.condition_store import ConditionStore, encoder_identity
 from vist3a.networks.base import ReconstructionModel
 from vist3a.pairing import generator_place, load_generator, load_reconstruction
 from vist3a.records import Condition
+from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
-from vist3a.sampling.sampling import Embed
 from vist3a.stitching.artifact import Pairing
 from vist3a.weights.identity import generator_identity, network_identity
 from vist3a.weights.known import KnownWeights

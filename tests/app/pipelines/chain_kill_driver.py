@@ -30,11 +30,10 @@ STATE = ("data/06_models/checkpoints", "data/.run.lock")
 
 def results(project: Path) -> Iterator[str]:
     """Files under final names, but for the state of unfinished runs."""
-    for folder in ("data", "reports"):
-        for path in sorted((project / folder).rglob("*")):
-            name = str(path.relative_to(project))
-            if path.is_file() and not unfinished(path, project) and not name.startswith(STATE):
-                yield name
+    for path in sorted((project / "data").rglob("*")):
+        name = str(path.relative_to(project))
+        if path.is_file() and not unfinished(path, project) and not name.startswith(STATE):
+            yield name
 
 
 def unfinished(path: Path, project: Path) -> bool:
@@ -84,10 +83,10 @@ def main() -> None:
     pipelines, arguments = sys.argv[4:split], sys.argv[split + 1 :]
     whole, killed = root / "whole", root / "killed"
     finish(
-        start(whole, [f"--pipeline={pipelines[0]}", *arguments])
+        start(whole, [f"--pipelines={pipelines[0]}", *arguments])
     )  # which sets up its record, and takes longer by that
     for pipeline in pipelines:
-        own = [f"--pipeline={pipeline}", *arguments]
+        own = [f"--pipelines={pipeline}", *arguments]
         begun = time.monotonic()
         finish(start(whole, own))
         seconds = time.monotonic() - begun

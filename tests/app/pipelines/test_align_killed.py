@@ -35,7 +35,7 @@ TRAINING = {
 }
 
 
-ARGUMENTS = ["--pipeline=align", "--env=smoke"]
+ARGUMENTS = ["--pipelines=align", "--env=smoke"]
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,9 +101,9 @@ def test_two_kills_change_nothing(root: Path) -> None:
         )
         assert far <= 3 * apart + 1e-6
     else:
-        for name in (adapter, "reports/align.json", "reports/align.parquet"):
+        for name in (adapter, "data/08_reporting/align.json", "data/08_reporting/align.parquet"):
             assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
-    report = json.loads((whole / "reports" / "align.json").read_text())
+    report = json.loads((whole / "data" / "08_reporting" / "align.json").read_text())
     assert {"watch/judge/total", "reward_gradient/text_decoded"} <= report["last"].keys()
     # Nothing of the unfinished state is left.
     assert not [*killed.rglob("align-*/loop.pt*")]
@@ -123,7 +123,7 @@ def test_two_processes_of_torchrun_write_once_whole_or_sharded(root: Path) -> No
         for step in (1, 2):
             assert len([line for line in lines if f"align step {step}:" in line]) == 1
         adapters.append(load_file(project / "data/06_models/aligned_generator/adapter_model.safetensors"))
-        assert json.loads((project / "reports" / "align.json").read_text())["steps"] == 2
+        assert json.loads((project / "data" / "08_reporting" / "align.json").read_text())["steps"] == 2
         assert not [*project.rglob("align-*/loop.pt*")]
     shared, sharded = adapters
     assert shared.keys() == sharded.keys()

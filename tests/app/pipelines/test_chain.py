@@ -45,25 +45,29 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the embedded networks are not here; `make setup` fetches them from the repository")
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(REPOSITORY / "conf", root / "conf")
-    shutil.copy(REPOSITORY / "pyproject.toml", root)
+    for name in ("pyproject.toml", ".gitignore"):
+        shutil.copy(REPOSITORY / name, root)
     shutil.copytree(REPOSITORY / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "data" / "06_models").mkdir(parents=True)
     (root / "data" / "06_models" / "embedded").symlink_to(WEIGHTS)
     (root / "reports").mkdir()
     shutil.copy(REPOSITORY / "reports" / "layer_study.json", root / "reports")  # which the claims quote
+    identity = ["-c", "user.name=me", "-c", "user.email=me@example.invalid"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
     return root
 
 
 @pytest.fixture(scope="module")
 def chain(project: Path) -> Path:
     """The project after one run of the chain."""
-    result = kedro(project, "--pipeline=stitch")
+    result = kedro(project, "--pipelines=stitch")
     assert result.returncode == 0, result.stderr[-3000:]
     return project
 
 
 def reports(project: Path) -> dict[str, str]:
-    return {name: (project / "reports" / f"{name}.json").read_text() for name in REPORTS}
+    return {name: (project / "data" / "08_reporting" / f"{name}.json").read_text() for name in REPORTS}
 
 
 def test_the_chain_writes_its_reports(chain: Path) -> None:
@@ -77,7 +81,7 @@ def test_the_chain_writes_its_reports(chain: Path) -> None:
         assert 0 <= point["cka"] <= 1
     functional = read["score"]["functional_error"]
     assert {"depth_absrel", "rotation_deg", "points", "rendered_l1"} <= functional[read["score"]["chosen"]].keys()
-    assert 'src="data:image/png;base64,' in (chain / "reports" / "score.html").read_text()
+    assert 'src="data:image/png;base64,' in (chain / "data" / "08_reporting" / "score.html").read_text()
     assert {"first", "last"} <= read["align"].keys()
     terms = {"reward/text_decoded", "reward/text_rendered", "reward/consistency_l1", "reward/consistency_perceptual"}
     assert terms <= read["align"]["first"].keys()
@@ -168,36 +172,42 @@ def test_alignment_changes_the_generator_and_evaluation_measures_both(made: Chai
         if name != "prompts":
             assert one["difference"] == pytest.approx(one["after"] - one["before"], abs=1e-9), name
     assert float((pictures["after"][0] - pictures["before"][0]).abs().max()) > 1e-6, "the adapter does something"
-    history = pd.read_parquet(made.root / "reports" / "align.parquet")
+    history = pd.read_parquet(made.root / "data" / "08_reporting" / "align.parquet")
     assert made.report("align")["steps"] == align.loop.steps == history["step"].nunique()
     total = sum(weight * made.report("align")["last"][f"reward/{name}"] for name, weight in align.weights(True).items())
     assert made.report("align")["last"]["reward/total"] == pytest.approx(total, rel=1e-5)
 
 
+def test_a_run_leaves_the_checkout_clean(chain: Path) -> None:
+    assert subprocess.check_output(["git", "status", "--short"], cwd=chain, text=True) == ""
+    subprocess.run(["git", "ls-files", "--error-unmatch", "reports/layer_study.json", "src"], cwd=chain, check=True)
+
+
 def test_the_same_command_gives_the_same_reports(chain: Path) -> None:
     before = reports(chain)
-    result = kedro(chain, "--pipeline=stitch")
+    result = kedro(chain, "--pipelines=stitch")
     assert result.returncode == 0, result.stderr[-3000:]
     assert reports(chain) == before
 
 
 def test_the_layer_study_reports(project: Path) -> None:
-    result = kedro(project, "--pipeline=layer_study")
+    result = kedro(project, "--pipelines=layer_study")
     assert result.returncode == 0, result.stderr[-3000:]
-    report = json.loads((project / "reports" / "layer_study.json").read_text())
+    report = json.loads((project / "data" / "08_reporting" / "layer_study.json").read_text())
     assert {row["point"] for row in report["distilled"]} == {"encoder.00", "encoder.05"}
     assert all(set(point["r2"]) == {"501", "502"} for point in report["curve"].values())
-    page = (project / "reports" / "layer_study.md").read_text()
+    page = (project / "data" / "08_reporting" / "layer_study.md").read_text()
     assert all(sentence in page for sentence in report["statement"])
-    assert (project / "reports" / "layer_study.png").is_file()
+    assert (project / "data" / "08_reporting" / "layer_study.png").is_file()
 
 
 def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     """The second run is stopped after it has measured one part, which the third takes over; all three reports are equal."""
-    arguments = ("--pipeline=claims",)
+    arguments = ("--pipelines=claims",)
     assert kedro(chain, *arguments).returncode == 0
     written = {
-        name: (chain / "reports" / name).read_bytes() for name in ("claims.json", "claims.md", "claims_noise.png")
+        name: (chain / "data" / "08_reporting" / name).read_bytes()
+        for name in ("claims.json", "claims.md", "claims_noise.png")
     }
     report = json.loads(written["claims.json"])
     assert {"holds", "does not hold", "not decided", "not testable here"} >= {
@@ -220,15 +230,18 @@ def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     result = kedro(chain, *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "claims: geometry of seed 1 is there from an earlier run" in result.stdout + result.stderr
-    assert {name: (chain / "reports" / name).read_bytes() for name in written} == written
+    assert {name: (chain / "data" / "08_reporting" / name).read_bytes() for name in written} == written
 
 
 @pytest.mark.long  # three studies; the claims stand for it in every run
 def test_the_alignment_study_reports_and_a_killed_run_goes_on(chain: Path) -> None:
     """The second run is stopped after an adapter was measured; the third goes on, and its report is that of the first."""
-    arguments = ("--pipeline=alignment_study",)
+    arguments = ("--pipelines=alignment_study",)
     assert kedro(chain, *arguments).returncode == 0
-    written = {name: (chain / "reports" / name).read_bytes() for name in ("alignment_study.json", "alignment_study.md")}
+    written = {
+        name: (chain / "data" / "08_reporting" / name).read_bytes()
+        for name in ("alignment_study.json", "alignment_study.md")
+    }
     report = json.loads(written["alignment_study.json"])
     assert set(report["means"]) == {"no_finetuning", "generative", "consistency", "quality", "full"}
     assert {"reward/total", "judge/total", "accuracy/rendered", "sharpness/rendered", "consistency_psnr"} <= set(
@@ -251,11 +264,11 @@ def test_the_alignment_study_reports_and_a_killed_run_goes_on(chain: Path) -> No
     result = kedro(chain, *arguments)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "alignment_study: generative of seed 1 is there from an earlier run" in result.stdout + result.stderr
-    assert {name: (chain / "reports" / name).read_bytes() for name in written} == written
+    assert {name: (chain / "data" / "08_reporting" / name).read_bytes() for name in written} == written
 
 
 def test_generate_writes_assets_and_says_where(chain: Path) -> None:
-    result = kedro(chain, "--pipeline=generate", "--params=generate.prompt=a green cube in ../../a white room")
+    result = kedro(chain, "--pipelines=generate", "--params=generate.prompt=a green cube in ../../a white room")
     assert result.returncode == 0, result.stderr[-3000:]
     (folder,) = (chain / "data" / "07_model_output" / "generated").iterdir()
     assert re.fullmatch(r"a-green-cube-in-a-white-room--[0-9a-f]{8}-0", folder.name)
@@ -354,8 +367,8 @@ def test_the_generator_becomes_a_model(chain: Path, tmp_path: Path, monkeypatch:
 def test_bad_input_is_one_clear_sentence(chain: Path, arguments: tuple[str, ...], sentence: str) -> None:
     if "cuda" in arguments[0] and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    before = (chain / "reports" / "score.json").read_text()
-    result = kedro(chain, "--pipeline=score", *arguments)
+    before = (chain / "data" / "08_reporting" / "score.json").read_text()
+    result = kedro(chain, "--pipelines=score", *arguments)
     assert result.returncode != 0
     assert sentence in result.stderr
-    assert (chain / "reports" / "score.json").read_text() == before
+    assert (chain / "data" / "08_reporting" / "score.json").read_text() == before

@@ -39,8 +39,7 @@ def kills(tmp_path: Path, seed: int, each: int, pipelines: tuple[str, ...]) -> l
     (tmp_path / "run.yml").write_text(yaml.safe_dump({"run": {"params": values}}))
     shutil.copy(REPOSITORY / "pyproject.toml", whole)
     (whole / "src").mkdir()
-    for name in ("data", "reports"):
-        shutil.rmtree(whole / name, ignore_errors=True)
+    shutil.rmtree(whole / "data", ignore_errors=True)
     shutil.copytree(whole, tmp_path / "killed")
     path = [str(REPOSITORY / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     driver = Path(__file__).with_name("chain_kill_driver.py")

@@ -30,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def report(root: Path, name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((root / "reports" / f"{name}.json").read_text())
+    content: dict[str, Any] = json.loads((root / "data" / "08_reporting" / f"{name}.json").read_text())
     return content
 
 

@@ -17,7 +17,7 @@ from tiny_generators import public_pipeline, tiny
 
 from vist3a import pairing as networks
 from vist3a.alignment.align import Phrased
-from vist3a.networks import VGGT
+from vist3a.networks.vggt import VGGT
 from vist3a.weights.public import PublicWeights, forget_licences, licences_used
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.phrasing import in_templates, phrased

@@ -26,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPOSITORY / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "VIST3A_TRACKING": "off", "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
     for pipeline in ("pretrain", "validate_embedded"):
-        command = [sys.executable, "-W", "ignore", "-m", "kedro", "run", "--env=smoke", f"--pipeline={pipeline}"]
+        command = [sys.executable, "-W", "ignore", "-m", "kedro", "run", "--env=smoke", f"--pipelines={pipeline}"]
         result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr[-3000:]
     return root
@@ -57,16 +57,16 @@ def test_every_network_is_written_and_loads(project: Path) -> None:
 
 def test_the_card_names_every_weight_file(project: Path) -> None:
     embedded = project / "data" / "06_models" / "embedded"
-    card = (project / "reports" / "embedded.md").read_text()
+    card = (project / "data" / "08_reporting" / "embedded.md").read_text()
     for file in embedded.rglob("*.safetensors"):
         assert file.relative_to(embedded).as_posix() in card
     assert "| judge | dual encoder, hybrid, attribute heads | 404 | 2 | 2 |" in card
     for picture in ("embedded_geometry.png", "embedded_text.png"):
-        assert picture in card and (project / "reports" / picture).is_file()
+        assert picture in card and (project / "data" / "08_reporting" / picture).is_file()
 
 
 def test_the_report_has_the_promised_figures(project: Path) -> None:
-    report = json.loads((project / "reports" / "embedded.json").read_text())
+    report = json.loads((project / "data" / "08_reporting" / "embedded.json").read_text())
     assert set(report) == {"vae", "recon", "text", "scorer", "judge"}
     assert set(report["text"]) == {"single_object", "two_objects", "relation"} < set(report["judge"])
     assert report["recon"]["rotation_median_deg"] > 5  # two training steps teach nothing

@@ -11,8 +11,8 @@ from vist3a import registry
 from vist3a.alignment.align import Phrased
 from vist3a.data.prompt_list import read_prompts
 from vist3a.data.world import World
+from vist3a.records.condition import Embed
 from vist3a.runtime.loop import step_generator
-from vist3a.sampling.sampling import Embed
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import PLACE, Networks
 

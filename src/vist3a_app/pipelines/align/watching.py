@@ -11,9 +11,10 @@ from vist3a.alignment.drift import DriftConfig
 from vist3a.alignment.watch import Watch, WatchConfig, watch_generator
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition
+from vist3a.records.condition import Embed
 from vist3a.rendering import renderer_for
 from vist3a.runtime.picture_log import picture_log
-from vist3a.sampling.sampling import Embed, SamplingConfig
+from vist3a.sampling.sampling import SamplingConfig
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.reward_models import RewardModels

@@ -1,5 +1,1 @@
 """The extract pipeline."""
-
-from vist3a_app.pipelines.extract.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,5 +1,1 @@
 """The generate pipeline."""
-
-from vist3a_app.pipelines.generate.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

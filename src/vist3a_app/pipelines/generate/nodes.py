@@ -13,10 +13,11 @@ from torch import Tensor
 
 from vist3a.export.video import image_sheet
 from vist3a.records import Condition
+from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.progress import counting
 from vist3a.runtime.step_log import step_log
-from vist3a.sampling.sampling import Embed, sample_latents
+from vist3a.sampling.sampling import sample_latents
 from vist3a_app.pipelines.generate.loading import adapt, load_3d_decoding, sampling_of
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.generate.requests import requests

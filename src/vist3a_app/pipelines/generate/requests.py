@@ -11,9 +11,9 @@ from vist3a.data.first_frames import read_first_frames
 from vist3a.data.prompt_list import read_prompts
 from vist3a.pairing import takes_text
 from vist3a.records import Condition
+from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.rollout import prompt_generator
-from vist3a.sampling.sampling import Embed
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
 

@@ -1,5 +1,1 @@
 """The score pipeline."""
-
-from vist3a_app.pipelines.score.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

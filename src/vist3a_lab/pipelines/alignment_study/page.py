@@ -10,7 +10,7 @@ from vist3a_lab.studies.alignment_study import OPTIMISED, UNTRAINED, VARIANTS
 
 PAGE = """# What the parts of alignment do
 
-Written by `kedro run --pipeline=alignment_study` on the embedded networks: the ablation of the paper's table 6. Each of {count}
+Written by `kedro run --pipelines=alignment_study` on the embedded networks: the ablation of the paper's table 6. Each of {count}
 seeds ({seeds}) trains four adapters for {steps} steps of {prompts_per_step} prompts and {clips_per_step} clips, with the
 generative loss (weight {generative_weight:g}) and the weights below, K = {gradient_steps}, {denoising_steps} denoising steps,
 guidance {guidance:g}. They differ in nothing else: prompts, noise, clips and initial weights of a seed are the same.

@@ -10,7 +10,7 @@ from vist3a_lab.pipelines.estimate_tables import by_figure, cell, named, table
 
 PAGE = """# The claims of the paper, measured
 
-Written by `kedro run --pipeline=claims` on the embedded networks: {count} seeds ({seeds}). A seed changes the clips
+Written by `kedro run --pipelines=claims` on the embedded networks: {count} seeds ({seeds}). A seed changes the clips
 that distillation draws ({distillation_steps} steps), the prompts, noise and initial weights of alignment
 ({alignment_steps} steps), and the held-out scenes ({scenes} each) and prompts ({prompts} each). Everywhere: mean
 (95 % bootstrap interval over seeds and over the scenes of a seed; what the seeds add is widened for how few they are, by

@@ -31,7 +31,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.report_claims,
-                ["params:claims", "params:networks", "claims_figures", "layer_study_report"],
+                ["params:claims", "params:networks", "claims_figures", "published_layer_study"],
                 ["claims_report", "claims_noise_plot"],
                 name="report_claims",
             ),

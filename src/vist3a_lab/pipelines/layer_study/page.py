@@ -9,7 +9,7 @@ from vist3a_lab.studies.latent_study import LATENTS, READ_ON
 
 PAGE = """# Does a good linear fit mean a good stitched network?
 
-Written by `kedro run --pipeline=layer_study` on the embedded networks: {sets} sets of procedural scenes (seeds {seeds}), each
+Written by `kedro run --pipelines=layer_study` on the embedded networks: {sets} sets of procedural scenes (seeds {seeds}), each
 with {fit} scenes to fit, {selection} to choose the ridge and {heldout} to judge.
 
 {statement}

@@ -14,7 +14,7 @@ from vist3a_lab.pipelines.validate_embedded.params import ValidateEmbeddedParams
 CARD = """# Embedded networks
 
 Small networks of the published architectures, trained from scratch on this project's procedural world
-(`kedro run --pipeline=pretrain`). They exist so that the whole chain runs for real without any download; they know spheres,
+(`kedro run --pipelines=pretrain`). They exist so that the whole chain runs for real without any download; they know spheres,
 cubes, cylinders and cones on a ground at {size}x{size} px and {frames} frames, and nothing else.
 
 | network | architecture | seed | steps done | steps planned |
@@ -23,7 +23,7 @@ cubes, cylinders and cones on a ground at {size}x{size} px and {frames} frames, 
 
 ## Held-out figures
 
-Written by `kedro run --pipeline=validate_embedded`, which measures the stored files on {scenes} scenes and {prompts} prompts
+Written by `kedro run --pipelines=validate_embedded`, which measures the stored files on {scenes} scenes and {prompts} prompts
 per text task, of seed {seed}, which nothing was trained on. Every `text.*` figure is the verdict of the judge, whose own
 accuracy on as many true renders stands under the same name in `judge.*`; `judge.accuracy_true_renders` is their mean.
 PSNR in dB; novel views are views that were not given, rendered with predicted poses.
