@@ -24,7 +24,7 @@ import yaml
 from vist3a import registry
 from vist3a.runtime.atomic import replacing_folder
 from vist3a.runtime.fingerprint import fingerprint
-from vist3a_app.hooks.presets import PresetConfigLoader
+from vist3a_app.configuration import LayeredConfigLoader
 from vist3a_app.import_closure import ImportClosure
 from vist3a_app.pipeline_registry import pipeline_packages
 from vist3a_app.settings import CONFIG_LOADER_ARGS
@@ -90,7 +90,7 @@ def catalog_entries(root: Path, name: str, stage: Mapping[str, Any]) -> dict[str
 
 @cache
 def _configured(root: Path, what: str) -> dict[str, Any]:
-    return PresetConfigLoader(str(root / "conf"), env=ENVIRONMENT, **CONFIG_LOADER_ARGS)[what]
+    return LayeredConfigLoader(str(root / "conf"), env=ENVIRONMENT, **CONFIG_LOADER_ARGS)[what]
 
 
 @cache

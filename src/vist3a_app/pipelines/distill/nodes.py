@@ -63,8 +63,9 @@ def distill_decoder(
         )
 
     def measured() -> dict[str, list[float]]:
-        student = {"student": stitched(decoder, generator)}
-        return clip_distances(student, teacher, heldout, device, batch=params.measured_batch)["student"]
+        return clip_distances(
+            {"": stitched(decoder, generator)}, teacher, heldout, device, batch=params.measured_batch
+        )[""]
 
     before, start = measured(), trained_parameters(decoder)
     if params.match is not None:
@@ -109,8 +110,8 @@ def distill_decoder(
         # A few clips whose objects are read as sky or ground carry much of the mean.
         "median": _compared(before, after, median),
     }
-    pairing, how = networks.pairing, (params.tuning, params.lora_rank, params.lora_alpha)
-    return lambda folder: save_decoder(folder, decoder, stitch_layer, pairing, *how), report
+    how = (networks.pairing, params.tuning, params.lora_rank, params.lora_alpha)
+    return lambda folder: save_decoder(folder, decoder, stitch_layer, *how), report
 
 
 def _compared(
