@@ -54,6 +54,16 @@ def averaged(distances: Mapping[str, Sequence[float]], average: Callable[[Sequen
     return {name: average(values) for name, values in distances.items()}
 
 
+def compared(
+    before: Mapping[str, Sequence[float]],
+    after: Mapping[str, Sequence[float]],
+    average: Callable[[Sequence[float]], float],
+) -> dict[str, dict[str, float]]:
+    """Averages of every distance before and after, and their ratio."""
+    first, last = averaged(before, average), averaged(after, average)
+    return {"before": first, "after": last, "ratio": {name: last[name] / first[name] for name in first}}
+
+
 @torch.no_grad()
 def clip_distances(
     variants: Mapping[str, Reconstruct],

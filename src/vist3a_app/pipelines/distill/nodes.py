@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -22,7 +22,7 @@ from vist3a.runtime.run_folder import run_folder
 from vist3a.runtime.step_log import step_log
 from vist3a.stitching.artifact import save_decoder
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.functional_error import averaged, clip_distances, stitched
+from vist3a.stitching.functional_error import averaged, clip_distances, compared, stitched
 from vist3a.stitching.store import load_fit
 from vist3a.stitching.tuning import prepare, put_back, trained_parameters
 from vist3a_app.pipelines.distill.params import DistillParams
@@ -106,18 +106,9 @@ def distill_decoder(
         "fit_clips": len(fit_clips),
         "kept": verdict.kept,
         "worse": list(verdict.worse),
-        **_compared(before, after, fmean),
+        **compared(before, after, fmean),
         # A few clips whose objects are read as sky or ground carry much of the mean.
-        "median": _compared(before, after, median),
+        "median": compared(before, after, median),
     }
     how = (networks.pairing, params.tuning, params.lora_rank, params.lora_alpha)
     return lambda folder: save_decoder(folder, decoder, stitch_layer, *how), report
-
-
-def _compared(
-    before: Mapping[str, Sequence[float]],
-    after: Mapping[str, Sequence[float]],
-    average: Callable[[Sequence[float]], float],
-) -> dict[str, dict[str, float]]:
-    first, last = averaged(before, average), averaged(after, average)
-    return {"before": first, "after": last, "ratio": {name: last[name] / first[name] for name in first}}
