@@ -15,7 +15,7 @@ MODULE_LINES, NODES_LINES = 350, 120
 # A name that says nothing about its content attracts everything.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 HEAVY = ("mlflow", "diffusers", "transformers", "gsplat", "av", "matplotlib", "peft", "numba")
-# Concrete networks are found by name. Code outside of their own packages and of the laboratory, which trains its own, sees contracts.
+# Concrete networks are found by name: code outside of their packages sees contracts. The laboratory trains its own.
 NETWORK = re.compile(
     r"vist3a\.(generators\.(wan|cogvideox|hunyuan_video|svd)|networks\.(vggt|anysplat|mvdust3r|depth_anything3)|scorers\.\w+)\b"
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vist3a.records import StitchFit
@@ -12,7 +11,6 @@ from vist3a.runtime.step_log import step_log
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
 from vist3a.stitching.grids import StitchSpec
-from vist3a.stitching.layer_search import LayerSearch, search_clips
 from vist3a.stitching.tuning import prepare
 from vist3a_app.pipelines.extract.params import ExtractParams
 from vist3a_app.pipelines.networks import Networks
@@ -20,6 +18,7 @@ from vist3a_app.pipelines.score.params import ScoreParams
 from vist3a_lab.pages.study_chart import study_chart
 from vist3a_lab.pipelines.layer_study.distilling import run_rounds
 from vist3a_lab.pipelines.layer_study.params import LayerStudyParams
+from vist3a_lab.pipelines.layer_study.searching import searching
 from vist3a_lab.procedural import WorldConfig
 from vist3a_lab.studies import latent_study, layer_study
 from vist3a_lab.studies.layer_study import Row, StudyClips
@@ -44,7 +43,7 @@ def search_layers(
     for name in params.points:
         layer_study.check_entry(points, name, None if match is None else match.point)
     found = {
-        seed: _search(networks, extract, score, own, [point.name for point in points])({})
+        seed: searching(networks, extract, score, own, [point.name for point in points])({})
         for seed, own in clips.items()
     }
     layers = {
@@ -89,7 +88,7 @@ def compare_latents(
     found = {}
     for seed, own in clips.items():
         found[seed] = latent_study.compare_latents(
-            generator, network, point.name, _search(networks, extract, score, own, [point.name]), own,
+            generator, network, point.name, searching(networks, extract, score, own, [point.name]), own,
             measured=params.distillation.measured_clips, batch=extract.batch, device=device, seed=extract.seed,
         )  # fmt: skip
     return {kind: {str(seed): by_kind[kind] for seed, by_kind in found.items()} for kind in latent_study.LATENTS}
@@ -110,17 +109,3 @@ def report_study(
         **layer_study.conclusions(rows),
     }
     return report, study_chart(report)
-
-
-def _search(
-    networks: Networks, extract: ExtractParams, score: ScoreParams, clips: StudyClips, points: Sequence[str]
-) -> Callable[[Mapping[str, Any]], LayerSearch]:
-    generator, network = networks.load_generator("vae"), networks.load_reconstruction()
-
-    def search_with(changed: Mapping[str, Any]) -> LayerSearch:
-        return search_clips(
-            generator, network, clips.splits, clips.frames.__getitem__, points=points, ridges=score.ridges, bias=score.bias,
-            batch=extract.batch, seed=score.seed, **{**extract.tap_options(), **changed},
-        )  # fmt: skip
-
-    return search_with
