@@ -67,7 +67,7 @@ def test_every_kind_of_change_is_made_once_and_nothing_else() -> None:
 
 
 def test_keys_are_unique_and_the_equivalent_ones_exist() -> None:
-    modules = {key.split()[0] for key in EQUIVALENT} | {"geometry/quaternion.py", "stitching/search.py"}
+    modules = {key.split()[0] for key in EQUIVALENT} | {"vist3a/geometry/quaternion.py", "vist3a/stitching/search.py"}
     keys = [change.key for module in modules for change in changes(module, (PACKAGE / module).read_text())]
     assert len(set(keys)) == len(keys) > 200
     assert EQUIVALENT.keys() <= set(keys)
