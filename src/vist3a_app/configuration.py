@@ -99,7 +99,8 @@ class LayeredConfigLoader(OmegaConfigLoader):
 
     def _local(self) -> dict[str, Any]:
         """What the files of the local environment alone say of parameters."""
-        folder, found = Path(self.conf_source) / LOCAL, {}
+        found: dict[str, Any] = {}
+        folder = Path(self.conf_source) / LOCAL
         for file in sorted([*folder.glob("parameters*.yml"), *folder.glob("parameters*/**/*.yml")]):
             values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
             found = presets.merged(found, values or {})

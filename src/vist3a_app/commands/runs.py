@@ -63,6 +63,7 @@ def start(pipelines: list[str], given: Parameters, options: Parameters) -> Path:
         merged = presets.merged(merged, layer)
     # An empty group says nothing, and is no change worth a record.
     merged = {key: value for key, value in merged.items() if value != {}}
+    session: Any
     with KedroSession.create(env=options["env"], runtime_params=merged) as session:
         session.run(pipeline_names=pipelines)
         catalog = session.load_context().config_loader["catalog"]
