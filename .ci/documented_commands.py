@@ -49,7 +49,7 @@ NOT_RUN = {
     "pytest tests/parity": "needs recorded outputs of other programs",
 }
 # Options of the commands above, or spelled out there.
-PARTS = ("--budget", "--stages")
+PARTS = ("--env=publish", "--pipeline=NAME", "--budget", "--stages")
 # What a reader of DVC's own documentation asks next.
 ALSO = ("dvc status", "dvc metrics show", "dvc params diff", "dvc plots diff")
 SERVERS = {"make ui": ("PORT", "/health"), "make serve": ("SERVE_PORT", "/ping"), "make view": ("VIEW_PORT", "/viewer.html"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,11 +81,15 @@ USERS: Mapping[str, set[str]] = {
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's code and configuration, without its weights."""
     root = tmp_path_factory.mktemp("tree")
+    create(root)
+    return root
+
+
+def create(root: Path) -> None:
     for name in ("conf", "src"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "assets"))
     for name in ("dvc.yaml", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, root)
-    return root
 
 
 def written(root: Path) -> dict[str, str]:
@@ -122,6 +127,42 @@ def _of(text: str, module: str) -> list[str]:
 
 def _without(text: str, modules: Mapping[str, Any]) -> list[str]:
     return [line for line in text.splitlines() if line.split()[0] not in modules]
+
+
+def test_dvc_repro_alone_sees_one_changed_line(tmp_path: Path) -> None:
+    """DVC itself on the real fingerprints, with stages that are done at once."""
+    create(tmp_path)
+    real = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+    stages = {"fingerprints": real["fingerprints"]}
+    for name, above in {"curate": [], "score": ["curate.txt"], "claims": ["curate.txt"]}.items():
+        stages[name] = {
+            "cmd": f"echo {name} > {name}.txt",
+            "deps": [f"data/fingerprints/{name}.txt", *above],
+            "params": real[name]["params"],
+            "outs": [{f"{name}.txt": {"cache": False}}],
+        }
+    (tmp_path / "claims.txt").touch()
+    stages["claims"]["frozen"] = True
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    dvc(tmp_path, "init", "-q", "--no-scm")
+    assert ran(tmp_path) == ["fingerprints", "curate", "score"]
+    ridge = tmp_path / "src" / "vist3a" / "stitching" / "ridge.py"
+    ridge.write_text(ridge.read_text().replace(QUOTES, f"{QUOTES}Words. ", 1))
+    assert ran(tmp_path) == ["fingerprints"]
+    ridge.write_text(f"{ridge.read_text()}\nCHANGED = True\n")
+    assert ran(tmp_path) == ["fingerprints", "score"]
+
+
+def dvc(root: Path, *words: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(root / "src"), "DVC_NO_ANALYTICS": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.check_output(command, cwd=root, env=environment | {"PATH": path}, text=True, timeout=300)
+
+
+def ran(root: Path) -> list[str]:
+    """Stages that `dvc repro` runs."""
+    return re.findall(r"Running stage '(\w+)'", dvc(root, "repro"))
 
 
 def test_every_package_of_the_library_is_seen() -> None:
