@@ -4,6 +4,7 @@ from typing import Any
 
 from vist3a.runtime.launch import started
 from vist3a_app.hooks.determinism import Determinism
+from vist3a_app.hooks.frame_counts import FrameCounts
 from vist3a_app.hooks.parameter_keys import ParameterKeys
 from vist3a_app.hooks.presets import PresetConfigLoader
 from vist3a_app.hooks.public_pairing import PublicPairing
@@ -12,7 +13,14 @@ from vist3a_app.hooks.run_record import RunRecord
 from vist3a_app.hooks.several_processes import SeveralProcesses
 from vist3a_app.hooks.workspace_lock import WorkspaceLock
 
-HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), KnownWeights(), PublicPairing())
+HOOKS: tuple[Any, ...] = (
+    SeveralProcesses(),
+    Determinism(),
+    ParameterKeys(),
+    KnownWeights(),
+    FrameCounts(),
+    PublicPairing(),
+)
 # One process records and holds the workspace for all.
 if started().first:
     HOOKS += (RunRecord(), WorkspaceLock())

@@ -17,7 +17,7 @@ from vist3a.generators.network_parts import NetworkParts
 from vist3a.generators.sampler import Sampler, time_shift
 from vist3a.generators.word_tokenizer import UnknownWords, unknown_words
 from vist3a.records import Condition
-from vist3a.records.frame_count import check_frames
+from vist3a.records.frame_count import causal_frames, check_frames
 from vist3a.records.frame_size import ResizesFrames
 
 LatentShape = Sequence[int]
@@ -96,8 +96,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
             >>> generator.temporal_stride, generator.allowed_frames(13), generator.allowed_frames(14)
             (4, 13, 13)
         """
-        stride = self.temporal_stride
-        return max(0, 2 * (frames - 1) + stride - 1) // (2 * stride) * stride + 1
+        return causal_frames(self.temporal_stride)(frames)
 
     def latent_grid(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(channels, T', h, w) of the latents; ValueError naming the allowed frame counts and sizes."""

@@ -17,6 +17,21 @@ def any_frames(frames: int) -> int:
     return max(1, frames)
 
 
+def causal_frames(stride: int) -> AllowedFrames:
+    """The rule of autoencoders that encode the first frame alone and then ``stride`` frames at a time.
+
+    Example:
+        >>> [causal_frames(8)(frames) for frames in (1, 9, 13, 14)]
+        [1, 9, 9, 17]
+    """
+
+    def nearest(frames: int) -> int:
+        # Of two numbers that are equally near the smaller one.
+        return max(0, 2 * (frames - 1) + stride - 1) // (2 * stride) * stride + 1
+
+    return nearest
+
+
 def at_most(allowed: AllowedFrames, frames: int) -> int:
     """Largest allowed number of frames up to ``frames``; 0 where there is none.
 
