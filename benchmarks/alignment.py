@@ -336,7 +336,7 @@ def plain_losses(scene: Scene, draws: Draws, mark: Callable[[str], None]) -> tup
     answer = generator.prediction(pair.noisy, pair.timesteps, scene.text.rows(len(clean)))
     generative = sampling.generative_weight * (answer.float() - pair.target).square().mean()
     mark("generative")
-    sampler = generator.sampler(how["steps"], scene.clock.device, how["flow_shift"])
+    sampler = generator.sampler(how["steps"], draws.noise.shape[1:], scene.clock.device, how["flow_shift"])
     z, inputs = draws.noise, {}
     for k, timestep in enumerate(sampler.timesteps):
         with torch.set_grad_enabled(k in how["keep"]):
@@ -350,7 +350,7 @@ def plain_losses(scene: Scene, draws: Draws, mark: Callable[[str], None]) -> tup
     scored, _ = decode_views(generator, scene.decoder, scene.render, z, [PROMPT], draws.views, scene.rewards.needs)
     total, _ = scene.plain_rewards(scored)
     mark("reward")
-    coefficients = prediction_coefficients(generator, how["steps"], how["flow_shift"])
+    coefficients = prediction_coefficients(generator, how["steps"], draws.noise.shape[1:], how["flow_shift"])
     kept = {k: inputs[k].to(draws.noise.dtype) for k in how["keep"]}
     path = Rollout(z.detach().to(draws.noise.dtype), kept, sampler.timesteps.float(), coefficients)
     return generative, -total.mean(), path

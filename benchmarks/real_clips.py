@@ -38,6 +38,7 @@ from vist3a.metrics.surface import surface_errors
 from vist3a.metrics.trajectory import trajectory_errors
 from vist3a.networks.base import ReconstructionModel
 from vist3a.pairing import load_generator, load_reconstruction
+from vist3a.records.frame_count import causal_frames
 from vist3a.rendering import renderer_for
 
 PIXEL_STEP = 4
@@ -47,7 +48,7 @@ PIXEL_STEP = 4
 def views_of(source: Source, views: int, size: int) -> tuple[Tensor, str]:
     """Views [views, 3, size, size] in [0, 1], and why curation refuses the clip ("" where it does not)."""
     try:
-        clip = read_clip(source, views, size, size, Limits())
+        clip = read_clip(source, views, size, size, Limits(), allowed=causal_frames(4))
         return clip.frames.float() / 255, ""
     except RejectedError as reason:
         frames = [fit(frame, size, size, source.reader.pixel_aspect()) for frame in source.reader.frames()]

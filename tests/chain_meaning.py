@@ -110,7 +110,7 @@ def generated(chain: Chain, generator: VideoGenerator, prompt: str) -> tuple[Ten
     text, empty = (generator.embed([asked]) for asked in (networks.asked(prompt), networks.generator.negative_prompt))
     shape = generator.latent_grid(params.frames, params.height, params.width)
     z = prompt_noise(prompt, params.seed, shape)
-    sampler = generator.sampler(params.steps, flow_shift=params.flow_shift)
+    sampler = generator.sampler(params.steps, shape, flow_shift=params.flow_shift)
     z = sampler.start(z)
     for k, timestep in enumerate(sampler.timesteps):
         told = generator.guided(sampler.model_input(z, k), timestep.float(), text, empty, params.guidance)

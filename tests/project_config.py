@@ -73,7 +73,8 @@ def stage(name: str) -> Stage:
     for dataset in pipeline.all_outputs():
         if dataset in entries:
             found.writes.add(entries[dataset]["filepath"])
-    found.reads |= {path for group in found.parameters for path in paths_in(parameters()[group])}
+    whole = found.parameters & parameters().keys()  # of a group whose one key is read alone, no path is
+    found.reads |= {path for group in whole for path in paths_in(parameters()[group])}
     return found
 
 

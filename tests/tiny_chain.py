@@ -62,6 +62,8 @@ def run(root: Path, pipeline: str, values: dict[str, Any]) -> None:
     pipelines = project_config.pipelines()
     for group, typed in ParameterValidator(pipelines).validate_raw_params(dict(loader["parameters"])).items():
         catalog[f"params:{group}"] = MemoryDataset(typed, copy_mode="assign")
+    family = values.get("networks", {}).get("generator", {}).get("family", "wan")
+    catalog["params:networks.generator.family"] = MemoryDataset(family)
     SequentialRunner().run(pipelines[pipeline], catalog)
 
 

@@ -149,7 +149,7 @@ def _hunyuan_video() -> VideoGenerator:
         )
     )
     scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
-    return HunyuanVideoGenerator(vae, transformer, (llama, clip), (_tokenizer(128), _tokenizer(77)), scheduler, 16)
+    return HunyuanVideoGenerator(vae, transformer, llama, clip, _tokenizer(128), _tokenizer(77), scheduler, 16)
 
 
 def _svd() -> VideoGenerator:

@@ -5,13 +5,14 @@ from typing import Any
 from vist3a.runtime.launch import started
 from vist3a_app.configuration import LayeredConfigLoader
 from vist3a_app.hooks.determinism import Determinism
+from vist3a_app.hooks.frame_counts import FrameCounts
 from vist3a_app.hooks.parameter_keys import ParameterKeys
 from vist3a_app.hooks.public_pairing import PublicPairing
 from vist3a_app.hooks.run_record import RunRecord
 from vist3a_app.hooks.several_processes import SeveralProcesses
 from vist3a_app.hooks.workspace_lock import WorkspaceLock
 
-HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), PublicPairing())
+HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), FrameCounts(), PublicPairing())
 # One process records and holds the workspace for all.
 if started().first:
     HOOKS += (RunRecord(), WorkspaceLock())

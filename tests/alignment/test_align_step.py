@@ -68,7 +68,7 @@ def objective(
     z = torch.cat([prompt_noise(prompt, SEED + step, shape) for prompt in prompts]).double()
     with torch.no_grad():
         text, empty = generator.embed(prompts), generator.embed([""])
-    sampler = generator.sampler(STEPS)
+    sampler = generator.sampler(STEPS, shape)
     for k, timestep in enumerate(sampler.timesteps):
         with torch.set_grad_enabled(k in drawn.keep):
             velocity = generator.guided(z.detach(), timestep.float(), text, empty, GUIDANCE)
@@ -165,7 +165,7 @@ def test_a_sampler_that_adds_noise_adds_another_in_every_step(stitched: Stitched
     def noisy() -> WanGenerator:
         generator = trainable()
         generator.scheduler = CogVideoXDPMScheduler(prediction_type="v_prediction", clip_sample=False)
-        assert generator.sampler(STEPS).stochastic
+        assert generator.sampler(STEPS, generator.latent_grid(5, *SIZE)).stochastic
         return generator
 
     sampling = AlignSampling(1, 1, STEPS, 1, GUIDANCE, 5, 0.0, 5, *SIZE)
@@ -174,7 +174,7 @@ def test_a_sampler_that_adds_noise_adds_another_in_every_step(stitched: Stitched
     for step in range(2):
         text, empty = generator.embed([PROMPTS[step]]), generator.embed([""])
         along = [prompt_generator(f"steps/{PROMPTS[step]}", SEED + step)]
-        sampler = generator.sampler(STEPS)
+        sampler = generator.sampler(STEPS, generator.latent_grid(5, *SIZE))
         z = sampler.start(prompt_noise(PROMPTS[step], SEED + step, generator.latent_grid(5, *SIZE)))
         with torch.no_grad():
             for k, timestep in enumerate(sampler.timesteps):

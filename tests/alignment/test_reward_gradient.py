@@ -27,7 +27,7 @@ def naive_gradients(generator, noise, text, empty, guidance, keep):
 
     The published Euler step rounds its state to float32; here it is what it says, z + (sigma_next - sigma) * velocity.
     """
-    sampler = generator.sampler(STEPS)
+    sampler = generator.sampler(STEPS, noise.shape[1:])
     euler = type(sampler.scheduler).__name__ == "FlowMatchEulerDiscreteScheduler"
     z = noise
     for k, timestep in enumerate(sampler.timesteps):
@@ -71,8 +71,9 @@ def test_equals_the_naive_graph(scheduler: str, guidance: float, keep: tuple[int
 
 def test_euler_coefficients_are_the_steps_in_sigma() -> None:
     generator = tiny_generator(0)
-    sigmas = generator.sampler(7).scheduler.sigmas
-    torch.testing.assert_close(prediction_coefficients(generator, 7), sigmas.diff().double())
+    shape = generator.latent_grid(5, 16, 16)
+    sigmas = generator.sampler(7, shape).scheduler.sigmas
+    torch.testing.assert_close(prediction_coefficients(generator, 7, shape), sigmas.diff().double())
 
 
 def test_noise_depends_on_prompt_and_seed_only() -> None:

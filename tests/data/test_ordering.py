@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vist3a.data.ordering import EXACT, _improved_path, order_views, path_length, shortest_path
 from vist3a.data.view_distance import camera_distance, overlap_distance, picture_distance
+from vist3a.records.frame_count import causal_frames
 from vist3a_lab.procedural import WorldConfig, make_world
 
 
@@ -75,7 +76,7 @@ def test_what_is_no_distance_is_refused(bad):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 16), stride=st.sampled_from([1, 2, 4, 8]))
 def test_undo_is_exact_and_the_sequence_is_filled(seed, count, stride):
-    order = order_views(random_distances(seed, count), stride)
+    order = order_views(random_distances(seed, count), causal_frames(stride))
     views = torch.randn(2, count, 3)
     arranged = order.arrange(views, dim=1)
     assert arranged.shape[1] % stride == 1 % stride and count <= arranged.shape[1] < count + stride
@@ -152,7 +153,7 @@ def test_real_clips_become_as_smooth_as_they_were(clips_root):
     for path in sorted(clips_root.glob("*.mp4")):
         frames = torch.stack([fit(frame, 64, 64) for frame in VideoFile(path).frames()][:13]) / 255
         shuffled = frames[torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))]
-        order = order_views(picture_distance(shuffled))
+        order = order_views(picture_distance(shuffled), causal_frames(4))
         arranged = order.arrange(shuffled)
         assert likeness(arranged[: len(frames)]) > max(likeness(frames) - 0.02, likeness(shuffled))
         assert torch.equal(order.restore(arranged), shuffled)

@@ -4,26 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vist3a.data.sampling import choose_views, view_count
+from vist3a.data.sampling import choose_views, fewest_views, view_count
 from vist3a.data.splits import SPLITS, assign_splits
+from vist3a.records.frame_count import causal_frames
 
 
-@given(available=st.integers(0, 500), wanted=st.integers(0, 100))
-def test_view_count_is_the_largest_4n_plus_1(available, wanted):
-    count = view_count(available, wanted)
-    limit = min(available, wanted)
-    if limit < 5:
+@given(available=st.integers(0, 500), wanted=st.integers(0, 100), stride=st.sampled_from([1, 3, 4, 8]))
+def test_view_count_is_the_largest_that_the_generator_takes(available, wanted, stride):
+    count, limit = view_count(available, wanted, causal_frames(stride)), min(available, wanted)
+    smallest = fewest_views(causal_frames(stride))
+    assert smallest == {1: 5, 3: 7, 4: 5, 8: 9}[stride]
+    if limit < smallest:
         assert count == 0
     else:
-        assert count % 4 == 1
-        assert count <= limit < count + 4
+        assert count % stride == 1 % stride
+        assert count <= limit < count + stride
 
 
 @given(data=st.data(), available=st.integers(5, 400), wanted=st.integers(5, 49), max_stride=st.floats(1, 40))
 def test_views_are_ordered_even_and_within_the_stretch(data, available, wanted, max_stride):
     sharpness = data.draw(st.none() | st.lists(st.floats(0, 1), min_size=available, max_size=available))
-    positions, stride = choose_views(available, wanted, max_stride, sharpness)
-    assert len(positions) == view_count(available, wanted)
+    allowed = causal_frames(4)
+    positions, stride = choose_views(available, wanted, max_stride, sharpness, allowed)
+    assert len(positions) == view_count(available, wanted, allowed)
     assert positions[0] >= 0 and positions[-1] < available
     steps = [b - a for a, b in pairwise(positions)]
     slack = 1 + (0 if sharpness is None else 2 * (stride // 4))

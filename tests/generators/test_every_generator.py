@@ -16,6 +16,7 @@ from vist3a.records import Condition
 from vist3a.sampling.rollout import prediction_coefficients, rollout
 
 SIZE = (32, 48)
+SHAPE = (4, 3, 4, 6)
 PROMPTS = ["a red ball on the floor", "the green cube"]
 
 
@@ -49,7 +50,9 @@ def test_clips_come_back_with_their_frames(kind: str, frames: int) -> None:
 @pytest.mark.parametrize("kind", ["wan", "cogvideox", "hunyuan_video"])
 def test_other_frame_counts_and_sizes_are_refused_with_the_allowed_ones(kind: str) -> None:
     generator = tiny(kind)
-    with pytest.raises(ValueError, match=r"14 frames: this generator takes 4n\+1 frames \(nearest: 13 or 17\)"):
+    with pytest.raises(
+        ValueError, match=r"14 frames: this generator takes 1, 5, 9, \.\.\. frames \(nearest: 13 or 17\)"
+    ):
         generator.encode(torch.rand(1, 14, 3, *SIZE))
     side = generator.spatial_multiple
     with pytest.raises(ValueError, match=f"both sides must be multiples of {side}"):
@@ -159,7 +162,7 @@ def test_coefficients_are_the_derivatives_of_the_result(kind: str) -> None:
     predictions = torch.randn(steps, 1, 1, 1, 1, 1, generator=torch.Generator().manual_seed(0)).double()
 
     def result(nudged: int | None) -> float:
-        sampler = generator.sampler(steps)
+        sampler = generator.sampler(steps, SHAPE)
         z = sampler.start(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64))
         drawn = [torch.Generator().manual_seed(9)]
         for k in range(steps):
@@ -167,7 +170,7 @@ def test_coefficients_are_the_derivatives_of_the_result(kind: str) -> None:
             z = sampler.step(predictions[k] + (1.0 if k == nudged else 0.0), k, z, drawn).double()
         return float(z)
 
-    coefficients = prediction_coefficients(generator, steps)
+    coefficients = prediction_coefficients(generator, steps, SHAPE)
     base = result(None)
     scale = float(coefficients.abs().max())
     for k in range(steps):
@@ -180,7 +183,7 @@ def test_the_table_is_the_sampler(kind: str) -> None:
     generator, steps = tiny(kind), 6
     noise = noise_of(generator).double()
     predictions = [torch.randn(noise.shape, generator=torch.Generator().manual_seed(k)).double() for k in range(steps)]
-    table, sampler = generator.linear_table(steps), generator.sampler(steps)
+    table, sampler = generator.linear_table(steps, SHAPE), generator.sampler(steps, SHAPE)
     assert table.deterministic
     z = sampler.start(noise)
     for k in range(steps):
@@ -189,8 +192,8 @@ def test_the_table_is_the_sampler(kind: str) -> None:
         terms = [noise, *predictions[: k + 1]]
         expected = sum(w * term for w, term in zip(table.weights[k], terms, strict=False))
         assert float((z - expected).abs().max()) <= 1e-5 * float(noise.abs().max() * table.weights[k, 0].abs() + 1)
-    assert generator.linear_table(steps) is table
-    assert generator.linear_table(steps + 1) is not table
+    assert generator.linear_table(steps, SHAPE) is table
+    assert generator.linear_table(steps + 1, SHAPE) is not table
 
 
 def test_a_sampler_that_is_not_linear_is_refused() -> None:
@@ -199,14 +202,14 @@ def test_a_sampler_that_is_not_linear_is_refused() -> None:
         generator.scheduler.config, thresholding=True, sample_max_value=1.0
     )
     with pytest.raises(ValueError, match="not linear in the predictions"):
-        prediction_coefficients(generator, 4)
+        prediction_coefficients(generator, 4, SHAPE)
 
 
 def test_a_flow_shift_needs_a_schedule_that_has_one() -> None:
-    assert tiny("wan").sampler(4, flow_shift=5.0).scheduler.config.flow_shift == 5.0
-    assert tiny("hunyuan_video").sampler(4, flow_shift=5.0).scheduler.config.shift == 5.0
+    assert tiny("wan").sampler(4, SHAPE, flow_shift=5.0).scheduler.config.flow_shift == 5.0
+    assert tiny("hunyuan_video").sampler(4, SHAPE, flow_shift=5.0).scheduler.config.shift == 5.0
     with pytest.raises(ValueError, match="CogVideoXDDIMScheduler has no shift; allowed: null"):
-        tiny("cogvideox").sampler(4, flow_shift=5.0)
+        tiny("cogvideox").sampler(4, SHAPE, flow_shift=5.0)
 
 
 def test_a_stochastic_sampler_insists_on_its_noise() -> None:
@@ -220,7 +223,7 @@ def test_a_perfect_denoiser_has_no_training_loss(kind: str) -> None:
     """The pair's answer, put into the sampler's own first step from that noise level, leads back to the clean latents."""
     generator = tiny(kind)
     clean, noise = (torch.randn(1, 4, 2, 2, 2, generator=torch.Generator().manual_seed(i)).double() for i in (1, 2))
-    sampler = generator.sampler(1)
+    sampler = generator.sampler(1, SHAPE)
     level = torch.ones(1).double() if kind == "cogvideox" else sampler.scheduler.sigmas[:1].double()
     pair = generator.training_pair(clean, noise, level)
     assert abs(float(pair.timesteps) - float(sampler.timesteps[0])) < 1  # UniPC rounds down

@@ -76,7 +76,7 @@ def test_folder_round_trip_and_missing_parts(tmp_path: Path) -> None:
     video = torch.rand(1, 5, 3, 16, 16)
     assert torch.equal(loaded.encode(video), generator.encode(video))
     assert torch.equal(loaded.embed(["a ball"])["text"], generator.embed(["a ball"])["text"])
-    assert loaded.sampler(3).scheduler.config.shift == 2.0
+    assert loaded.sampler(3, (4, 2, 2, 2)).scheduler.config.shift == 2.0
     only_vae = WanGenerator.from_pretrained(str(tmp_path), parts=("vae",))
     with pytest.raises(RuntimeError, match="without its text_encoder"):
         only_vae.embed(["a ball"])

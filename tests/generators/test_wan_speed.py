@@ -29,7 +29,7 @@ def sample(generator: WanGenerator, prompts: list[str]) -> torch.Tensor:
 def plain(generator: WanGenerator, prompts: list[str]) -> torch.Tensor:
     """The same with every step from scratch."""
     noise = torch.randn(len(prompts), 4, 2, 2, 2, generator=torch.Generator().manual_seed(0)).double()
-    sampler, z = generator.sampler(3), noise
+    sampler, z = generator.sampler(3, noise.shape[1:]), noise
     with torch.no_grad():
         condition, negative = generator.embed(prompts), generator.embed([""])
         for k in range(3):

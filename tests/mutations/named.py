@@ -104,7 +104,7 @@ NAMED = (
     ),
     Named(
         "the unit of novel views is that of other views", "vist3a_lab/claims/errors.py",
-        "truth.depth[:, filled(sources)]", "truth.depth[:, : len(filled(sources))]",
+        "list(fill_frames(tuple(sources), allowed))", "list(range(len(fill_frames(tuple(sources), allowed))))",
     ),
     Named(
         "every view has a scale of depth of its own", "vist3a_lab/claims/errors.py",

@@ -39,11 +39,13 @@ class Stretch:
     statistics: tuple[FrameStatistics, ...]
 
 
-def longest_stretch(frames: Iterable[UInt8[Tensor, "3 height width"]], limits: Limits) -> Stretch:
+def longest_stretch(
+    frames: Iterable[UInt8[Tensor, "3 height width"]], limits: Limits, needed: int = MIN_VIEWS
+) -> Stretch:
     """Longest run of usable frames without a scene cut (the first of equals). Holds one frame at a time.
 
     Raises:
-        RejectedError: Fewer than five such frames; the sentence names the commonest defect.
+        RejectedError: Fewer than ``needed`` such frames; the sentence names the commonest defect.
     """
     defects: Counter[str] = Counter()
     shots: list[list[tuple[int, FrameStatistics]]] = [[]]
@@ -64,11 +66,11 @@ def longest_stretch(frames: Iterable[UInt8[Tensor, "3 height width"]], limits: L
             continue
         shots[-1].append((index, statistics))
         kept = (frame, grey)
-    if total < MIN_VIEWS:
-        raise RejectedError(f"{total} frame{'s' if total != 1 else ''} found; at least {MIN_VIEWS} are needed")
+    if total < needed:
+        raise RejectedError(f"{total} frame{'s' if total != 1 else ''} found; at least {needed} are needed")
     best = max((_without_blurred(shot, limits) for shot in shots), key=len)
-    if len(best) < MIN_VIEWS:
-        raise RejectedError(_reason(total, defects, shots, len(best), limits))
+    if len(best) < needed:
+        raise RejectedError(_reason(total, defects, shots, len(best), limits, needed))
     return Stretch(tuple(index for index, _ in best), tuple(statistics for _, statistics in best))
 
 
@@ -101,14 +103,18 @@ def _without_blurred(shot: list[tuple[int, FrameStatistics]], limits: Limits) ->
 
 
 def _reason(
-    total: int, defects: Counter[str], shots: list[list[tuple[int, FrameStatistics]]], best: int, limits: Limits
+    total: int,
+    defects: Counter[str],
+    shots: list[list[tuple[int, FrameStatistics]]],
+    best: int,
+    limits: Limits,
+    needed: int,
 ) -> str:
     usable = sum(map(len, shots))
-    if usable >= MIN_VIEWS and len(shots) > 1:
-        needed = f"at least {MIN_VIEWS} are needed"
-        return f"{len(shots) - 1} scene cuts leave no more than {best} frames of one shot; {needed}"
+    if usable >= needed and len(shots) > 1:
+        return f"{len(shots) - 1} scene cuts leave no more than {best} frames of one shot; at least {needed} are needed"
     if not defects:
         lowest = f"at least {limits.min_relative_sharpness:g} times the usual sharpness is allowed"
-        return f"{usable - best} of {total} frames are blurred by motion ({lowest}), leaving {best} of {MIN_VIEWS}"
+        return f"{usable - best} of {total} frames are blurred by motion ({lowest}), leaving {best} of {needed}"
     defect, count = defects.most_common(1)[0]
-    return f"{count} of {total} frames {defect}, leaving {best} usable ones of the {MIN_VIEWS} needed"
+    return f"{count} of {total} frames {defect}, leaving {best} usable ones of the {needed} needed"

@@ -22,6 +22,7 @@ from vist3a.data.sources import scan
 from vist3a.data.splits import assign_splits
 from vist3a.data.world import World
 from vist3a.records.clip import Clip
+from vist3a.records.frame_count import AllowedFrames, any_frames
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of every clip (fewer views where a real clip has fewer)."""
+    """Size of every clip (fewer views where a real clip has fewer), and the video generator's rule of frame counts."""
 
     views: int
     height: int
     width: int
+    allowed: AllowedFrames = any_frames
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits, orde
         dropped: tuple[str, ...] = ()
         try:
             dropped = candidate.reader.content.dropped if isinstance(candidate.reader, PosedScene) else ()
-            checked = read_clip(candidate, shape.views, shape.height, shape.width, limits, order)
+            checked = read_clip(candidate, shape.views, shape.height, shape.width, limits, order, shape.allowed)
             pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
             if pixels in seen:
                 raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")

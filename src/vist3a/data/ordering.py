@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vist3a.records.frame_count import AllowedFrames, any_frames, at_least, at_most
+
 EXACT = 13
 """Views up to which the shortest path is found exactly (Held and Karp, 1962: 2^n n^2 steps)."""
 STARTS = 16
@@ -39,24 +41,36 @@ class ViewOrder:
         return results.index_select(dim, torch.tensor(self.places, device=results.device))
 
 
-def order_views(distances: Distances, stride: int = 4) -> ViewOrder:
-    """Smooth sequence of ``stride`` * m + 1 places (the frame counts of causal video encoders).
+def order_views(distances: Distances, allowed: AllowedFrames = any_frames) -> ViewOrder:
+    """Smooth sequence of as many places as the rule ``allowed`` of a video generator wants.
 
     Its direction is the one that agrees more with the order of the input, so that a smooth clip stays as it is. The last view is
     repeated to fill the sequence, as the paper does (section C.2).
 
     Args:
         distances: Symmetric [views, views], zero on the diagonal.
-        stride: Views per latent frame after the first.
+        allowed: The rule, e.g. :meth:`VideoGenerator.allowed_frames`; by default any number is allowed.
+
+    Raises:
+        ValueError: The generator takes no clip as long as this.
     """
-    if stride < 1:
-        raise ValueError(f"stride is {stride}; at least 1 is allowed")
     path = shortest_path(distances)
     if _agreement(path) < 0:
         path = path[::-1]
     places = np.argsort(path)
-    missing = -(len(path) - 1) % stride
-    return ViewOrder((*path, *[path[-1]] * missing), tuple(int(place) for place in places))
+    return ViewOrder(fill_frames(tuple(path), allowed), tuple(int(place) for place in places))
+
+
+def fill_frames(views: tuple[int, ...], allowed: AllowedFrames) -> tuple[int, ...]:
+    """The last view repeated up to an allowed number of frames (VIST3A, section C.2).
+
+    Raises:
+        ValueError: The generator takes no clip as long as this.
+    """
+    places = at_least(allowed, len(views))
+    if not places:
+        raise ValueError(f"{len(views)} views; the generator takes at most {at_most(allowed, len(views))} frames")
+    return (*views, *views[-1:] * (places - len(views)))
 
 
 def shortest_path(distances: Distances) -> list[int]:

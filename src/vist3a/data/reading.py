@@ -17,10 +17,11 @@ from vist3a.data.image_folder import ImageFolder
 from vist3a.data.ordering import order_views
 from vist3a.data.rejected import RejectedError
 from vist3a.data.resizing import crop_box, fit
-from vist3a.data.sampling import choose_views
+from vist3a.data.sampling import choose_views, fewest_views
 from vist3a.data.sources import Source
 from vist3a.data.view_distance import picture_distance
 from vist3a.records.cameras import Cameras
+from vist3a.records.frame_count import AllowedFrames, any_frames
 
 Order = Literal["given", "similarity"]
 """Of the images of a folder: that of their names, or found from their pictures."""
@@ -52,11 +53,18 @@ class CheckedClip:
 
 
 def read_clip(
-    source: Source, views: int, height: int, width: int, limits: Limits, order: Order = "given"
+    source: Source,
+    views: int,
+    height: int,
+    width: int,
+    limits: Limits,
+    order: Order = "given",
+    allowed: AllowedFrames = any_frames,
 ) -> CheckedClip:
     """Measure, choose and keep at most ``views`` views of a candidate.
 
     ``order`` "similarity": the images of a folder come in no order, and become the smooth sequence that their pictures give.
+    ``allowed`` is the rule of the video generator that will see the clip.
 
     Raises:
         RejectedError: It is unreadable or fails a check.
@@ -66,9 +74,9 @@ def read_clip(
     if order == "similarity" and isinstance(source.reader, ImageFolder):
         reader = _smooth(source, source.reader, height, width)
         source, files = replace(source, reader=reader), [path.name for path in reader.paths()]
-    stretch = longest_stretch(_fitted(source, height, width), limits)
+    stretch = longest_stretch(_fitted(source, height, width), limits, fewest_views(allowed))
     sharpness = [s.sharpness for s in stretch.statistics]
-    positions, stride = choose_views(len(stretch.indices), views, limits.max_stride, sharpness)
+    positions, stride = choose_views(len(stretch.indices), views, limits.max_stride, sharpness, allowed)
     indices = [stretch.indices[p] for p in positions]
     frames = _keep(_fitted(source, height, width), indices)
     motion = moved_share(luma(frames))
@@ -87,7 +95,7 @@ def read_clip(
 
 def _smooth(source: Source, folder: ImageFolder, height: int, width: int) -> ImageFolder:
     frames = torch.stack(list(_fitted(source, height, width))).float() / 255
-    return replace(folder, sequence=order_views(picture_distance(frames), stride=1).sequence)
+    return replace(folder, sequence=order_views(picture_distance(frames)).sequence)
 
 
 def _provenance(source: Source, stretch: Stretch, positions: list[int], stride: float, motion: float) -> Provenance:

@@ -21,7 +21,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 
 @dataclass(frozen=True)
 class DistillSampling:
-    """What a step sees: ``batch`` clips, cut to a random one of ``views`` (each 4n+1, at most the clip's length).
+    """What a step sees: ``batch`` clips, cut to a random one of ``views`` (numbers that the generator takes; at most the clip's).
 
     ``mirror`` flips a random half of the clips left to right, and plays a random half backwards.
     Inner states at the points ``features`` are compared in every step, the heads' outputs in every ``heads_every``-th.

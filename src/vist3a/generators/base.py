@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from vist3a.generators.hub_folder import HubFolder
 from vist3a.generators.linear_sampler import LinearTable, linear_table
-from vist3a.generators.sampler import Sampler
+from vist3a.generators.network_parts import NetworkParts
+from vist3a.generators.sampler import Sampler, time_shift
 from vist3a.generators.word_tokenizer import UnknownWords, unknown_words
 from vist3a.records import Condition
+from vist3a.records.frame_count import causal_frames, check_frames
 from vist3a.records.frame_size import ResizesFrames
-from vist3a.runtime.memory_layout import channels_last
 
-# Parts of every generator; "text" is what makes conditions (of SVD: of an image) and brings its tokenizer.
-PARTS = ("vae", "tokenizer", "text", "denoiser")
-
-GeneratorT = TypeVar("GeneratorT", bound="VideoGenerator")
+LatentShape = Sequence[int]
+"""(channels, times, rows, columns) of the latents of one sample."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class TrainingPair:
     target: Float[Tensor, "batch channels times rows columns"]
 
 
-class VideoGenerator(ResizesFrames, nn.Module, ABC):
+class VideoGenerator(ResizesFrames, NetworkParts, ABC):
     """A video generator behind one contract.
 
     Frames are RGB in [0, 1]; latents are *raw* (as the autoencoder emits them) unless a name says ``normalised``:
@@ -43,79 +41,83 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
 
     Any part may be missing (``None``): the layer search needs the autoencoder only. Using a missing part is a
     ``RuntimeError`` that names it.
+
+    **A generator of your own** is a class of a module of your own; nothing here has to be edited. It needs
+
+    1. ``CLASSES``, the classes that its networks are loaded with, and ``ATTRIBUTES`` and ``PIPELINE`` where the usual ones do not
+       fit;
+    2. ``temporal_stride`` on the class, as published, and a constructor (the parts as keywords) that sets ``channels``,
+       ``temporal_stride``, ``spatial_stride`` and ``scaling_factor`` from the autoencoder, where there is one;
+    3. :meth:`prediction`;
+    4. :meth:`embed` for texts, or ``takes_text = False`` and :meth:`embed_images`; ``uses_negative = False`` and
+       :meth:`_compared` where guidance is not the difference to a negative prompt.
+
+    Everything else has a default that is to be replaced where it is not yours:
+
+    ===============================================  ==============================================================
+    :meth:`allowed_frames`                           1, 1 + temporal_stride, 1 + 2 temporal_stride, ...
+    :meth:`normalise`, :meth:`denormalise`           one ``scaling_factor``
+    :meth:`_encode_video`, :meth:`_decode_video`     an autoencoder that is called as diffusers' video ones are
+    :attr:`spatial_multiple`                         spatial stride times the denoiser's patch
+    :meth:`noise_levels`, :meth:`sampler`            as the scheduler spaces them; shifted by the number of tokens if it
+                                                     says ``use_dynamic_shifting``
+    :meth:`training_pair`                            flow matching: the answer is noise minus clean latents
+    :meth:`save_memory` and the like                 what diffusers' networks can do
+    ===============================================  ==============================================================
+
+    ``vist3a.testing.generators.check_generator`` says whether it is right. It is used by its place, or by the name of an entry
+    point: see :mod:`vist3a.registry`, and ``examples/ltx_video`` for a whole one.
     """
 
     channels: int
     spatial_stride: int
+    """Pixels per latent cell on a side."""
     temporal_stride: int
+    """Frames per latent frame; the first frame is encoded alone. 1: every frame has its own latents."""
     scaling_factor: float
     """Factor from raw to normalised latents, where it is one for all channels."""
-    ATTRIBUTES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "vae": ("vae",),
-        "tokenizer": ("tokenizer",),
-        "text": ("tokenizer", "text_encoder"),
-        "denoiser": ("transformer", "scheduler"),
-    }
-    """Attributes that hold the objects of each part of ``PARTS``, of the denoiser the network first."""
-    TEXT_TOKENS: ClassVar[int]
-    """Padded length of a prompt, as published."""
+    PIPELINE: ClassVar[str] = ""
+    """Name of the diffusers pipeline whose ``encode_prompt`` makes conditions of texts (see :meth:`text_pipeline`)."""
     takes_text: ClassVar[bool] = True
     """Whether conditions are made of texts (:meth:`embed`); else of images (:meth:`embed_images`)."""
     uses_negative: ClassVar[bool] = True
     """Whether guidance compares with the condition of a negative prompt."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._tables: dict[tuple[int, float | None, str], LinearTable] = {}
+    def __init__(self, max_text_tokens: int | None = None, **parts: Any) -> None:
+        super().__init__(max_text_tokens, **parts)
+        self._tables: dict[tuple[int, tuple[int, ...], float | None, str], LinearTable] = {}
 
-    @classmethod
-    def from_pretrained(
-        cls: type[GeneratorT],
-        source: str,
-        *,
-        revision: str | None = None,
-        variant: str | None = None,
-        parts: Sequence[str] = PARTS,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        max_text_tokens: int | None = None,
-    ) -> GeneratorT:
-        """Frozen generator with the named parts of a folder in the hub's layout, or of a hub id.
+    def allowed_frames(self, frames: int) -> int:
+        """The allowed number of frames nearest to ``frames`` (of two the smaller), which is itself where it is allowed.
 
-        ``max_text_tokens`` is the padded length of a prompt; None: as published.
+        A generator without any part is asked, too, so that a wrong number is refused before anything is loaded.
+
+        Example:
+            >>> generator.temporal_stride, generator.allowed_frames(13), generator.allowed_frames(14)
+            (4, 13, 13)
         """
-        if unknown := sorted(set(parts) - set(PARTS)):
-            raise ValueError(f"unknown parts {unknown}; allowed: {', '.join(PARTS)}")
-        folder = HubFolder(source, revision, variant, dtype)
-        generator = cls._load(folder, parts, max_text_tokens or cls.TEXT_TOKENS)
-        return generator.requires_grad_(False).eval().to(device)
-
-    @classmethod
-    @abstractmethod
-    def _load(cls: type[GeneratorT], folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> GeneratorT:
-        """The generator with the named parts of ``folder``."""
+        return causal_frames(self.temporal_stride)(frames)
 
     def latent_grid(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(channels, T', h, w) of the latents; ValueError naming the allowed frame counts and sizes."""
-        stride = self.temporal_stride
-        if frames < 1 or (frames - 1) % stride:
-            lower = max(0, (frames - 1) // stride) * stride + 1
-            raise ValueError(
-                f"{frames} frames: this generator takes {stride}n+1 frames (nearest: {lower} or {lower + stride})"
-            )
-        if height % self.spatial_multiple or width % self.spatial_multiple:
-            raise ValueError(f"frames of {height}x{width} px: both sides must be multiples of {self.spatial_multiple}")
-        return self.channels, (frames - 1) // stride + 1, height // self.spatial_stride, width // self.spatial_stride
+        check_frames(self.allowed_frames, frames)
+        multiple, stride = self.spatial_multiple, self.spatial_stride
+        if height % multiple or width % multiple:
+            raise ValueError(f"frames of {height}x{width} px: both sides must be multiples of {multiple}")
+        return self.channels, (frames - 1) // self.temporal_stride + 1, height // stride, width // stride
 
     @property
-    @abstractmethod
     def spatial_multiple(self) -> int:
-        """Frame sides must be multiples of this many pixels (autoencoder stride times the denoiser's patch)."""
+        """Frame sides must be multiples of this many pixels: autoencoder stride times the denoiser's patch (1 without one)."""
+        return self.spatial_stride * self._patch()[1]
 
-    @property
-    def denoiser(self) -> Any:
-        """The denoising network."""
-        return self._part(self.ATTRIBUTES["denoiser"][0])
+    def _patch(self) -> tuple[int, int]:
+        """Latent frames, and latent rows or columns, of one token of the denoiser."""
+        config = self.denoiser.config if self._has("denoiser") else None
+        patch = getattr(config, "patch_size", 1)
+        if isinstance(patch, Sequence):
+            return int(patch[0]), int(patch[-1])
+        return int(getattr(config, "patch_size_t", None) or 1), int(patch)
 
     def encode(
         self, frames: Float[Tensor, "batch views 3 height width"], generator: torch.Generator | None = None
@@ -159,6 +161,15 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
     def embed(self, prompts: Sequence[str]) -> Condition:
         """Conditions of texts; ValueError for generators that take images."""
         raise ValueError(f"{type(self).__name__} takes an image, not a text: give generate.image")
+
+    def text_pipeline(self) -> Any:
+        """The public pipeline of the tokenizers and text encoders alone, for its ``encode_prompt``."""
+        import diffusers
+
+        pipeline_class = getattr(diffusers, self.PIPELINE)
+        others = {name: None for names in self.ATTRIBUTES.values() for name in names}
+        # Tokenizers come first in the list, but what is missed by name is the encoder.
+        return pipeline_class(**others | {name: self._part(name) for name in reversed(self.ATTRIBUTES["text"])})
 
     def embed_images(
         self,
@@ -247,18 +258,34 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         """Strength of guidance, possibly per frame."""
         return guidance
 
-    def sampler(self, steps: int, device: torch.device | str = "cpu", flow_shift: float | None = None) -> Sampler:
-        """A fresh sampler of ``steps`` steps; ``flow_shift`` replaces the shift that the generator came with."""
-        return Sampler(self._part("scheduler"), steps, device, flow_shift)
+    def noise_levels(self, steps: int) -> Sequence[float] | None:
+        """Noise levels before the shift, from 1 down, without the last one; None: as the scheduler spaces them."""
+        return None
 
-    def linear_table(self, steps: int, flow_shift: float | None = None) -> LinearTable:
+    def sequence_length(self, shape: LatentShape) -> int:
+        """Tokens of the denoiser for latents of this shape."""
+        patch_t, patch = self._patch()
+        return shape[1] // patch_t * (shape[2] // patch) * (shape[3] // patch)
+
+    def sampler(
+        self, steps: int, shape: LatentShape, device: torch.device | str = "cpu", flow_shift: float | None = None
+    ) -> Sampler:
+        """A fresh sampler of ``steps`` steps for latents of ``shape``.
+
+        ``flow_shift`` replaces the shift that the generator came with, be it a number or one that follows from the shape.
+        """
+        scheduler = self._part("scheduler")
+        dynamic = bool(scheduler.config.get("use_dynamic_shifting")) and flow_shift is None
+        mu = time_shift(scheduler, self.sequence_length(shape)) if dynamic else None
+        return Sampler(scheduler, steps, device, flow_shift, self.noise_levels(steps), mu)
+
+    def linear_table(self, steps: int, shape: LatentShape, flow_shift: float | None = None) -> LinearTable:
         """What :meth:`sampler` does, as weights (see :class:`LinearTable`); computed once per setting."""
-        key = (steps, flow_shift, str(sorted(self._part("scheduler").config.items(), key=str)))
+        key = (steps, tuple(shape), flow_shift, str(sorted(self._part("scheduler").config.items(), key=str)))
         if key not in self._tables:
-            self._tables[key] = linear_table(lambda: self.sampler(steps, flow_shift=flow_shift))
+            self._tables[key] = linear_table(lambda: self.sampler(steps, shape, flow_shift=flow_shift))
         return self._tables[key]
 
-    @abstractmethod
     def training_pair(
         self,
         clean: Float[Tensor, "batch channels times rows columns"],
@@ -266,75 +293,7 @@ class VideoGenerator(ResizesFrames, nn.Module, ABC):
         level: Float[Tensor, " batch"],
     ) -> TrainingPair:
         """Normalised latents noised at ``level`` (0: clean, 1: the sampler's first step) and the right answer."""
-
-    def save_memory(self) -> None:
-        """Encode and decode in tiles (another result at their borders) and clip by clip, for small GPUs."""
-        vae = self._part("vae")
-        for setting in ("enable_tiling", "enable_slicing"):
-            if hasattr(vae, setting):
-                getattr(vae, setting)()
-
-    def checkpoint_gradients(self, denoiser: bool = True) -> None:
-        """Keep little for backward passes and run the video decoder's blocks again, and the denoiser's unless it is left out.
-
-        Less memory, more time.
-        """
-        for part in ("denoiser", "vae") if denoiser else ("vae",):
-            network: Any = getattr(self, self.ATTRIBUTES[part][0])
-            if getattr(network, "_supports_gradient_checkpointing", False):
-                network.enable_gradient_checkpointing()
-
-    def stream_denoiser(self, device: torch.device) -> None:
-        """Keep the denoiser in host memory and bring its blocks to ``device`` one after the other while it runs."""
-        self.denoiser.to("cpu")
-        self.denoiser.enable_group_offload(
-            onload_device=device,
-            offload_device=torch.device("cpu"),
-            offload_type="block_level",
-            num_blocks_per_group=1,
-            use_stream=device.type == "cuda",
-        )
-
-    def accelerate(self, mode: str | None = None) -> None:
-        """Trade a wait at the first call for speed: for inference only (see ``merge_lora`` for adapters).
-
-        The repeated blocks of the denoiser are compiled, one for all (``mode`` is that of ``torch.compile``; a denoiser without
-        such blocks is compiled whole), and the autoencoder's weights laid out for tensor cores. Results change by rounding only.
-        """
-        self._compile(mode, None)
-
-    def compile_for_training(self) -> None:
-        """The part of :meth:`accelerate` that leaves adapters in place and lets gradients through; code per batch size."""
-        self._compile(None, False)
-
-    def _compile(self, mode: str | None, dynamic: bool | None) -> None:
-        if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
-            self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode, dynamic=dynamic)
-        elif self._has("denoiser"):
-            self.denoiser.compile(mode=mode, dynamic=dynamic)
-        if self._has("vae"):
-            channels_last(self._part("vae"))
-
-    def release(self, *parts: str) -> None:
-        """Forget these parts, so that their memory can be used by others."""
-        for part in parts:
-            for name in self.ATTRIBUTES[part]:
-                setattr(self, name, None)
-
-    def place(self, part: str, device: torch.device | str) -> None:
-        """Move the networks of one part to a device."""
-        for name in self.ATTRIBUTES[part]:
-            if isinstance(module := getattr(self, name), nn.Module):
-                module.to(device)
-
-    def _has(self, part: str) -> bool:
-        return getattr(self, self.ATTRIBUTES[part][0]) is not None
-
-    def _part(self, name: str) -> Any:
-        part = getattr(self, name)
-        if part is None:
-            raise RuntimeError(f"this generator was loaded without its {name}")
-        return part
+        return flow_matching_pair(clean, noise, level)
 
 
 def flow_matching_pair(clean: Tensor, noise: Tensor, level: Tensor) -> TrainingPair:

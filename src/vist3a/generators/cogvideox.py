@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.base import TrainingPair, VideoGenerator
-from vist3a.generators.hub_folder import HubFolder
 from vist3a.records import Condition
-
-SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
 
 class CogVideoXGenerator(VideoGenerator):
@@ -26,20 +23,32 @@ class CogVideoXGenerator(VideoGenerator):
     """
 
     TEXT_TOKENS = 226
+    CLASSES: ClassVar[Mapping[str, str | tuple[str, ...]]] = {
+        "vae": "AutoencoderKLCogVideoX",
+        "text_encoder": "T5EncoderModel",
+        "transformer": "CogVideoXTransformer3DModel",
+        "scheduler": ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"),
+    }
+    PIPELINE = "CogVideoXPipeline"
+    temporal_stride = 4
 
     def __init__(
         self,
-        vae: Any | None,
-        transformer: Any | None,
-        text_encoder: Any | None,
-        tokenizer: Any | None,
-        scheduler: Any | None,
-        max_text_tokens: int,
+        vae: Any | None = None,
+        transformer: Any | None = None,
+        text_encoder: Any | None = None,
+        tokenizer: Any | None = None,
+        scheduler: Any | None = None,
+        max_text_tokens: int | None = None,
     ) -> None:
-        super().__init__()
-        self.vae, self.transformer, self.text_encoder = vae, transformer, text_encoder
-        self.tokenizer, self.scheduler = tokenizer, scheduler
-        self.max_text_tokens = max_text_tokens
+        super().__init__(
+            max_text_tokens,
+            vae=vae,
+            transformer=transformer,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+        )
         if vae is not None:
             config = vae.config
             self.channels = config.latent_channels
@@ -50,36 +59,11 @@ class CogVideoXGenerator(VideoGenerator):
             config = transformer.config
             if config.patch_size_t is not None:
                 raise ValueError("CogVideoX 1.5 (patches in time) is not supported; allowed: CogVideoX 2B and 5B")
-            if max_text_tokens != config.max_text_seq_length:
+            if self.max_text_tokens != config.max_text_seq_length:
                 raise ValueError(
-                    f"networks.generator.max_text_tokens: {max_text_tokens}, but the texts of this denoiser have exactly "
+                    f"networks.generator.max_text_tokens: {self.max_text_tokens}, but the texts of this denoiser have exactly "
                     f"{config.max_text_seq_length} tokens"
                 )
-
-    @classmethod
-    def _load(cls, folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> CogVideoXGenerator:
-        vae = transformer = text_encoder = tokenizer = scheduler = None
-        if "vae" in parts:
-            from diffusers import AutoencoderKLCogVideoX
-
-            vae = folder.network(AutoencoderKLCogVideoX, "vae")
-        if "text" in parts or "tokenizer" in parts:
-            tokenizer = folder.tokenizer("tokenizer")
-        if "text" in parts:
-            from transformers import T5EncoderModel
-
-            text_encoder = folder.encoder(T5EncoderModel, "text_encoder")
-        if "denoiser" in parts:
-            from diffusers import CogVideoXTransformer3DModel
-
-            transformer = folder.network(CogVideoXTransformer3DModel, "transformer")
-            scheduler = folder.scheduler(SCHEDULERS)
-        return cls(vae, transformer, text_encoder, tokenizer, scheduler, max_text_tokens)
-
-    @property
-    def spatial_multiple(self) -> int:
-        """Autoencoder stride times the denoiser's patch (1 without a denoiser)."""
-        return self.spatial_stride * (self.transformer.config.patch_size if self.transformer is not None else 1)
 
     def _decode_video(self, latents: Tensor) -> Tensor:
         times = latents.shape[2]
@@ -93,11 +77,13 @@ class CogVideoXGenerator(VideoGenerator):
 
         As published the encoder is given no mask, so that it attends to padding too.
         """
-        encoder = self._part("text_encoder")
-        tokens = self._part("tokenizer")(
-            list(prompts), padding="max_length", max_length=self.max_text_tokens, truncation=True, return_tensors="pt"
+        text, _ = self.text_pipeline().encode_prompt(
+            list(prompts),
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.max_text_tokens,
+            device=self._part("text_encoder").device,
         )
-        return Condition({"text": encoder(tokens["input_ids"].to(encoder.device))[0]})
+        return Condition({"text": text})
 
     def prediction(
         self,

@@ -24,6 +24,24 @@ class HubFolder:
     variant: str | None = None
     dtype: torch.dtype = torch.float32
 
+    def part(self, name: str, classes: str | Sequence[str]) -> Any:
+        """What lies in the subfolder ``name``, read by a class of diffusers or transformers (schedulers: one of several).
+
+        ValueError for a class that neither library has.
+        """
+        if name.startswith("tokenizer"):
+            return self.tokenizer(name)
+        if name.startswith("scheduler"):
+            return self.scheduler([classes] if isinstance(classes, str) else classes)
+        import diffusers
+        import transformers
+
+        if isinstance(classes, str) and hasattr(diffusers, classes):
+            return self.network(getattr(diffusers, classes), name)
+        if isinstance(classes, str) and hasattr(transformers, classes):
+            return self.encoder(getattr(transformers, classes), name)
+        raise ValueError(f"{name}: {classes!r}; allowed: the name of a class of diffusers or transformers")
+
     def network(self, network_class: Any, subfolder: str) -> Any:
         """A diffusers network."""
         return self._read(

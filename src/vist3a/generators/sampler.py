@@ -17,7 +17,7 @@ class Sampler:
     """One pass of a diffusers scheduler from noise to latents in ``steps`` steps.
 
     ``flow_shift`` replaces the shift of the scheduler's own configuration; ``sigmas`` replaces its noise levels before
-    the shift (both None: as configured).
+    the shift (both None: as configured). ``mu`` is the shift of schedulers that want it told (see :func:`time_shift`).
     """
 
     def __init__(
@@ -27,8 +27,9 @@ class Sampler:
         device: torch.device | str = "cpu",
         flow_shift: float | None = None,
         sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
     ) -> None:
-        changes = {}
+        changes: dict[str, Any] = {}
         if flow_shift is not None:
             keys = [key for key in SHIFT_KEYS if key in scheduler.config]
             if not keys:
@@ -36,11 +37,14 @@ class Sampler:
                     f"flow_shift: {flow_shift}, but {type(scheduler).__name__} has no shift; allowed: null"
                 )
             changes = dict.fromkeys(keys, flow_shift)
+            if scheduler.config.get("use_dynamic_shifting"):
+                changes["use_dynamic_shifting"] = False
         self.scheduler = type(scheduler).from_config(scheduler.config, **changes)
+        told = {} if mu is None else {"mu": mu}
         if sigmas is None:
-            self.scheduler.set_timesteps(steps, device=device)
+            self.scheduler.set_timesteps(steps, device=device, **told)
         else:
-            self.scheduler.set_timesteps(sigmas=list(sigmas), device=device)
+            self.scheduler.set_timesteps(sigmas=list(sigmas), device=device, **told)
         if hasattr(
             self.scheduler, "set_begin_index"
         ):  # else the first step looks itself up, which waits for the device
@@ -97,3 +101,12 @@ class Sampler:
             return_dict=False,
         )
         return after.transpose(1, 2)
+
+
+def time_shift(scheduler: Any, tokens: int) -> float:
+    """The shift ``mu`` of latents of so many tokens: on the line through the two points of the scheduler's configuration."""
+    config = scheduler.config
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    slope = (most - least) / (high - low)
+    return float(tokens * slope + (least - slope * low))

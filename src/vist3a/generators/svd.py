@@ -10,10 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.base import TrainingPair, VideoGenerator
-from vist3a.generators.hub_folder import HubFolder
 from vist3a.records import Condition
 
-SCHEDULERS = ("EulerDiscreteScheduler",)
 # What CLIP's published image encoder was trained on.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -34,37 +32,32 @@ class SVDGenerator(VideoGenerator):
         "text": ("image_encoder",),
         "denoiser": ("unet", "scheduler"),
     }
-    TEXT_TOKENS = 0
+    CLASSES: ClassVar[Mapping[str, str | tuple[str, ...]]] = {
+        "vae": "AutoencoderKLTemporalDecoder",
+        "image_encoder": "CLIPVisionModelWithProjection",
+        "unet": "UNetSpatioTemporalConditionModel",
+        "scheduler": ("EulerDiscreteScheduler",),
+    }
+    temporal_stride = 1
+    unet: Any
     frames_at_once: int | None = None
     """Frames that the temporal decoder sees together; None: the whole clip."""
     takes_text = False
     uses_negative = False
 
-    def __init__(self, vae: Any | None, unet: Any | None, image_encoder: Any | None, scheduler: Any | None) -> None:
-        super().__init__()
-        self.vae, self.unet, self.image_encoder, self.scheduler = vae, unet, image_encoder, scheduler
+    def __init__(
+        self,
+        vae: Any | None = None,
+        unet: Any | None = None,
+        image_encoder: Any | None = None,
+        scheduler: Any | None = None,
+        max_text_tokens: int | None = None,
+    ) -> None:
+        super().__init__(max_text_tokens, vae=vae, unet=unet, image_encoder=image_encoder, scheduler=scheduler)
         if vae is not None:
             self.channels = vae.config.latent_channels
-            self.temporal_stride, self.spatial_stride = 1, 2 ** (len(vae.config.block_out_channels) - 1)
+            self.spatial_stride = 2 ** (len(vae.config.block_out_channels) - 1)
             self.scaling_factor = vae.config.scaling_factor
-
-    @classmethod
-    def _load(cls, folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> SVDGenerator:
-        vae = unet = image_encoder = scheduler = None
-        if "vae" in parts:
-            from diffusers import AutoencoderKLTemporalDecoder
-
-            vae = folder.network(AutoencoderKLTemporalDecoder, "vae")
-        if "text" in parts:
-            from transformers import CLIPVisionModelWithProjection
-
-            image_encoder = folder.encoder(CLIPVisionModelWithProjection, "image_encoder")
-        if "denoiser" in parts:
-            from diffusers import UNetSpatioTemporalConditionModel
-
-            unet = folder.network(UNetSpatioTemporalConditionModel, "unet")
-            scheduler = folder.scheduler(SCHEDULERS)
-        return cls(vae, unet, image_encoder, scheduler)
 
     @property
     def spatial_multiple(self) -> int:

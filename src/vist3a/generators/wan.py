@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.adapters.lora import has_adapter
-from vist3a.generators.base import TrainingPair, VideoGenerator, flow_matching_pair
-from vist3a.generators.hub_folder import HubFolder
+from vist3a.generators.base import VideoGenerator
 from vist3a.generators.wan_constant_text import constant_text, fits, fuse_projections
 from vist3a.records import Condition
-
-SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
 
 
 class WanGenerator(VideoGenerator):
     """Wan 2.1: causal video autoencoder, UMT5 text encoder, flow-matching transformer (the prediction is a velocity)."""
 
     TEXT_TOKENS = 512
+    CLASSES: ClassVar[Mapping[str, str | tuple[str, ...]]] = {
+        "vae": "AutoencoderKLWan",
+        "text_encoder": "UMT5EncoderModel",
+        "transformer": "WanTransformer3DModel",
+        "scheduler": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
+    }
+    PIPELINE = "WanPipeline"
+    temporal_stride = 4
+    vae: Any
+    transformer: Any
     latents_mean: Tensor
     latents_std: Tensor
     whole_clip = False
@@ -34,17 +41,21 @@ class WanGenerator(VideoGenerator):
 
     def __init__(
         self,
-        vae: Any | None,
-        transformer: Any | None,
-        text_encoder: Any | None,
-        tokenizer: Any | None,
-        scheduler: Any | None,
-        max_text_tokens: int,
+        vae: Any | None = None,
+        transformer: Any | None = None,
+        text_encoder: Any | None = None,
+        tokenizer: Any | None = None,
+        scheduler: Any | None = None,
+        max_text_tokens: int | None = None,
     ) -> None:
-        super().__init__()
-        self.vae, self.transformer, self.text_encoder = vae, transformer, text_encoder
-        self.tokenizer, self.scheduler = tokenizer, scheduler
-        self.max_text_tokens = max_text_tokens
+        super().__init__(
+            max_text_tokens,
+            vae=vae,
+            transformer=transformer,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+        )
         if vae is not None:
             config = vae.config
             self.channels = config.z_dim
@@ -53,32 +64,6 @@ class WanGenerator(VideoGenerator):
             shape = (1, config.z_dim, 1, 1, 1)
             self.register_buffer("latents_mean", torch.tensor(config.latents_mean).view(shape), persistent=False)
             self.register_buffer("latents_std", torch.tensor(config.latents_std).view(shape), persistent=False)
-
-    @classmethod
-    def _load(cls, folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> WanGenerator:
-        vae = transformer = text_encoder = tokenizer = scheduler = None
-        if "vae" in parts:
-            from diffusers import AutoencoderKLWan
-
-            vae = folder.network(AutoencoderKLWan, "vae")
-        if "text" in parts or "tokenizer" in parts:
-            tokenizer = folder.tokenizer("tokenizer")
-        if "text" in parts:
-            from transformers import UMT5EncoderModel
-
-            text_encoder = folder.encoder(UMT5EncoderModel, "text_encoder")
-        if "denoiser" in parts:
-            from diffusers import WanTransformer3DModel
-
-            transformer = folder.network(WanTransformer3DModel, "transformer")
-            scheduler = folder.scheduler(SCHEDULERS)
-        return cls(vae, transformer, text_encoder, tokenizer, scheduler, max_text_tokens)
-
-    @property
-    def spatial_multiple(self) -> int:
-        """Autoencoder stride times the denoiser's spatial patch (1 without a denoiser)."""
-        patch = self.transformer.config.patch_size[-1] if self.transformer is not None else 1
-        return self.spatial_stride * patch
 
     def _decode_video(self, latents: Tensor) -> Tensor:
         graph = latents.requires_grad and torch.is_grad_enabled()
@@ -103,12 +88,13 @@ class WanGenerator(VideoGenerator):
 
     def embed(self, prompts: Sequence[str]) -> Condition:
         """See :meth:`VideoGenerator.embed`: ``text`` [batch, tokens, width]; the empty prompt is the unconditional one."""
-        encoder = self._part("text_encoder")
-        tokens = self.tokenize(prompts)
-        ids, mask = tokens["input_ids"].to(encoder.device), tokens["attention_mask"].to(encoder.device)
-        states = encoder(ids, mask).last_hidden_state
-        # Wan feeds exact zeros behind the end of the prompt, not the encoder's outputs at padding.
-        return Condition({"text": states * mask[..., None].to(states.dtype)})
+        text, _ = self.text_pipeline().encode_prompt(
+            list(prompts),
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.max_text_tokens,
+            device=self._part("text_encoder").device,
+        )
+        return Condition({"text": text})
 
     def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
         """See :meth:`VideoGenerator.cut_prompts`."""
@@ -116,19 +102,6 @@ class WanGenerator(VideoGenerator):
         rows = self._part("tokenizer")(list(prompts), truncation=True, max_length=1_000_000)["input_ids"]
         counts = zip(prompts, map(len, rows), strict=True)
         return [(prompt, count, self.max_text_tokens) for prompt, count in counts if count > self.max_text_tokens]
-
-    def tokenize(self, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Token ids and mask [batch, max_text_tokens]; longer prompts are cut."""
-        return dict(
-            self._part("tokenizer")(
-                list(prompts),
-                padding="max_length",
-                max_length=self.max_text_tokens,
-                truncation=True,
-                return_attention_mask=True,
-                return_tensors="pt",
-            )
-        )
 
     def prediction(
         self,
@@ -172,12 +145,3 @@ class WanGenerator(VideoGenerator):
         """See :meth:`VideoGenerator.compile_for_training`; the video decoder's blocks where a graph goes through them, too."""
         super().compile_for_training()
         self.compiles_decoder = True
-
-    def training_pair(
-        self,
-        clean: Float[Tensor, "batch channels times rows columns"],
-        noise: Float[Tensor, "batch channels times rows columns"],
-        level: Float[Tensor, " batch"],
-    ) -> TrainingPair:
-        """See :meth:`VideoGenerator.training_pair`."""
-        return flow_matching_pair(clean, noise, level)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.generators.base import VideoGenerator
+from vist3a.generators.base import LatentShape, VideoGenerator
 from vist3a.records import Condition
 
 
@@ -49,10 +49,13 @@ def step_generators(prompts: Sequence[str], seed: int) -> list[torch.Generator]:
 
 
 def prediction_coefficients(
-    generator: VideoGenerator, steps: int, flow_shift: float | None = None
+    generator: VideoGenerator, steps: int, shape: LatentShape, flow_shift: float | None = None
 ) -> Float[Tensor, " steps"]:
-    """dz0/dv_k for every step k, float64; ValueError for a sampler that is not linear in the predictions."""
-    return generator.linear_table(steps, flow_shift).weights[-1, 1:]
+    """dz0/dv_k for every step k at latents of ``shape`` (channels, times, rows, columns), float64.
+
+    ValueError for a sampler that is not linear in the predictions.
+    """
+    return generator.linear_table(steps, shape, flow_shift).weights[-1, 1:]
 
 
 @torch.no_grad()
@@ -74,7 +77,9 @@ def rollout(
     ``generators``: one per sample (see :func:`step_generators`), for stochastic samplers. ``after_step`` is called after every
     step.
     """
-    sampler, table = generator.sampler(steps, noise.device, flow_shift), generator.linear_table(steps, flow_shift)
+    shape = tuple(noise.shape[1:])
+    sampler = generator.sampler(steps, shape, noise.device, flow_shift)
+    table = generator.linear_table(steps, shape, flow_shift)
     timesteps = sampler.timesteps.float()
     # Weights of all steps on the device at once: a transfer in every step would wait for it.
     weights = table.weights.to(noise.device, noise.dtype).view(steps, steps + 1, *[1] * noise.ndim)

@@ -15,17 +15,20 @@ from torch import Tensor
 from vist3a.data.ordering import ViewOrder, order_views
 from vist3a.data.view_distance import picture_distance
 from vist3a.records import Cameras, Reconstruction
+from vist3a.records.frame_count import AllowedFrames
 
 
 def reconstruct_unordered(
-    reconstruct: Callable[[Tensor], Reconstruction], views: Float[Tensor, "1 views 3 height width"], stride: int = 4
+    reconstruct: Callable[[Tensor], Reconstruction],
+    views: Float[Tensor, "1 views 3 height width"],
+    allowed: AllowedFrames,
 ) -> Reconstruction:
     """``reconstruct`` on the smooth sequence of ``views`` (RGB in [0, 1]), found from the pictures alone; results per input view.
 
     The world stays that of the first view *of the sequence*, one end of the path, as all of the network's outputs refer to it.
-    ``stride``: views per latent frame after the first; the last view is repeated to fill the sequence.
+    ``allowed`` is the generator's rule of frame counts; the last view is repeated to fill the sequence.
     """
-    order = order_views(picture_distance(views[0]), stride)
+    order = order_views(picture_distance(views[0]), allowed)
     return restored(reconstruct(order.arrange(views, dim=1)), order)
 
 

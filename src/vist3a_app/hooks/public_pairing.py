@@ -30,7 +30,8 @@ class PublicPairing:
         """ValueError of one sentence: what is missing here, and what runs without."""
         given = catalog.load("parameters") if "parameters" in catalog else {}
         groups = {name: group.model_dump() if hasattr(group, "model_dump") else group for name, group in given.items()}
-        read = {name.removeprefix("params:").split(".")[0] for name in pipeline.inputs() if name.startswith("params:")}
+        # Whole groups: who reads the name of a family alone needs none of its weights.
+        read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         if "networks" not in groups or not read & {"networks", "curate"}:
             return
         rehearsed = "rehearse" in read

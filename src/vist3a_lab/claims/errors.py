@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vist3a.data.ordering import fill_frames
 from vist3a.geometry.normalisation import normalise_scene
 from vist3a.geometry.projection import unproject_depth
 from vist3a.geometry.similarity import umeyama
@@ -15,6 +16,7 @@ from vist3a.metrics.pose import accuracy_at, pair_errors, pose_auc
 from vist3a.metrics.surface import surface_errors
 from vist3a.metrics.trajectory import trajectory_errors
 from vist3a.records import Cameras, Reconstruction
+from vist3a.records.frame_count import AllowedFrames
 from vist3a.rendering.base import Renderer
 from vist3a_lab.procedural import WorldBatch
 
@@ -23,7 +25,6 @@ ICP_DISTANCE = 0.1
 """Lengths in units of the mean distance of the scene's points from the first camera."""
 ANGLE = 5.0
 """Degrees of the relative rotation and translation accuracy, as in the paper's table 5."""
-LATENT_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,12 @@ def novel_view_split(views: int) -> tuple[list[int], list[int]]:
     return [i for i in range(views // 3 * 3) if i not in targets], targets
 
 
-def filled(views: list[int]) -> list[int]:
-    """The last view repeated up to 4n + 1 (VIST3A, section C.2)."""
-    return views + views[-1:] * (-(len(views) - 1) % LATENT_STRIDE)
-
-
-def novel_view_errors(output: Reconstruction, truth: Truth, render: Renderer) -> dict[str, float]:
+def novel_view_errors(
+    output: Reconstruction, truth: Truth, render: Renderer, allowed: AllowedFrames
+) -> dict[str, float]:
     """PSNR (dB) and SSIM of the target views of :func:`novel_view_split`, from a reconstruction of its filled source views.
+
+    They are filled by the generator's rule ``allowed`` (see :func:`fill_frames`).
 
     Rendered at the *true* cameras relative to the first view, with translations times the median ratio of predicted to true
     depth. The paper predicts the target poses in a second pass instead, which lets a wrong pose hide a wrong scene.
@@ -98,7 +98,7 @@ def novel_view_errors(output: Reconstruction, truth: Truth, render: Renderer) ->
         raise ValueError("novel views need a reconstruction network with a Gaussian head")
     sources, targets = novel_view_split(truth.frames.shape[1])
     pose = truth.cameras.world_to_camera[:, targets].clone()
-    pose[..., :3, 3] *= (output.depth / truth.depth[:, filled(sources)]).median()
+    pose[..., :3, 3] *= (output.depth / truth.depth[:, list(fill_frames(tuple(sources), allowed))]).median()
     size = (truth.frames.shape[-2], truth.frames.shape[-1])
     seen = render(output.gaussians, Cameras(pose, truth.cameras.intrinsics[:, targets]), size).rgb.clamp(0, 1)
     wanted = truth.frames[:, targets]

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from vist3a.alignment.generation_scores import Verdict, score_scenes
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
-from vist3a.data.ordering import ViewOrder
+from vist3a.data.ordering import ViewOrder, fill_frames
 from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.image import psnr
 from vist3a.metrics.latent_noise import add_latent_noise
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Reconstruction
+from vist3a.records.frame_count import AllowedFrames
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.loop import step_generator
 from vist3a.runtime.progress import progress
@@ -22,7 +23,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import stitched
 from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.stitching.unordered import reconstruct_unordered, restored
-from vist3a_lab.claims.errors import Truth, filled, geometry_errors, novel_view_errors, novel_view_split
+from vist3a_lab.claims.errors import Truth, geometry_errors, novel_view_errors, novel_view_split
 from vist3a_lab.procedural import WorldConfig, make_world
 
 Variants = Mapping[str, Callable[[Tensor], Reconstruction]]
@@ -32,16 +33,25 @@ Figures = dict[str, dict[str, list[float]]]
 
 @torch.no_grad()
 def compare_variants(
-    variants: Variants, world: WorldConfig, scenes: int, render: Renderer, pixel_step: int, device: torch.device
+    variants: Variants,
+    world: WorldConfig,
+    scenes: int,
+    render: Renderer,
+    pixel_step: int,
+    allowed: AllowedFrames,
+    device: torch.device,
 ) -> Figures:
-    """Geometry from all frames and novel views from two thirds of them, of scenes 0 .. ``scenes`` - 1 (see ``errors``)."""
+    """Geometry from all frames and novel views from two thirds of them, of scenes 0 .. ``scenes`` - 1 (see ``errors``).
+
+    ``allowed`` is the generator's rule of frame counts.
+    """
     found: Figures = {}
-    sources = filled(novel_view_split(world.frames)[0])
+    sources = list(fill_frames(tuple(novel_view_split(world.frames)[0]), allowed))
     for index in progress(range(scenes), "compare with the truth", scenes):
         truth = Truth.of(make_world(world, [index], device=device))
         for name, reconstruct in variants.items():
             errors = geometry_errors(reconstruct(truth.frames), truth, pixel_step, icp=True)
-            errors |= novel_view_errors(reconstruct(truth.frames[:, sources]), truth, render)
+            errors |= novel_view_errors(reconstruct(truth.frames[:, sources]), truth, render, allowed)
             _add(found, name, errors)
     return found
 
@@ -119,9 +129,7 @@ def compare_orders(
             "stitched_true": reconstruct(truth.frames),
             "stitched_true_backwards": restored(reconstruct(backwards.arrange(truth.frames, dim=1)), backwards),
             "stitched_shuffled": restored(reconstruct(given), shuffled),
-            "stitched_ordered": restored(
-                reconstruct_unordered(reconstruct, given, generator.temporal_stride), shuffled
-            ),
+            "stitched_ordered": restored(reconstruct_unordered(reconstruct, given, generator.allowed_frames), shuffled),
         }
         for name, output in outputs.items():
             _add(found, name, geometry_errors(output, truth, pixel_step))

@@ -9,19 +9,21 @@ import torch
 from gaussian_cases import some_gaussians
 from tiny_networks import tiny_generator, tiny_network
 
-from vist3a.data.ordering import order_views
+from vist3a.data.ordering import fill_frames, order_views
 from vist3a.data.view_distance import picture_distance
 from vist3a.geometry.projection import unproject_depth
 from vist3a.metrics.image import psnr
 from vist3a.records import Cameras, Reconstruction
+from vist3a.records.frame_count import any_frames, causal_frames
 from vist3a.rendering import renderer_for
 from vist3a.stitching.functional_error import sequential
 from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.stitching.unordered import reconstruct_unordered, restored
-from vist3a_lab.claims.errors import Truth, filled, geometry_errors, novel_view_errors, novel_view_split
+from vist3a_lab.claims.errors import Truth, geometry_errors, novel_view_errors, novel_view_split
 from vist3a_lab.claims.measurements import fixed_order
 from vist3a_lab.procedural import WorldConfig, make_world
 
+causal = causal_frames(4)
 WORLD = WorldConfig(seed=5, frames=5, height=32, width=32, supersample=1)
 
 
@@ -60,8 +62,11 @@ def test_permuted_views_are_worse_until_they_are_put_back(truth: Truth) -> None:
 def test_twelve_views_are_eight_sources_and_four_targets_in_order() -> None:
     for views in (12, 13):
         assert novel_view_split(views) == ([0, 2, 3, 5, 6, 8, 9, 11], [1, 4, 7, 10])
-    assert filled([0, 2, 3, 5, 6, 8, 9, 11]) == [0, 2, 3, 5, 6, 8, 9, 11, 11]
-    assert filled([0, 2]) == [0, 2, 2, 2, 2] and filled([4]) == [4]
+    assert fill_frames((0, 2, 3, 5, 6, 8, 9, 11), causal) == (0, 2, 3, 5, 6, 8, 9, 11, 11)
+    assert fill_frames((0, 2), causal) == (0, 2, 2, 2, 2) and fill_frames((4,), causal) == (4,)
+    assert fill_frames((0, 2), causal_frames(8)) == (0, *[2] * 8) and fill_frames((0, 2), any_frames) == (0, 2)
+    with pytest.raises(ValueError, match="3 views; the generator takes at most 2 frames"):
+        fill_frames((0, 1, 2), lambda frames: min(frames, 2))
     with pytest.raises(ValueError, match="2 views; novel views need at least 3"):
         novel_view_split(2)
 
@@ -74,18 +79,18 @@ def test_novel_views_are_seen_from_the_true_cameras_in_the_unit_of_the_predictio
     sources, targets = novel_view_split(5)
     found = []
     for scale in (1.0, 0.5):
-        depth = scale * truth.depth[:, filled(sources)]
+        depth = scale * truth.depth[:, list(fill_frames(tuple(sources), causal))]
         output = replace(
             exact(truth),
             depth=depth,
             gaussians=replace(gaussians, means=scale * gaussians.means, scales=scale * gaussians.scales),
         )
-        found.append(novel_view_errors(output, truth, render)["nvs_psnr"])
+        found.append(novel_view_errors(output, truth, render, causal)["nvs_psnr"])
     seen = render(gaussians, truth.cameras[:, targets], (32, 32)).rgb.clamp(0, 1)
     assert found[0] == pytest.approx(float(psnr(seen, truth.frames[:, targets]).mean()), rel=1e-5)
     assert found[1] == pytest.approx(found[0], rel=1e-3)
     with pytest.raises(ValueError, match="Gaussian head"):
-        novel_view_errors(exact(truth), truth, render)
+        novel_view_errors(exact(truth), truth, render, causal)
 
 
 def test_the_unit_of_novel_views_is_that_of_the_views_that_were_given(truth: Truth) -> None:
@@ -96,9 +101,9 @@ def test_the_unit_of_novel_views_is_that_of_the_views_that_were_given(truth: Tru
     depth[:, 3:] *= 3  # given by nobody
     gaussians = some_gaussians(1, count=40).to(dtype=torch.float64)
     gaussians = replace(gaussians, means=gaussians.means + torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
-    output = replace(exact(truth), depth=truth.depth[:, filled(sources)], gaussians=gaussians)
+    output = replace(exact(truth), depth=truth.depth[:, list(fill_frames(tuple(sources), causal))], gaussians=gaussians)
     render = renderer_for(torch.device("cpu"))
-    found = novel_view_errors(output, replace(truth, depth=depth), render)
+    found = novel_view_errors(output, replace(truth, depth=depth), render, causal)
     seen = render(gaussians, truth.cameras[:, targets], (32, 32)).rgb.clamp(0, 1)
     assert found["nvs_psnr"] == pytest.approx(float(psnr(seen, truth.frames[:, targets]).mean()), rel=1e-5)
 
@@ -130,13 +135,13 @@ def test_unordered_views_are_reconstructed_as_a_smooth_sequence_and_given_back()
             cameras, maps, maps, maps[..., None].expand(-1, -1, -1, -1, 3), maps, place[None, None, :, None].expand(1, 1, -1, 9)
         )  # fmt: skip
 
-    output = reconstruct_unordered(numbering, order.arrange(frames, dim=1))
+    output = reconstruct_unordered(numbering, order.arrange(frames, dim=1), causal)
     assert lengths == [9]
     for found in (output.depth[0, :, 0, 0], output.points[0, :, 0, 0, 2], output.cameras.intrinsics[0, :, 1, 1],
                   output.pose_encodings[0, 0, :, 3]):  # fmt: skip
         places = order.restore(found).int().tolist()
         assert places in ([0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0])
-    assert order_views(picture_distance(frames[0])).sequence == (*range(8), 7)
+    assert order_views(picture_distance(frames[0]), causal).sequence == (*range(8), 7)
 
 
 def test_the_sequential_decoder_is_the_baseline_and_sees_no_latents() -> None:

@@ -104,4 +104,4 @@ def _smooth(views: list[PosedView]) -> tuple[PosedView, ...]:
         return tuple(views)
     poses = torch.stack([view.world_to_camera for view in views])
     cameras = Cameras(poses, torch.eye(3, dtype=torch.float64).expand(len(views), 3, 3))
-    return tuple(views[i] for i in order_views(camera_distance(cameras), stride=1).sequence)
+    return tuple(views[i] for i in order_views(camera_distance(cameras)).sequence)

@@ -25,10 +25,15 @@ SHEET_VIEWS = 5
 MEASURES = ("frames", "stride", "sharpness", "brightness", "motion")
 
 
-def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
-    """Function that fills the clip folder, clip index, quarantine."""
+def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
+    """Function that fills the clip folder, clip index, quarantine; clips are for the generators of a ``family``."""
     from vist3a.data.checks import Limits
     from vist3a.data.curation import Shape, gather_folder, gather_world
+    from vist3a.pairing import allowed_frames
+    from vist3a.records.frame_count import check_frames
+
+    allowed = allowed_frames(family)
+    check_frames(allowed, params.frames, f"curate.frames: generator {family}")
 
     # Clips wait on disk, not in memory, until all are known to be good: a failed run leaves the former clips alone.
     staging = Path(tempfile.mkdtemp(prefix="vist3a-clips-"))
@@ -39,7 +44,7 @@ def gather_clips(params: CurateParams) -> tuple[Callable[[Path], None], pd.DataF
 
     # Gone with the function, which is also when gathering fails or the program ends.
     weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
-    shape = Shape(params.frames, params.height, params.width)
+    shape = Shape(params.frames, params.height, params.width, allowed)
     if params.source in registry.names("worlds"):
         made, world = params.procedural, registry.find("worlds", params.source, "curate.source")()
         device = resolve_device(made.device)

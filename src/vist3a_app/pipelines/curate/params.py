@@ -52,6 +52,7 @@ class CurateParams(Strict):
 
     ``seed`` decides the splits. ``order``: images of a folder come in the order of their names (``given``), or in none, and are
     put into a smooth sequence by their pictures (``similarity``). Videos and scenes of data sets have an order of their own.
+    ``frames`` is a number that the generator of the pairing takes; clips that are shorter get the largest such number.
     """
 
     source: str = Field(min_length=1)
@@ -63,9 +64,3 @@ class CurateParams(Strict):
     procedural: Procedural
     splits: Splits
     checks: Checks
-
-    @model_validator(mode="after")
-    def _causal(self) -> CurateParams:
-        if self.frames % 4 != 1:
-            raise ValueError(f"curate.frames is {self.frames}; 4n + 1 is allowed (5, 9, 13, ...)")
-        return self

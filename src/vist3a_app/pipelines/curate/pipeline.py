@@ -13,7 +13,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.gather_clips,
-                "params:curate",
+                ["params:curate", "params:networks.generator.family"],
                 ["clips", "clip_index", "quarantine"],
                 name="gather_clips",
             ),

@@ -52,7 +52,7 @@ class Match(Strict):
 class DistillParams(Strict):
     """``match`` is the first round, ``loop`` the second, on outputs, to which all other keys belong; ``null`` leaves one out.
 
-    ``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step (4n+1).
+    ``tuning`` is the whole tail or low-rank adapters; ``views`` are the clip lengths drawn per step.
 
     ``gradient_checkpointing`` recomputes blocks in the backward pass: less memory, more time.
 

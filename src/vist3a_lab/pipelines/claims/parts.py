@@ -38,7 +38,13 @@ def geometry(study: Study, seed: int) -> dict[str, Any]:
     }
     params = study.params
     return measurements.compare_variants(
-        variants, _world(study, seed), params.scenes, renderer_for(device), params.pixel_step, device
+        variants,
+        _world(study, seed),
+        params.scenes,
+        renderer_for(device),
+        params.pixel_step,
+        generator.allowed_frames,
+        device,
     )
 
 

@@ -28,8 +28,8 @@ def settings(**changes):
     return CurateParams.model_validate({**values, "seed": 1, **changes})
 
 
-def run(folder, params):
-    fill, index, quarantine = nodes.gather_clips(params)
+def run(folder, params, family="wan"):
+    fill, index, quarantine = nodes.gather_clips(params, family)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     fill(folder)
@@ -94,9 +94,22 @@ def test_images_in_no_order_become_a_smooth_clip_and_can_be_given_back(tmp_path)
 def test_nothing_usable_or_missing_source_is_one_error(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match="none of 1 candidates is usable"):
-        nodes.gather_clips(settings(source=str(tmp_path)))
+        nodes.gather_clips(settings(source=str(tmp_path)), "wan")
     with pytest.raises(ValueError, match=r"source folder .*found nothing"):
-        nodes.gather_clips(settings(source=str(tmp_path / "absent")))
+        nodes.gather_clips(settings(source=str(tmp_path / "absent")), "wan")
+
+
+def test_clips_have_a_number_of_frames_that_their_generator_takes(tmp_path):
+    """SVD takes any number; a short clip gets what there is, or the largest number below that the generator takes."""
+    source = tmp_path / "source"
+    for seed, count in enumerate((14, 15, 16)):
+        save_moving(source / f"clip{seed}.mp4", seed, views=count)
+    params = settings(source=str(source), frames=17)
+    assert set(run(tmp_path / "wan", params)[0]["frames"]) == {13}
+    assert sorted(run(tmp_path / "svd", params, "svd")[0]["frames"]) == [14, 15, 16]
+    with pytest.raises(ValueError, match=r"curate\.frames: generator wan takes 1, 5, 9, .* \(nearest: 9 or 13\)"):
+        nodes.gather_clips(settings(frames=12), "wan")
+    nodes.gather_clips(settings(source=str(source), frames=12), "svd")
 
 
 def test_procedural_clips_keep_cameras_depth_and_captions(tmp_path):
@@ -116,7 +129,6 @@ def test_procedural_clips_keep_cameras_depth_and_captions(tmp_path):
         ({"sourse": "x"}, "sourse"),
         ({"checks": {"min_brightnes": 0.1}}, "min_brightnes"),
         ({"order": "random"}, "'given' or 'similarity'"),
-        ({"frames": 12}, "4n \\+ 1 is allowed"),
         ({"splits": {"fit": 0.5, "selection": 0.1, "heldout": 0.1}}, "must be 1"),
     ],
 )
