@@ -34,8 +34,8 @@ from public_vggt import PublicVGGT, collected, deviation, exact_float32, holds_p
 from torch import Tensor, nn
 
 from vist3a.networks import VGGT, VGGT_1B, AnySplat, MVDust3r
-from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.networks.depth_anything3 import DepthAnything3
+from vist3a.networks.template import EnterableNetwork
 from vist3a.pairing import published_configs
 
 CLASSES = {"vggt": VGGT, "anysplat": AnySplat, "depth_anything3": DepthAnything3, "mvdust3r": MVDust3r}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vist3a.networks import VGGT, AnySplat, AnySplatConfig, MVDust3r, MVDust3rConfig, VGGTConfig
-from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.networks.depth_anything3 import DepthAnything3, DepthAnything3Config
+from vist3a.networks.template import EnterableNetwork
 from vist3a.records import Cameras, Gaussians, Reconstruction
 
 NetworkT = TypeVar("NetworkT", VGGT, AnySplat, DepthAnything3)

@@ -16,8 +16,7 @@ from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.reprojection import reprojection_errors
 from vist3a.rendering.base import Renderer
-from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.sequential import SequentialDecoder
+from vist3a.stitching.base import Decoder
 
 Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
 """Whether frames show what a prompt says."""
@@ -26,7 +25,7 @@ Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
 @torch.no_grad()
 def score_scenes(
     generator: VideoGenerator,
-    decoder: StitchedDecoder | SequentialDecoder,
+    decoder: Decoder,
     render: Renderer,
     scorers: Mapping[str, WeightedSum],
     prompts: Sequence[str],

@@ -12,10 +12,8 @@ from torch import Tensor
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition, Reconstruction
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
-from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.released import ReleasedDecoder
+from vist3a.stitching.base import Decoder
 
-Decoder = StitchedDecoder | ReleasedDecoder
 Embed = Callable[[Sequence[str]], Condition]
 """Conditions of prompts, e.g. :meth:`VideoGenerator.embed`, or stored ones."""
 

@@ -1,0 +1,1 @@
+"""Conformance kits: whether a part of one's own keeps its contract. None needs a test framework."""
