@@ -37,7 +37,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "rewards": "a vist3a.alignment.rewards.base.Reward without arguments",
         "readers": "a module or class with is_scene(folder) and load(folder)",
         "worlds": "a vist3a.data.world.World",
-        "metrics": "a vist3a.metrics.direction.Metric",
+        "metrics": "a vist3a.metrics.direction.Metric without arguments",
         "exporters": "a vist3a.export.formats.Exporter",
     }
 )

@@ -168,7 +168,7 @@ class HoldsWhatIsNotStored(EquivariantNetwork):
     unstored = 0.0
 
     def embed(self, frames: Tensor) -> Tensor:
-        return super().embed(frames) + self.unstored
+        return super().embed(frames) * (1 + self.unstored)
 
     def __init__(self, config: EquivariantConfig) -> None:
         super().__init__(config)

@@ -92,6 +92,7 @@ def with_decoder(
             params.drop_points,
             params.turntable_frames,
             params.turntable_size,
+            params.formats,
         ),
         reward,
         asked=networks.asked,
