@@ -34,9 +34,9 @@ from public_vggt import PublicVGGT, collected, deviation, exact_float32, holds_p
 from torch import Tensor, nn
 
 from vist3a.networks.anysplat import AnySplat
-from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.networks.depth_anything3 import DepthAnything3
 from vist3a.networks.mvdust3r import MVDust3r
+from vist3a.networks.template import EnterableNetwork
 from vist3a.networks.vggt import VGGT, VGGT_1B
 from vist3a.pairing import published_configs
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from vist3a.networks.anysplat import AnySplat, AnySplatConfig
-from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.networks.depth_anything3 import DepthAnything3, DepthAnything3Config
 from vist3a.networks.mvdust3r import MVDust3r
+from vist3a.networks.template import EnterableNetwork
 from vist3a.networks.vggt import VGGT, VGGTConfig
 from vist3a.records import Cameras, Gaussians, Reconstruction
 

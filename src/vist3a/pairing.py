@@ -12,7 +12,7 @@ from vist3a import registry
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
-from vist3a.networks.blocks.enterable import EnterableNetwork
+from vist3a.networks.template import EnterableNetwork
 from vist3a.records.frame_count import AllowedFrames
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import PublicGenerator, PublicWeights, locate, use_licence

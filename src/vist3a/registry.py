@@ -32,14 +32,14 @@ GROUP = "vist3a"
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "generators": "a vist3a.generators.base.VideoGenerator",
-        "networks": "a vist3a.networks.blocks.enterable.EnterableNetwork",
+        "networks": "a vist3a.networks.template.EnterableNetwork",
         "scorers": "a vist3a.alignment.rewards.text_image.TextImageScorer with from_pretrained(folder, device)",
         "rewards": "a vist3a.alignment.rewards.base.Reward without arguments",
         "generator_presets": "a mapping of settings by parameter group, or the path of a YAML file of them",
         "network_presets": "a mapping of settings by parameter group, or the path of a YAML file of them",
         "readers": "a module or class with is_scene(folder) and load(folder)",
         "worlds": "a vist3a.data.world.World",
-        "metrics": "a vist3a.metrics.direction.Metric",
+        "metrics": "a vist3a.metrics.direction.Metric without arguments",
         "exporters": "a vist3a.export.formats.Exporter",
     }
 )
@@ -120,6 +120,11 @@ def names(kind: str) -> tuple[str, ...]:
     """All names of a kind: ours first, then those of installed packages and of this program."""
     _check_kind(kind)
     return tuple(dict.fromkeys([*_declared(kind), *(name for other, name in _registered if other == kind)]))
+
+
+def forget() -> None:
+    """Look anew at what is installed; for programs that install while they run."""
+    _declared.cache_clear()
 
 
 def _check_kind(kind: str) -> None:

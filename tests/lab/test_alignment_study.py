@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vist3a_lab.claims.pooled import more_is_better
+from vist3a.metrics.direction import more_is_better
 from vist3a_lab.pipelines.alignment_study.page import alignment_page
 from vist3a_lab.studies.alignment_study import (
     AGREEMENT,

@@ -64,7 +64,7 @@ def test_the_reference_view_and_known_cameras_enter_anywhere(
     with torch.no_grad():
         whole = network.reconstruct(frames, cameras=cameras)
         assert (whole.gaussians is None) == (kind == "plain")
-        states = network.tokens_at(points, frames, cameras)
+        states = network.tokens_at(points, frames, cameras=cameras)
         assert list(states) == points
         for index, point in enumerate(network.stitch_points):
             state = states[point.name]

@@ -37,7 +37,7 @@ def test_few_views(views: int) -> None:
     network, frames = build(1), clip((12, 8), views=views)
     with torch.no_grad():
         whole = network.reconstruct(frames)
-        for state in network.tokens_at(network.stages, frames).values():
+        for state in network.tokens_at([point.name for point in network.stages], frames).values():
             assert_same(whole, network.reconstruct_from(state, (12, 8), rgb=frames))
     assert torch.equal(whole.cameras.world_to_camera[:, 0], torch.eye(4).double().expand(2, 4, 4))
 

@@ -139,7 +139,7 @@ def test_every_stored_activation_matches(network: MVDust3r, case: Case) -> None:
         ),
     ]
     with torch.no_grad():
-        taps, states = network.trunk(frames(case), network.stages)
+        taps, states = network.trunk(frames(case), [point.name for point in network.stages])
         normed = network.dec_norm(taps[network.config.decoder_depth - 1].unflatten(3, (references, -1)))
     for hook in hooks:
         hook.remove()

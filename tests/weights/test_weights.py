@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vist3a import pairing as networks
 from vist3a.networks.anysplat import AnySplat
-from vist3a.networks.blocks.enterable import EnterableNetwork
+from vist3a.networks.template import EnterableNetwork
 from vist3a.pairing import load_reconstruction
 from vist3a.weights.public import PublicWeights, forget_licences, licences_used, locate, parse, use_licence
 from vist3a.weights.weight_files import load_strictly, read_config, read_tensors, save_folder

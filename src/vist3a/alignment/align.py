@@ -32,8 +32,8 @@ from vist3a.runtime.part_meter import PartMeter
 from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
+from vist3a.stitching.base import Decoder
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.sequential import SequentialDecoder
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class AlignSampling:
 
 def decode_views(
     generator: VideoGenerator,
-    decoder: StitchedDecoder | SequentialDecoder,
+    decoder: Decoder,
     render: Renderer,
     normalised: Float[Tensor, "batch channels times rows columns"],
     prompts: Sequence[str],

@@ -5,6 +5,7 @@ agrees with itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -14,10 +15,10 @@ from vist3a.alignment.align import decode_views
 from vist3a.alignment.rewards.base import Kind
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator
+from vist3a.metrics.direction import Metric, measured
 from vist3a.metrics.reprojection import reprojection_errors
 from vist3a.rendering.base import Renderer
-from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.sequential import SequentialDecoder
+from vist3a.stitching.base import Decoder
 
 Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
 """Whether frames show what a prompt says."""
@@ -26,19 +27,21 @@ Verdict = Callable[[str, Float[Tensor, "views 3 height width"]], bool]
 @torch.no_grad()
 def score_scenes(
     generator: VideoGenerator,
-    decoder: StitchedDecoder | SequentialDecoder,
+    decoder: Decoder,
     render: Renderer,
     scorers: Mapping[str, WeightedSum],
     prompts: Sequence[str],
     latents: Sequence[Tensor],
     verdict: Verdict | None = None,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> tuple[dict[str, list[float]], list[Tensor]]:
     """Scores by name, one value per prompt, and the views of each scene, decoded over rendered [2, views, 3, height, width].
 
     Without Gaussians there are no renderings: [1, views, 3, height, width].
 
     ``<scorer>/total`` and every term, on all views; ``accuracy/decoded`` and ``accuracy/rendered``, the ``verdict`` (1 is right);
-    ``reprojection/...``, the fields of ``ReprojectionErrors`` (less is better, but for ``covered``). ``latents`` are raw.
+    ``reprojection/...``, the fields of ``ReprojectionErrors`` (less is better, but for ``covered``); and ``metrics`` by their
+    names. ``latents`` are raw.
     """
     scores: dict[str, list[float]] = {}
     pictures = []
@@ -60,4 +63,6 @@ def score_scenes(
             reprojection_errors(scene.depth, scene.cameras, shown["decoded"], gap=min(4, frames - 1))
         ).items():
             scores.setdefault(f"reprojection/{name}", []).append(float(value))
+        for name, values in measured(metrics, scene, shown["decoded"]).items():
+            scores.setdefault(name, []).append(float(values))
     return scores, pictures

@@ -6,15 +6,16 @@ import hashlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from vist3a import registry
 from vist3a.data.formats import colmap, nerfstudio, realestate10k, scannet, seven_scenes
-from vist3a.data.formats.posed import PosedScene
+from vist3a.data.formats.posed import PosedScene, PosedViews
 from vist3a.data.formats.realestate10k import PosedVideo
 from vist3a.data.image_folder import ImageFolder, image_paths
 from vist3a.data.picture import picture_endings
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 MAX_NAME = 80
 MAX_CAPTION = 4000
 FORMATS = tuple((kind.is_scene, kind.load) for kind in (nerfstudio, scannet, seven_scenes, colmap))
-"""How a folder of a data set is recognised, and read; the first that fits counts."""
+"""How a folder of a data set is recognised, and read; the first that fits counts, and those of the registry come last."""
 
 
 @runtime_checkable
@@ -123,7 +124,7 @@ def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tup
         return  # a hub's cache: snapshots link to these by the names that count
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        load = next((load for recognised, load in FORMATS if recognised(folder)), None)
+        load = next((load for recognised, load in _formats() if recognised(folder)), None)
         if load is not None:
             yield location, folder, PosedScene(folder, load)
             return
@@ -151,6 +152,13 @@ def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tup
     files = [path for path in entries if path not in taken and not path.is_dir()]
     for path, reader in _lone_files(files):
         yield path.relative_to(top).as_posix(), path, reader
+
+
+def _formats() -> Iterator[tuple[Callable[[Path], bool], Callable[[Path], PosedViews]]]:
+    yield from FORMATS
+    for name in registry.names("readers"):
+        reader = registry.find("readers", name)
+        yield reader.is_scene, reader.load
 
 
 def _lone_files(files: list[Path]) -> Iterator[tuple[Path, FrameReader]]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from vist3a.geometry.pose_encoding import encodings_of
 from vist3a.geometry.quaternion import rotation_from_quaternion
 from vist3a.records import Cameras, Gaussians, Reconstruction, TokenState
 
@@ -65,7 +66,7 @@ def distill_terms(
     a, b = student, teacher
     size = a.depth.shape[-2:]
     terms: dict[str, Callable[[], Tensor]] = {
-        "pose": lambda: _l1(a.pose_encodings, b.pose_encodings),
+        "pose": lambda: _l1(encodings_of(a), encodings_of(b)),
         "depth": lambda: _l1(a.depth, b.depth),
         "depth_gradient": lambda: _gradient_distance(a.depth, b.depth),
         "confidence": lambda: _l1(a.depth_confidence, b.depth_confidence),

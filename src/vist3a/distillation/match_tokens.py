@@ -109,7 +109,7 @@ def match_tokens(
     """Train those parameters of ``student`` that require gradients and lie before ``config.point``, in place.
 
     ValueError when the stitch point does not lie before ``config.point`` and ``config.inner`` between them, or when
-    ``config.point`` is not in the encoder and ``config.views`` asks for a part of the views.
+    views meet before ``config.point`` and ``config.views`` asks for a part of them.
     """
     if not clips:
         raise ValueError("distillation needs at least one clip in the fit split")
@@ -129,7 +129,7 @@ def match_tokens(
         )
     # A later stitch point leaves fewer blocks to be matched.
     config = replace(config, inner=tuple(name for name in behind if name in inner))
-    if config.views is not None and student.network.stitch_point(config.point).kind != "encoder":
+    if config.views is not None and not student.network.stitch_point(config.point).per_view:
         raise ValueError(f"distill.match.views: {config.views}, but views meet before {config.point}; allowed: null")
     device = next(student.parameters()).device
     size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vist3a.geometry.pose_encoding import encodings_of
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
 from vist3a.runtime.progress import progress
@@ -68,6 +69,6 @@ def metric_root(sensitivity: Float[Tensor, "dim dim"], share: float) -> Float[Te
 
 
 def _read(found: Reconstruction) -> dict[str, Tensor]:
-    last = found.pose_encodings[-1]
+    last = encodings_of(found)[-1]
     # Networks that regress points may put some behind the camera.
     return {"depth": found.depth.clamp_min(1e-3).log(), "translations": last[..., :3], "rotations": last[..., 3:7]}

@@ -16,6 +16,7 @@ from torch import Tensor
 from vist3a.export.cameras import save_cameras
 from vist3a.export.colmap import save_colmap
 from vist3a.export.depth import save_depth_npz, save_depth_png
+from vist3a.export.formats import Exported, write_formats
 from vist3a.export.gltf import save_gaussians_glb, save_point_cloud_glb
 from vist3a.export.ply import filtered_points, save_gaussians, save_point_cloud
 from vist3a.export.smoothing import close_gaps
@@ -39,6 +40,7 @@ class ExportSettings:
     ``smoothing`` closes gaps between the Gaussians (see :mod:`vist3a.export.smoothing`; 0: exactly what the network gave).
     Gaussians below ``min_opacity`` go, then all are fused per voxel of ``voxel_size`` (in the network's unit), then the
     ``max_gaussians`` that are seen most stay. ``drop_points`` is the share of points with the lowest confidence that is left out.
+    ``formats`` are exporters of the registry, which write further files.
     """
 
     smoothing: float = 0.0
@@ -48,6 +50,7 @@ class ExportSettings:
     drop_points: float = 0.1
     turntable_frames: int = 60
     turntable_size: int = 192
+    formats: tuple[str, ...] = ()
 
 
 def scene_name(prompt: str, seed: int) -> str:
@@ -112,6 +115,7 @@ def save_scene(
     if gaussians is not None:
         paths |= _save_gaussians(folder, gaussians, scene, size, render, settings)
     save_image(paths["picture"], scene_picture(frames, scene, render, min(6, frames.shape[1])))
+    paths |= write_formats(settings.formats, folder, Exported(caption, frames, scene, gaussians), "generate.formats")
     _save_json(paths["prompt"], {"prompt": caption.prompt, **caption.facts})
     # Last, so that a folder with a viewer is complete.
     save_viewer(paths["viewer"], caption, frames[0], scene, gaussians, FRAMES_PER_SECOND)

@@ -24,7 +24,8 @@ from vist3a.records import Gaussians, Reconstruction
 from vist3a.rendering import renderer_for
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.progress import counting
-from vist3a.sampling.sampling import Decoder, SamplingConfig, decode_scene, sample_latents
+from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
+from vist3a.stitching.base import Decoder
 
 VIEWER_HEIGHT = 640
 Settings = TypeVar("Settings", SamplingConfig, ExportSettings)

@@ -14,6 +14,7 @@ from vist3a.geometry.quaternion import (
     xyzw_from_wxyz,
 )
 from vist3a.records.cameras import Cameras
+from vist3a.records.reconstruction import Reconstruction
 
 
 def cameras_from_encoding(encoding: Float[Tensor, "*batch 9"], height: int, width: int) -> Cameras:
@@ -33,3 +34,10 @@ def encoding_from_cameras(cameras: Cameras, height: int, width: int) -> Float[Te
     fov_h = 2 * torch.atan((height / 2) / k[..., 1, 1])
     fov_w = 2 * torch.atan((width / 2) / k[..., 0, 0])
     return torch.cat([pose[..., :3, 3], quaternion, fov_h[..., None], fov_w[..., None]], dim=-1)
+
+
+def encodings_of(found: Reconstruction) -> Float[Tensor, "iterations batch views 9"]:
+    """Those that the network gave; of a network that gives none, the encoding of its cameras as the only iteration."""
+    if found.pose_encodings is not None:
+        return found.pose_encodings
+    return encoding_from_cameras(found.cameras, *found.depth.shape[-2:])[None]

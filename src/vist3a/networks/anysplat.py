@@ -95,7 +95,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
 
         ``with_gaussians`` false skips the Gaussian head, which is the only one that reads ``rgb``.
         """
-        rgb = self._require_rgb(rgb, with_gaussians)
+        rgb = self.require_rgb(rgb, with_gaussians)
         config, grid = self.config, self.token_grid(*size)
         last = taps[config.aggregator_depth - 1]
         levels = [taps[depth] for depth in config.taps]
@@ -155,7 +155,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
         ``patch_tokens`` stand for the output of the first ``first_block`` encoder blocks; class token, positions (a
         second time) and raw registers are added as if they entered block 0, then block ``first_block`` follows.
         """
-        self._require_rgb(rgb, with_gaussians)
+        self.require_rgb(rgb, with_gaussians)
         if not 0 < first_block <= self.config.encoder_depth:
             raise ValueError(f"first_block {first_block} must lie in 1..{self.config.encoder_depth}")
         self._require_entry(first_block - 1)
@@ -166,7 +166,7 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
         encoder = self.aggregator.patch_embed
         if encoder is None or encoder.cls_token is None:
             raise RuntimeError("the encoder's embedding was dropped: use drop_before(..., keep_embedding=True)")
-        patches = patch_tokens.flatten(0, 1).to(self._entry_dtype(first_block - 1, patch_tokens.dtype))
+        patches = patch_tokens.flatten(0, 1).to(self.entry_dtype(first_block - 1, patch_tokens.dtype))
         tokens = encoder.add_positions(patches).unflatten(0, (batch, views))
         last = len(self.aggregator.stages) - 1
         taps, _ = self.aggregator.run(tokens, grid, first_block - 1, last)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vist3a.records import Reconstruction, StitchPoint, TokenState
+from vist3a.records import FIRST_AND_OTHERS, Reconstruction, StitchPoint, TokenRoles, TokenState
 from vist3a.records.frame_size import ResizesFrames
 
 
@@ -26,6 +26,26 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
     """Whether a head reads the image itself, so that ``reconstruct_from`` must be given ``rgb``."""
     has_gaussians: bool
     """Whether reconstructions hold Gaussians."""
+    token_roles: TokenRoles = FIRST_AND_OTHERS
+    """Which views share their special tokens."""
+    points_from_depth: bool = True
+    """Whether points and depth are one surface: z of a view's points in its camera is its depth. False: two heads say."""
+    positive_depth: bool = True
+    """Whether depth is above 0 by construction. False: points are regressed, and may lie behind their camera."""
+
+    def fixed_views(self, views: int) -> tuple[int, ...]:
+        """Numbers of those among ``views`` views whose place matters; if others change places, their results do, and that is all.
+
+        The first, unless the network says otherwise.
+        """
+        return (0,)
+
+    def origin_view(self, views: int) -> int | None:
+        """Number of the view whose camera is the world by construction; None: of none, or one that is learned or chosen.
+
+        The first, unless the network says otherwise.
+        """
+        return 0
 
     @property
     @abstractmethod
@@ -39,6 +59,17 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
                 return point
         allowed = ", ".join(point.name for point in self.stitch_points)
         raise ValueError(f"unknown stitch point {name!r}; allowed: {allowed}")
+
+    def points_of(self, kinds: Sequence[str] | None, where: str = "extract.kinds") -> tuple[StitchPoint, ...]:
+        """The stitch points of these kinds, first to last; of all kinds for None. ``where`` is the parameter that said so.
+
+        Raises:
+            ValueError: A kind is none of this network's.
+        """
+        own = tuple(dict.fromkeys(point.kind for point in self.stitch_points))
+        if unknown := [kind for kind in kinds or () if kind not in own]:
+            raise ValueError(f"{where}: {', '.join(unknown)}; allowed for {type(self).__name__}: {', '.join(own)}")
+        return tuple(point for point in self.stitch_points if kinds is None or point.kind in kinds)
 
     def token_grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patch tokens; ValueError if a side is not a multiple of the patch size."""
@@ -111,3 +142,18 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
     @abstractmethod
     def drop_before(self, point: str) -> None:
         """Delete the parameters that nothing behind ``point`` uses (the network can then only be entered there or later)."""
+
+
+@runtime_checkable
+class ReleasedEntry(Protocol):
+    """What a network may be able to do besides: be entered as the published VIST3A checkpoints do it, for reading those only."""
+
+    def reconstruct_released(
+        self,
+        patch_tokens: Float[Tensor, "batch views rows columns channels"],
+        first_block: int,
+        size: tuple[int, int],
+        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+        with_gaussians: bool = True,
+    ) -> Reconstruction:
+        """``patch_tokens`` stand for the output of the first ``first_block`` encoder blocks, but enter as if it were none."""

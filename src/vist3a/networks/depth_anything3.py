@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vist3a.geometry.projection import unproject_depth
@@ -33,11 +33,12 @@ from vist3a.networks.blocks.da3_config import (
 )
 from vist3a.networks.blocks.da3_dual_head import UNUSED_RAY_LAYERS, DualDPTHead
 from vist3a.networks.blocks.da3_gaussians import GaussianDPTHead, enlarged, place
+from vist3a.networks.blocks.da3_reference import SMALLEST_CHOICE, reads_tokens
 from vist3a.networks.blocks.dpt_head import recompute_heads
-from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.networks.blocks.image_norm import normalise_images
 from vist3a.networks.blocks.transformer import initialise_linears
-from vist3a.records import Cameras, Reconstruction, StitchPoint, TokenState
+from vist3a.networks.template import EnterableNetwork, Grid, States, Taps
+from vist3a.records import Cameras, Reconstruction, StitchPoint
 
 __all__ = [
     "DA3_BASE",
@@ -84,6 +85,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         self.reference_strategy = config.reference_strategy
         self.needs_rgb = self.has_gaussians = config.sh_degree is not None
         self.backbone = Backbone(config)
+        self.stages = self.backbone.points(config.reference_strategy)
         self.head = DualDPTHead(width, config.dpt_channels, config.dpt_features)
         self.cam_dec = CameraDecoder(width)
         self.cam_enc = CameraEncoder(config)
@@ -107,43 +109,55 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         self.backbone.gradient_checkpointing = value
         recompute_heads(self, value)
 
-    def trunk(
-        self,
-        frames: Float[Tensor, "batch views 3 height width"],
-        keep: Sequence[str] = (),
-        cameras: Cameras | None = None,
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        """Taps of all blocks that heads read (see ``Backbone``) and the states at the points ``keep``."""
-        return self._run_frames(frames, keep, self.config.depth - 1, cameras)
+    def origin_view(self, views: int) -> int | None:
+        """None: that the camera of the reference view is the world is learned."""
+        return None
 
-    def run_from(
+    def fixed_views(self, views: int) -> tuple[int, ...]:
+        """The reference view where its place makes it that; none where it is chosen by what the views show."""
+        if reads_tokens(self.reference_strategy) and views >= SMALLEST_CHOICE:
+            return ()
+        return (views // 2 if self.reference_strategy == "middle" and views >= SMALLEST_CHOICE else 0,)
+
+    def embed(
+        self, frames: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, "batch views tokens channels"]:
+        """See ``Backbone``."""
+        return self.backbone.embed(normalise_images(frames))
+
+    def required_taps(self, stage: int) -> dict[int, tuple[int, int]]:
+        """See ``Backbone``."""
+        return {depth: (1, width) for depth, width in self.backbone.required_taps(stage).items()}
+
+    def entry_dtype(self, stage: int, given: torch.dtype) -> torch.dtype:
+        """That of the final norm, which is what every entry has left of the backbone."""
+        return self.backbone.pretrained.norm.weight.dtype
+
+    def run(
         self,
-        state: TokenState,
-        size: tuple[int, int],
-        keep: Sequence[str] = (),
-        until: str | None = None,
+        tokens: Float[Tensor, "batch views tokens channels"],
+        grid: Grid,
+        first: int,
+        last: int,
+        taps: Mapping[int, Tensor],
+        keep: Sequence[str],
+        reference: Int[Tensor, " batch"] | None = None,
         cameras: Cameras | None = None,
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        """As :meth:`trunk`, continuing behind ``state.point`` up to ``until`` for frames of ``size`` (height, width).
+    ) -> tuple[Taps, States]:
+        """As the template.
 
         Behind the last block before the alternation the state must say which view is the reference, where the
         strategy reads tokens and no ``cameras`` are given.
         """
-        self._stages(keep)
-        stage = self._stages([state.point])[0]
-        self._require_entry(stage)
-        grid, last = self.token_grid(*size), self.config.depth - 1 if until is None else self._stages([until])[0]
-        # The final norm is what every entry has left of the backbone.
-        dtype = self.backbone.pretrained.norm.weight.dtype
-        tokens, taps = self._check(state, grid, self.backbone.required_taps(stage), dtype)
-        strategy = self.reference_strategy
-        poses = reference = None
-        if cameras is None:
-            reference = self.backbone.reference_at(stage, tokens, strategy, state.reference)
-        elif stage < self.config.alt_start:
-            poses = self.cam_enc(cameras, size)
+        strategy, poses = self.reference_strategy, None
+        if cameras is not None:
+            reference = None
+            if first < self.config.alt_start:
+                poses = self.cam_enc(cameras, (grid[0] * self.patch_size, grid[1] * self.patch_size))
+        elif first >= 0:
+            reference = self.backbone.reference_at(first, tokens, strategy, reference)
         return self.backbone.run(
-            tokens, grid, stage, last, strategy, poses=poses, reference=reference, taps=taps, keep=keep
+            tokens, grid, first, last, strategy, poses=poses, reference=reference, taps=taps, keep=keep
         )
 
     def heads(
@@ -159,7 +173,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         ``with_gaussians`` false skips the Gaussian head, which is the only one that reads ``rgb`` and whose Gaussians
         are the only output that ``cameras`` still changes here: they take the scale of the known cameras.
         """
-        rgb = self._require_rgb(rgb, with_gaussians)
+        rgb = self.require_rgb(rgb, with_gaussians)
         config, grid = self.config, self.token_grid(*size)
         levels = [taps[depth] for depth in config.taps]
         with torch.autocast(levels[-1].device.type, enabled=False):
@@ -189,70 +203,13 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
                 rays_confidence=1 + rays[..., -1].exp(),
             )
 
-    def tokens_at(
-        self,
-        points: Sequence[str],
-        frames: Float[Tensor, "batch views 3 height width"],
-        cameras: Cameras | None = None,
-    ) -> dict[str, TokenState]:
-        """States at the named points for RGB frames in [0, 1]; nothing behind the last of them is run."""
-        stages = self._stages(points)
-        return self._run_frames(frames, points, max(stages), cameras)[1] if stages else {}
-
-    def reconstruct(
-        self,
-        frames: Float[Tensor, "batch views 3 height width"],
-        with_gaussians: bool = True,
-        cameras: Cameras | None = None,
-    ) -> Reconstruction:
-        """The whole network on RGB frames in [0, 1]; ``with_gaussians`` false skips the Gaussian head."""
-        taps, _ = self.trunk(frames, cameras=cameras)
-        return self.heads(taps, self.frame_size(*frames.shape[-2:]), frames, with_gaussians, cameras)
-
-    def forward(
-        self,
-        frames: Float[Tensor, "batch views 3 height width"],
-        with_gaussians: bool = True,
-        cameras: Cameras | None = None,
-    ) -> Reconstruction:
-        """Same as :meth:`reconstruct`, so that wrappers that hook the call of a module work."""
-        return self.reconstruct(frames, with_gaussians, cameras)
-
-    def reconstruct_from(
-        self,
-        state: TokenState,
-        size: tuple[int, int],
-        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
-        with_gaussians: bool = True,
-        cameras: Cameras | None = None,
-    ) -> Reconstruction:
-        """The rest of the network behind ``state.point`` (exact entry) for frames of ``size`` (height, width)."""
-        self._require_rgb(rgb, with_gaussians)
-        taps, _ = self.run_from(state, size, cameras=cameras)
-        return self.heads(taps, size, rgb, with_gaussians, cameras)
-
     def exported_features(self, state: TokenState) -> Float[Tensor, "batch views rows columns channels"]:
         """The features of a block that the published network exports: its patches behind the final norm."""
         return self.backbone.pretrained.norm(state.patch_tokens)
 
-    def drop_before(self, point: str) -> None:
-        """Delete the parameters that nothing behind ``point`` uses; keys of the remaining ones do not change."""
-        stage = self._stages([point])[0]
-        self._require_entry(stage)
+    def drop(self, stage: int) -> None:
+        """See the template."""
         alternating = stage >= self.config.alt_start
         self.backbone.pretrained.drop_before(stage, camera_token=alternating)
         if alternating:
             del self.cam_enc
-        self.entry = point
-
-    def _run_frames(
-        self, frames: Tensor, keep: Sequence[str], last: int, cameras: Cameras | None
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        self._stages(keep)
-        frames = self.fit(frames)
-        size = (frames.shape[-2], frames.shape[-1])
-        grid = self.token_grid(*size)
-        self._require_entry(-1)
-        tokens = self.backbone.embed(normalise_images(frames))
-        poses = None if cameras is None else self.cam_enc(cameras, size)
-        return self.backbone.run(tokens, grid, -1, last, self.reference_strategy, poses=poses, keep=keep)

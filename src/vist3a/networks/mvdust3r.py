@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vist3a.geometry.pointmap_cameras import cameras_from_pointmaps
-from vist3a.geometry.pose_encoding import encoding_from_cameras
 from vist3a.geometry.spherical_harmonics import degree_of_bands, harmonics_from_color
 from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
@@ -37,7 +36,7 @@ class MVDust3r(MVDust3rTrunk):
     """Linear pointmap and Gaussian heads on the last decoder layer: one pair for the reference view, one for the others.
 
     The network gives points in the first camera's frame and their confidence; what else the record asks for is derived.
-    Cameras: :func:`cameras_from_pointmaps`, without gradient; ``pose_encodings`` holds the encoding of these cameras.
+    Cameras: :func:`cameras_from_pointmaps`, without gradient.
     Depth: z of a view's points in its estimated camera (its gradient runs through the points), with the confidence of
     the points. Gaussian features: per pixel the raw colour (3, in [-1, 1]; with ``sh_degree`` the coefficients, band by band),
     opacity logit, scale / 0.1 (3) and rotation wxyz (4).
@@ -54,6 +53,7 @@ class MVDust3r(MVDust3rTrunk):
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ("mask_token",)
     needs_rgb = True
     has_gaussians = True
+    positive_depth = False
 
     def __init__(self, config: MVDust3rConfig) -> None:
         """Build with weights initialised for training from scratch."""
@@ -83,9 +83,7 @@ class MVDust3r(MVDust3rTrunk):
         with_gaussians: bool = True,
     ) -> Reconstruction:
         """Reconstruction for frames of ``size`` (height, width); ``with_gaussians`` false skips the Gaussian heads."""
-        if rgb is None:
-            raise ValueError(f"the pointmap head of {type(self).__name__} reads the image: pass rgb")
-        rgb, config = self.fit(rgb), self.config
+        rgb, config = self.require_rgb(rgb, with_gaussians), self.config
         tokens = taps[config.decoder_depth - 1][..., : config.decoder_dim].unflatten(2, self.token_grid(*size))
         with torch.autocast(tokens.device.type, enabled=False):
             raw, features = self.raw_maps(tokens, rgb, with_gaussians)
@@ -98,10 +96,17 @@ class MVDust3r(MVDust3rTrunk):
                 depth_confidence=confidence,
                 points=points,
                 points_confidence=confidence,
-                pose_encodings=encoding_from_cameras(cameras, *size)[None],
                 gaussians=None if features is None else self.gaussians(points, features, rgb),
                 gaussian_features=features,
             )
+
+    def require_rgb(
+        self, rgb: Float[Tensor, "batch views 3 height width"] | None, with_gaussians: bool
+    ) -> Float[Tensor, "batch views 3 height width"]:
+        """See the template: the pointmap head reads the image too."""
+        if rgb is None:
+            raise ValueError(f"the pointmap head of {type(self).__name__} reads the image: pass rgb")
+        return self.fit(rgb)
 
     def raw_maps(
         self,

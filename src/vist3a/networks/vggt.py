@@ -64,6 +64,7 @@ class VGGT(StitchableNetwork[VGGTConfig]):
     )
     needs_rgb = False
     has_gaussians = False
+    points_from_depth = False
 
     def __init__(self, config: VGGTConfig) -> None:
         """Build with weights initialised for training from scratch."""

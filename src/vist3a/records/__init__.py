@@ -8,10 +8,12 @@ from vist3a.records.gaussians import Gaussians
 from vist3a.records.reconstruction import Reconstruction
 from vist3a.records.rendering import Rendering
 from vist3a.records.stitch_fit import LayerScore, StitchFit
-from vist3a.records.token_state import StitchPoint, TokenState
+from vist3a.records.token_state import FIRST_AND_OTHERS, ONE_ROLE, StitchPoint, TokenRoles, TokenState
 from vist3a.records.tracks import Tracks
 
 __all__ = [
+    "FIRST_AND_OTHERS",
+    "ONE_ROLE",
     "Cameras",
     "Clip",
     "Condition",
@@ -22,6 +24,7 @@ __all__ = [
     "Rendering",
     "StitchFit",
     "StitchPoint",
+    "TokenRoles",
     "TokenState",
     "Tracks",
 ]

@@ -13,10 +13,7 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition, Reconstruction
 from vist3a.records.condition import Embed
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
-from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.released import ReleasedDecoder
-
-Decoder = StitchedDecoder | ReleasedDecoder
+from vist3a.stitching.base import Decoder
 
 
 @dataclass(frozen=True)

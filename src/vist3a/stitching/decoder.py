@@ -15,7 +15,7 @@ from vist3a.stitching.layer import StitchLayer
 class StitchedDecoder(nn.Module):
     """Reads raw video latents as 3D.
 
-    Entry is ``stitched``: special tokens are learned, one set for the first view and one for the others, initialised to
+    Entry is ``stitched``: special tokens are learned, one set for each of the network's ``token_roles``, initialised to
     their means at the stitch point.
     """
 
@@ -24,6 +24,12 @@ class StitchedDecoder(nn.Module):
         point = network.stitch_point(fit.point)
         if not point.complete:
             raise ValueError(f"stitch point {fit.point} is not a complete entry of this network")
+        roles = network.token_roles.names
+        if len(fit.special_tokens) != len(roles):
+            raise ValueError(
+                f"the stitch layer has special tokens for {len(fit.special_tokens)} roles; those of {type(network).__name__} are "
+                f"{len(roles)}: {', '.join(roles)}"
+            )
         self.network = network
         self.point = fit.point
         self.layer = StitchLayer(spec, fit)
@@ -35,8 +41,8 @@ class StitchedDecoder(nn.Module):
         """The token state that enters the network; of all views, or of the numbers ``views`` only."""
         tokens = self.layer(latents, views)
         batch, count = tokens.shape[:2]
-        roles = (torch.arange(count, device=tokens.device) if views is None else views).clamp(max=1)
-        special = self.special_tokens[roles].expand(batch, -1, -1, -1)
+        numbers = torch.arange(count, device=tokens.device) if views is None else views
+        special = self.special_tokens[self.network.token_roles.of(numbers)].expand(batch, -1, -1, -1)
         return TokenState(self.point, tokens, special.to(tokens.dtype))
 
     @property

@@ -99,7 +99,7 @@ def accumulate(
 def _accumulate_shard(tap: Tap, names: Sequence[str], load: LoadFrames, batch: int, done: ClipsDone) -> Moments:
     total: Moments | None = None
     for clips in clip_batches(names, load, batch, tap.device):
-        moments = moments_of(*tap(clips))
+        moments = moments_of(*tap(clips), roles=tap.network.token_roles)
         total = moments if total is None else total + moments
         done(len(clips.names))
     assert total is not None

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vist3a.data.clip_batches import LoadFrames, clip_batches
-from vist3a.records import TokenState
+from vist3a.records import FIRST_AND_OTHERS, TokenRoles, TokenState
 from vist3a.stitching.extract import ClipsDone
 from vist3a.stitching.moments import CHUNK_BYTES, Moments, activation_chunks, moments_of
 from vist3a.stitching.ridge import LinearMap
@@ -63,7 +63,7 @@ def measure(
     """Errors of one candidate per tapped point on the named clips, ``batch`` at a time."""
     if not names:
         raise ValueError("no clip to score on: the split heldout is empty (see curate.splits)")
-    seen = _Sums(candidates)
+    seen = _Sums(candidates, tap.network.token_roles)
     for clips in clip_batches(names, load, batch, tap.device):
         seen.add(*tap(clips))
         done(len(clips.names))
@@ -73,15 +73,20 @@ def measure(
 class _Sums:
     """Running sums over batches."""
 
-    def __init__(self, candidates: Mapping[str, Candidate], chunk_bytes: int = CHUNK_BYTES) -> None:
-        self.candidates, self.chunk_bytes = candidates, chunk_bytes
+    def __init__(
+        self,
+        candidates: Mapping[str, Candidate],
+        roles: TokenRoles = FIRST_AND_OTHERS,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        self.candidates, self.roles, self.chunk_bytes = candidates, roles, chunk_bytes
         self.moments: Moments | None = None
         self.outer: dict[str, Tensor] = {}
         self.scenes: dict[str, list[Tensor]] = {name: [] for name in candidates}
         self.places: dict[str, Tensor] = {}
 
     def add(self, patches: Tensor, states: Mapping[str, TokenState]) -> None:
-        moments = moments_of(patches, states, self.chunk_bytes)
+        moments = moments_of(patches, states, self.chunk_bytes, self.roles)
         self.moments = moments if self.moments is None else self.moments + moments
         x = patches.flatten(0, 3).double()
         # Half a chunk: residuals take as much room again.

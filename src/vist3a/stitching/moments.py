@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vist3a.records import TokenState
+from vist3a.records import FIRST_AND_OTHERS, TokenRoles, TokenState
 
 CHUNK_BYTES = 1 << 30
 """Size of float64 copies of activations: points are converted and multiplied together as far as they fit."""
@@ -24,12 +24,12 @@ CHUNK_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class PointMoments:
-    """Sums over activations y of one stitch point. ``special_sum`` has rows for the first and for all other views."""
+    """Sums over activations y of one stitch point; of special tokens by the role of their view."""
 
     sum_y: Float[Tensor, "positions width"]
     cross: Float[Tensor, "features width"]
     square: Float[Tensor, " width"]
-    special_sum: Float[Tensor, "2 special width"]
+    special_sum: Float[Tensor, "roles special width"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Moments:
     count: Float[Tensor, " positions"]
     sum_x: Float[Tensor, "positions features"]
     gram: Float[Tensor, "features features"]
-    special_count: Float[Tensor, " 2"]
+    special_count: Float[Tensor, " roles"]
     points: Mapping[str, PointMoments]
 
     def __add__(self, other: Moments) -> Moments:
@@ -91,14 +91,18 @@ def moments_of(
     patches: Float[Tensor, "batch views rows columns features"],
     states: Mapping[str, TokenState],
     chunk_bytes: int = CHUNK_BYTES,
+    roles: TokenRoles = FIRST_AND_OTHERS,
 ) -> Moments:
-    """Moments of one batch, on the device of the patches.
+    """Moments of one batch, on the device of the patches; ``roles`` are those of the network's special tokens.
 
     The patches are the same for all points, so one product serves all points of a chunk.
     """
     batch, views, rows, columns, _ = patches.shape
     positions = rows * columns
     x = patches.flatten(0, 3).double()
+    role_of = roles.of(torch.arange(views))
+    members = [_places(role_of == role) for role in range(len(roles.names))]
+    counts = [float(batch * int((role_of == role).sum())) for role in range(len(roles.names))]
     points = {}
     for names, y in activation_chunks(patches, states, chunk_bytes):
         cross, sums = x.T @ y, y.unflatten(0, (batch * views, positions)).sum(0)
@@ -111,16 +115,24 @@ def moments_of(
                 sum_y=sums[:, part].contiguous(),
                 cross=cross[:, part].contiguous(),
                 square=squares[part].contiguous(),
-                special_sum=torch.stack([special[:, 0].sum(0), special[:, 1:].sum((0, 1))]),
+                special_sum=torch.stack([special[:, places].sum((0, 1)) for places in members]),
             )
             start = part.stop
     return Moments(
         count=torch.full((positions,), float(batch * views), dtype=torch.float64, device=x.device),
         sum_x=x.unflatten(0, (batch * views, positions)).sum(0),
         gram=x.T @ x,
-        special_count=torch.tensor([batch, batch * (views - 1)], dtype=torch.float64, device=x.device),
+        special_count=torch.tensor(counts, dtype=torch.float64, device=x.device),
         points=points,
     )
+
+
+def _places(chosen: Bool[Tensor, " views"]) -> slice | Tensor:
+    """Of what is chosen; a slice where it can be one, which sums in the same order whatever surrounds the views."""
+    places = chosen.nonzero()[:, 0]
+    if len(places) and int(places[-1] - places[0]) == len(places) - 1:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
 
 
 def activation_chunks(

@@ -2,7 +2,7 @@
 
 Such a file is a dictionary of ``lora`` (low-rank factors and biases by the names of the published AnySplat, whose encoder blocks
 are counted from the stitch on), ``stitching_layer`` (weight and bias of a Conv3d), ``cls_token``, ``register_tokens`` and
-``mask_token``. Entry is as published too: see ``AnySplat.reconstruct_released``.
+``mask_token``. Entry is as published too: see ``ReleasedEntry``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vist3a.networks.base import ReconstructionModel
+from vist3a.networks.base import ReconstructionModel, ReleasedEntry
 from vist3a.records import Reconstruction, StitchFit
 from vist3a.stitching.grids import derive_spec
 from vist3a.stitching.layer import StitchLayer
@@ -35,16 +35,36 @@ class ReleasedDecoder(nn.Module):
         super().__init__()
         self.network, self.layer, self.first_block = network, layer, first_block
 
+    @property
+    def needs_rgb(self) -> bool:
+        """Whether a head reads the image."""
+        return self.network.needs_rgb
+
     def forward(
         self,
         latents: Float[Tensor, "batch channels times rows columns"],
         size: tuple[int, int],
         rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+        with_gaussians: bool = True,
     ) -> Reconstruction:
         """Reconstruction of raw latents; ``rgb`` in [0, 1] for the Gaussian head."""
-        enter = getattr(self.network, "reconstruct_released")  # noqa: B009 (AnySplat's alone)
-        result: Reconstruction = enter(self.layer(latents), self.first_block, size, rgb)
-        return result
+        return enters_as_published(self.network).reconstruct_released(
+            self.layer(latents), self.first_block, size, rgb, with_gaussians
+        )
+
+
+def enters_as_published(network: ReconstructionModel) -> ReleasedEntry:
+    """``network`` as what published stitched decoders need.
+
+    Raises:
+        ValueError: It has not that capability.
+    """
+    if not isinstance(network, ReleasedEntry):
+        raise ValueError(
+            f"published stitched decoders enter a network by reconstruct_released, which {type(network).__name__} has not; "
+            "allowed: a network that has it, as AnySplat"
+        )
+    return network
 
 
 def load_released(
@@ -65,8 +85,10 @@ def load_released(
     if not isinstance(content, Mapping) or any(name not in content for name in ENTRIES):
         found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f"{path} holds {found}; allowed: a stitched decoder with {', '.join(ENTRIES)}")
-    if not hasattr(network, "reconstruct_released"):
-        raise ValueError(f"{path}: published stitched decoders are of AnySplat, not of {type(network).__name__}")
+    try:
+        enters_as_published(network)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     changes = _renumbered(content["lora"], first_block)
     changes |= {f"aggregator.patch_embed.{name}": content[name] for name in ENTRIES[2:]}
     _apply(network, changes, alpha, path)

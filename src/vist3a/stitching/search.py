@@ -135,7 +135,7 @@ def as_layer(
     latent_statistics: Float[Tensor, "2 channels"] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> StitchFit:
-    """Tensors of the stitch layer in Conv3d layout, on the host; special tokens are their means (first view, other views)."""
+    """Tensors of the stitch layer in Conv3d layout, on the host; special tokens are their means by role."""
     p = moments.points[point]
     weight = solution.weight.T.unflatten(1, (-1, *settings.spec.kernel))
     means = p.special_sum / moments.special_count.clamp(min=1)[:, None, None]

@@ -10,7 +10,7 @@ from vist3a.records import Reconstruction
 
 
 class SequentialDecoder:
-    """Called like a :class:`~vist3a.stitching.decoder.StitchedDecoder`, but sees only the decoded frames."""
+    """A :class:`~vist3a.stitching.base.Decoder` that sees only the decoded frames."""
 
     def __init__(self, network: ReconstructionModel) -> None:
         self.network = network
@@ -20,11 +20,12 @@ class SequentialDecoder:
         self,
         latents: Float[Tensor, "batch channels times rows columns"],
         size: tuple[int, int],
-        rgb: Float[Tensor, "batch views 3 height width"] | None,
+        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
+        with_gaussians: bool = True,
     ) -> Reconstruction:
         """Reconstruction of the frames ``rgb`` that the latents were decoded to, of the given size."""
         if rgb is None:
             raise ValueError("decoding first needs the frames that the latents were decoded to")
         if tuple(rgb.shape[-2:]) != tuple(size):
             raise ValueError(f"frames of {tuple(rgb.shape[-2:])} pixels; {tuple(size)} are needed")
-        return self.network.reconstruct(rgb)
+        return self.network.reconstruct(rgb, with_gaussians)

@@ -41,7 +41,9 @@ def restored(output: Reconstruction, order: ViewOrder) -> Reconstruction:
         "depth", "depth_confidence", "points", "points_confidence", "gaussian_features", "gaussian_confidence", "rays",
         "rays_confidence",
     )  # fmt: skip
-    changed: dict[str, Any] = {"pose_encodings": order.restore(output.pose_encodings, dim=2)}
+    changed: dict[str, Any] = {}
+    if output.pose_encodings is not None:
+        changed["pose_encodings"] = order.restore(output.pose_encodings, dim=2)
     for name in per_view:
         values = getattr(output, name)
         changed[name] = None if values is None else order.restore(values, dim=1)

@@ -43,7 +43,7 @@ class Shapes:
     frames: int
     video: tuple[int, int]
     kernel: tuple[int, int, int]
-    kinds: tuple[str, ...]
+    kinds: tuple[str, ...] | None
     steps: int
     guidance: float
     flow_shift: float | None
@@ -76,7 +76,7 @@ class Stages:
     def extract(self) -> str:
         """Moments of one clip for all candidate points."""
         generator, network = self.load_generator("vae"), self.load_reconstruction()
-        points = [point for point in network.stitch_points if point.kind in self.shapes.kinds]
+        points = network.points_of(self.shapes.kinds)
         settings = tap_settings(generator, network, points, self.shapes.video, kernel=self.shapes.kernel)
         moments = accumulate(Tap(generator, network, settings), [NOISE], self._bytes, batch=1)
         save_moments(self._new("moments"), dict.fromkeys(("fit", "selection"), moments), settings)

@@ -19,9 +19,9 @@ from vist3a.records.frame_count import AllowedFrames
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.loop import step_generator
 from vist3a.runtime.progress import progress
+from vist3a.stitching.base import Decoder
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import stitched
-from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.stitching.unordered import reconstruct_unordered, restored
 from vist3a_lab.claims.errors import Truth, geometry_errors, novel_view_errors, novel_view_split
 from vist3a_lab.procedural import WorldConfig, make_world
@@ -59,7 +59,7 @@ def compare_variants(
 @torch.no_grad()
 def compare_under_noise(
     generator: VideoGenerator,
-    decoders: Mapping[str, StitchedDecoder | SequentialDecoder],
+    decoders: Mapping[str, Decoder],
     levels: Sequence[float],
     world: WorldConfig,
     scenes: int,
@@ -86,7 +86,7 @@ def compare_under_noise(
 
 def score_generated(
     generator: VideoGenerator,
-    decoder: StitchedDecoder | SequentialDecoder,
+    decoder: Decoder,
     render: Renderer,
     judge: WeightedSum,
     verdict: Verdict | None,

@@ -14,23 +14,11 @@ from vist3a.metrics.aggregate import (
     resampled_means,
     stratified_counts,
 )
+from vist3a.metrics.direction import more_is_better
 
 BySeed = Mapping[str, Mapping[str, Mapping[str, Sequence[float | None]]]]
 Estimate = dict[str, float]
 """``value`` with the ends ``low`` and ``high`` of its 95 % interval."""
-
-MORE_IS_BETTER = frozenset(
-    {
-        "depth_delta_125", "normals", "f_score", "rra_5", "rta_5", "auc_30", "nvs_psnr", "nvs_ssim", "consistency_psnr",
-        "reprojection/covered",
-    }
-)  # fmt: skip
-SCORES = ("accuracy/", "judge/", "reward/", "sharpness/")
-
-
-def more_is_better(figure: str) -> bool:
-    """Whether more of a figure is better; of all that are neither scores nor named here less is."""
-    return figure in MORE_IS_BETTER or figure.startswith(SCORES)
 
 
 class Pooled:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vist3a_lab.claims.pooled import Estimate, Pooled, more_is_better
+from vist3a.metrics.direction import more_is_better
+from vist3a_lab.claims.pooled import Estimate, Pooled
 
 TABLE_5 = ("accuracy", "completeness", "normals", "rra_5", "rta_5", "auc_30", "ate", "rpe_translation", "rpe_rotation")
 """Pointmap and pose figures of the paper's table 5."""

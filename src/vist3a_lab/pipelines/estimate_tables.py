@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from vist3a_lab.claims.pooled import more_is_better
+from vist3a.metrics.direction import more_is_better
 
 Estimates = Mapping[str, Mapping[str, float]]
 

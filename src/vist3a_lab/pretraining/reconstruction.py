@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vist3a.geometry.normalisation import normalise_scene
-from vist3a.geometry.pose_encoding import encoding_from_cameras
+from vist3a.geometry.pose_encoding import encoding_from_cameras, encodings_of
 from vist3a.geometry.projection import unproject_depth
 from vist3a.networks.anysplat import AnySplat
 from vist3a.records import Cameras, Reconstruction
@@ -173,7 +173,7 @@ def train_reconstruction(
         world = unproject_depth(depth, cameras)[:, :, half :: model.patch_size, half :: model.patch_size]
         coarse = (heads.points(states[watch[-1]].patch_tokens.float()) - world).abs().mean()
         depth_term, gradient_term = depth_losses(output.depth, output.depth_confidence, depth, weights.confidence)
-        camera_term = camera_loss(output.pose_encodings, truth)
+        camera_term = camera_loss(encodings_of(output), truth)
         loss = (
             weights.camera * camera_term
             + weights.depth * depth_term

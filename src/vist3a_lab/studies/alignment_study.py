@@ -12,10 +12,11 @@ from vist3a.alignment.generation_scores import Verdict, score_scenes
 from vist3a.alignment.rewards.terms import KINDS
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator
+from vist3a.metrics.direction import more_is_better
 from vist3a.metrics.image import psnr, sharpness
 from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a_lab.claims.pooled import BySeed, Pooled, more_is_better
+from vist3a_lab.claims.pooled import BySeed, Pooled
 from vist3a_lab.claims.verdicts import Claim, oriented
 
 UNTRAINED = "no_finetuning"

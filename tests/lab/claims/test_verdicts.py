@@ -10,7 +10,8 @@ import pytest
 
 from vist3a.metrics import aggregate
 from vist3a.metrics.aggregate import few_groups_factor, stratified_counts
-from vist3a_lab.claims.pooled import Pooled, more_is_better
+from vist3a.metrics.direction import more_is_better
+from vist3a_lab.claims.pooled import Pooled
 from vist3a_lab.claims.report import report_of
 from vist3a_lab.claims.verdicts import (
     NOVEL_VIEWS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from vist3a import registry
 from vist3a.alignment.rewards.base import Kind, Reward
 from vist3a.alignment.rewards.consistency import Distance, PerceptualConsistency, PhotometricConsistency
 from vist3a.alignment.rewards.geometry import CameraSmoothness, PointmapCameraConsistency, ReprojectionConsistency
@@ -20,13 +21,35 @@ KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
 
 
 def term_names(scorers: tuple[str, ...]) -> tuple[str, ...]:
-    """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry."""
-    return (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY)
+    """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry, and those
+    of the registry.
+    """
+    own = (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY)
+    return tuple(dict.fromkeys((*own, *registry.names("rewards"))))
+
+
+def is_term(name: str, scorers: tuple[str, ...]) -> bool:
+    """Whether there is such a term, or its name is the place of one (``package.module:Class``)."""
+    return name in term_names(scorers) or ":" in name
 
 
 def renders(term: str) -> bool:
     """Whether a term needs Gaussians."""
+    if term in registry.names("rewards") or ":" in term:
+        return "rendered" in registered(term).needs
     return term.endswith("_rendered") or term in (L1, PERCEPTUAL)
+
+
+def registered(name: str) -> Reward:
+    """A term of the registry.
+
+    Raises:
+        ValueError: There is none of this name, or it is no reward.
+    """
+    made: object = registry.find("rewards", name, "reward term")()
+    if not isinstance(made, Reward):
+        raise ValueError(f"reward term {name!r} is a {type(made).__name__}; allowed: {registry.KINDS['rewards']}")
+    return made
 
 
 def weighted_terms(
@@ -45,6 +68,8 @@ def weighted_terms(
             terms[name] = PerceptualConsistency(perceptual)
         elif scorer in scorers and kind in KINDS:
             terms[name] = TextImageReward(scorers[scorer], KINDS[kind])
+        elif name in registry.names("rewards") or ":" in name:
+            terms[name] = registered(name)
         else:
             raise ValueError(f"reward term {name!r}; allowed: {', '.join(term_names(tuple(scorers)))}")
     if not terms:

@@ -70,6 +70,7 @@ class Aggregator(nn.Module):
                 width=config.embed_dim,
                 special_tokens=0 if stage == config.encoder_depth else config.special_tokens,
                 complete=not self.required_taps(stage),
+                per_view=stage <= config.encoder_depth,
             )
             for stage, name in enumerate(names)
         )

@@ -61,6 +61,7 @@ class Backbone(nn.Module):
                 special_tokens=1,
                 complete=not self.required_taps(stage)
                 and not (stage == self.config.alt_start - 1 and reads_tokens(strategy)),
+                per_view=stage < self.config.alt_start,
             )
             for stage, name in enumerate(self.stages)
         )

@@ -9,22 +9,21 @@ on the channels: the state of a decoder layer is ``references * decoder_dim`` wi
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vist3a.networks.blocks.enterable import EnterableNetwork
 from vist3a.networks.blocks.mvdust3r_config import MVDust3rConfig
 from vist3a.networks.blocks.mvdust3r_decoder import NORM_EPS, DecoderBlock, slot_order
 from vist3a.networks.blocks.rope import Rotation, grid_rotation
 from vist3a.networks.blocks.transformer import Block
 from vist3a.networks.blocks.vit import PatchProjection
-from vist3a.records import Reconstruction, StitchPoint, TokenState
+from vist3a.networks.template import EnterableNetwork, Grid, States, Taps
+from vist3a.records import StitchPoint, TokenState
 
 
 class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
@@ -68,89 +67,36 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
             for needed in (True, True, config.references > 1)
         )
         self.dec_norm = nn.LayerNorm(config.decoder_dim, eps=NORM_EPS)
+        encoder, decoder, width = config.encoder_depth, config.decoder_depth, config.embed_dim
+        # Those of the decoder count as aggregator, as they do in other networks.
         self.stages = (
-            *(f"encoder.{k:02d}" for k in range(config.encoder_depth)),
-            "encoder.norm",
-            "decoder.embed",
-            *(f"decoder.layer.{k:02d}" for k in range(config.decoder_depth)),
+            *(StitchPoint(f"encoder.{k:02d}", "encoder", width, 0, per_view=True) for k in range(encoder)),
+            StitchPoint("encoder.norm", "encoder", width, 0, per_view=True),
+            StitchPoint("decoder.embed", "aggregator", config.decoder_dim, 0, per_view=True),
+            *(
+                StitchPoint(f"decoder.layer.{k:02d}", "aggregator", config.references * config.decoder_dim, 0)
+                for k in range(decoder)
+            ),
         )
 
-    @property
-    def stitch_points(self) -> tuple[StitchPoint, ...]:
-        """Every stage; those of the decoder count as ``aggregator``."""
-        config = self.config
-        widths = [config.embed_dim] * (config.encoder_depth + 1) + [config.decoder_dim]
-        widths += [config.references * config.decoder_dim] * config.decoder_depth
-        return tuple(
-            StitchPoint(name, "encoder" if name.startswith("encoder") else "aggregator", width, 0, complete=True)
-            for name, width in zip(self.stages, widths, strict=True)
-        )
+    def fixed_views(self, views: int) -> tuple[int, ...]:
+        """The reference views of all paths."""
+        return tuple(range(min(views, self.config.references)))
 
-    def trunk(
-        self, frames: Float[Tensor, "batch views 3 height width"], keep: Sequence[str] = ()
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        """The last decoder layer under its number, all paths side by side, and the states at the points ``keep``."""
-        return self._run_frames(frames, keep, len(self.stages) - 1)
+    def embed(
+        self, frames: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, "batch views tokens channels"]:
+        """Patches alone."""
+        images = (2 * frames - 1).to(self.patch_embed.proj.weight.dtype)
+        tokens = self.patch_embed(images.flatten(0, 1)).flatten(1, 2).unflatten(0, frames.shape[:2])
+        return tokens.to(self.enc_norm.weight.dtype)
 
-    def run_from(
-        self, state: TokenState, size: tuple[int, int], keep: Sequence[str] = (), until: str | None = None
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        """As :meth:`trunk`, continuing behind ``state.point`` up to ``until`` for frames of ``size`` (height, width)."""
-        self._stages(keep)
-        last = len(self.stages) - 1 if until is None else self._stages([until])[0]
-        stage = self._stages([state.point])[0]
-        self._require_entry(stage)
-        grid = self.token_grid(*size)
-        tokens, _ = self._check(state, grid, {}, self.dec_norm.weight.dtype)
-        return self._run(tokens, grid, stage, last, keep)
+    def entry_dtype(self, stage: int, given: torch.dtype) -> torch.dtype:
+        """That of the final norm."""
+        return self.dec_norm.weight.dtype
 
-    @abstractmethod
-    def heads(
-        self,
-        taps: Mapping[int, Tensor],
-        size: tuple[int, int],
-        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
-        with_gaussians: bool = True,
-    ) -> Reconstruction:
-        """Reconstruction from the last decoder layer for frames of ``size`` (height, width)."""
-
-    def tokens_at(
-        self, points: Sequence[str], frames: Float[Tensor, "batch views 3 height width"]
-    ) -> dict[str, TokenState]:
-        """States at the named points for RGB frames in [0, 1]; nothing behind the last of them is run."""
-        stages = self._stages(points)
-        return self._run_frames(frames, points, max(stages))[1] if stages else {}
-
-    def reconstruct(
-        self, frames: Float[Tensor, "batch views 3 height width"], with_gaussians: bool = True
-    ) -> Reconstruction:
-        """The whole network on RGB frames in [0, 1]; ``with_gaussians`` false skips the Gaussian head."""
-        taps, _ = self.trunk(frames)
-        return self.heads(taps, self.frame_size(*frames.shape[-2:]), frames, with_gaussians)
-
-    def forward(
-        self, frames: Float[Tensor, "batch views 3 height width"], with_gaussians: bool = True
-    ) -> Reconstruction:
-        """Same as :meth:`reconstruct`, so that wrappers that hook the call of a module work."""
-        return self.reconstruct(frames, with_gaussians)
-
-    def reconstruct_from(
-        self,
-        state: TokenState,
-        size: tuple[int, int],
-        rgb: Float[Tensor, "batch views 3 height width"] | None = None,
-        with_gaussians: bool = True,
-    ) -> Reconstruction:
-        """The rest of the network behind ``state.point`` (exact entry) for frames of ``size`` (height, width)."""
-        if rgb is None:
-            raise ValueError(f"the pointmap head of {type(self).__name__} reads the image: pass rgb")
-        taps, _ = self.run_from(state, size)
-        return self.heads(taps, size, rgb, with_gaussians)
-
-    def drop_before(self, point: str) -> None:
-        """Delete the parameters that nothing behind ``point`` uses; keys of the remaining ones do not change."""
-        stage = self._stages([point])[0]
-        self._require_entry(stage)
+    def drop(self, stage: int) -> None:
+        """See the template."""
         depth = self.config.encoder_depth
         once = {"patch_embed": 0, "enc_norm": depth, "decoder_embed": depth + 1}
         for name in (name for name, needed in once.items() if stage >= needed):
@@ -160,24 +106,21 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         for blocks in (self.dec_blocks, self.dec_blocks2, self.dec_same_view_blocks):
             for layer in range(min(stage - depth - 1, len(blocks))):
                 blocks[layer] = nn.Identity()
-        self.entry = point
 
-    def _run_frames(
-        self, frames: Tensor, keep: Sequence[str], last: int
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        self._stages(keep)
-        frames = self.fit(frames)
-        grid = self.token_grid(frames.shape[-2], frames.shape[-1])
-        self._require_entry(-1)
-        images = (2 * frames - 1).to(self.patch_embed.proj.weight.dtype)
-        tokens = self.patch_embed(images.flatten(0, 1)).flatten(1, 2).unflatten(0, frames.shape[:2])
-        tokens = tokens.to(self.enc_norm.weight.dtype)
-        return self._run(tokens, grid, -1, last, keep)
-
-    def _run(
-        self, x: Tensor, grid: tuple[int, int], first: int, last: int, keep: Sequence[str]
-    ) -> tuple[dict[int, Tensor], dict[str, TokenState]]:
-        config = self.config
+    def run(
+        self,
+        tokens: Float[Tensor, "batch views tokens channels"],
+        grid: Grid,
+        first: int,
+        last: int,
+        taps: Mapping[int, Tensor],
+        keep: Sequence[str],
+        reference: Int[Tensor, " batch"] | None = None,
+    ) -> tuple[Taps, States]:
+        """As the template, with rotations made once; the only tap is the last decoder layer, all paths side by side."""
+        config, x = self.config, tokens
+        # One name for them, so that embedded images are not kept while the blocks run.
+        del tokens
         if last > config.encoder_depth + 1 and x.shape[1] < config.references:
             raise ValueError(
                 f"{x.shape[1]} views; this network has {config.references} reference views and needs as many"
@@ -190,15 +133,15 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         for stage in range(first, last + 1):
             if stage > first:
                 x = self._advance(stage, x, encoder, decoder)
-            if stage >= 0 and self.stages[stage] in keep:
+            if stage >= 0 and (name := self.stages[stage].name) in keep:
                 special = x.new_zeros(*x.shape[:2], 0, x.shape[3])
-                states[self.stages[stage]] = TokenState(self.stages[stage], x.unflatten(2, grid), special)
+                states[name] = TokenState(name, x.unflatten(2, grid), special)
         return {last - config.encoder_depth - 2: x}, states
 
     def _advance(self, stage: int, x: Tensor, encoder: Rotation, decoder: Rotation) -> Tensor:
         depth = self.config.encoder_depth
         if stage < depth:
-            return self._recomputed(self.enc_blocks[stage], x.flatten(0, 1), encoder).unflatten(0, x.shape[:2])
+            return self._checkpointed(self.enc_blocks[stage], x.flatten(0, 1), encoder).unflatten(0, x.shape[:2])
         if stage == depth:
             return self.enc_norm(x)
         if stage == depth + 1:
@@ -206,9 +149,9 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         layer = stage - depth - 2
         if layer == 0:
             x = x.repeat(1, 1, 1, self.config.references)
-        return self._recomputed(lambda tokens, rotation: self._decode(layer, tokens, rotation), x, decoder)
+        return self._checkpointed(lambda tokens, rotation: self._decode(layer, tokens, rotation), x, decoder)
 
-    def _recomputed(self, function: Callable[[Tensor, Rotation], Tensor], x: Tensor, rotation: Rotation) -> Tensor:
+    def _checkpointed(self, function: Callable[[Tensor, Rotation], Tensor], x: Tensor, rotation: Rotation) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
             result: Tensor = checkpoint(function, x, rotation, use_reentrant=False)
             return result

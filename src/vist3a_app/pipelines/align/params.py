@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vist3a.alignment.align_draw import Variant
-from vist3a.alignment.rewards.terms import KINDS, L1, PERCEPTUAL, renders, term_names
+from vist3a.alignment.rewards.terms import KINDS, L1, PERCEPTUAL, is_term, renders, term_names
 from vist3a_app.pipelines.align.ranges import Guidance, Steps
 from vist3a_app.pipelines.loop import Loop
 from vist3a_app.pipelines.networks import Dtype, Template
@@ -19,7 +19,7 @@ class RewardWeights(Strict):
 
     Text-image score of ``reward_scorer`` on decoded and on rendered views, and their consistency; agreement of the 3D with itself
     (see :mod:`vist3a.alignment.rewards.geometry`). For every name in ``reward_models`` also ``<name>_decoded`` and
-    ``<name>_rendered``.
+    ``<name>_rendered``. And any reward of the registry, by its name or place.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -114,10 +114,11 @@ class AlignParams(Strict):
 
     @model_validator(mode="after")
     def _terms_exist(self) -> AlignParams:
-        allowed = term_names(("text", *self.further_models()))
+        scorers = ("text", *self.further_models())
+        allowed = term_names(scorers)
         for key in ("rewards", "pointmap_rewards"):
             weights = getattr(self, key).given()
-            if unknown := [name for name in weights if name not in allowed]:
+            if unknown := [name for name in weights if not is_term(name, scorers)]:
                 raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
             if not weights:
                 raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")

@@ -17,6 +17,7 @@ from vist3a.data.prompt_list import read_prompts
 from vist3a.data.world import World, unseen_prompts
 from vist3a.export.video import image_sheet
 from vist3a.metrics.aggregate import paired_differences
+from vist3a.metrics.direction import load_metrics
 from vist3a.metrics.exact_scenes import compare_with_truth
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
@@ -77,6 +78,7 @@ def measure_generation(
 ) -> tuple[dict[str, Any], Tensor]:
     """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
     device = resolve_device(networks.device)
+    metrics = load_metrics(params.metrics, "evaluate.metrics")
     decoder, render = load_decoder(networks, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
     scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
@@ -97,7 +99,9 @@ def measure_generation(
         if state == "after":
             load_lora(generator.denoiser, aligned_generator)
         latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative, params.batch)
-        results[state], pictures[state] = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
+        results[state], pictures[state] = score_scenes(
+            generator, decoder, render, scorers, prompts, latents, verdict, metrics
+        )
     comparison = paired_differences(results["before"], results["after"], params.seed)
     rows = []
     for i in range(min(params.pictures, len(prompts))):

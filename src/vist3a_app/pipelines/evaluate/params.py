@@ -21,7 +21,7 @@ class EvaluateParams(Strict):
 
     ``truth`` compares all variants with exact scenes (``null``: networks that know nothing of the procedural world).
     ``judge`` is a scorer that nothing was optimised against: a folder, or an entry under rewards of weights.yml. ``pictures``
-    scenes go into the contact sheet.
+    scenes go into the contact sheet. ``metrics`` of the registry are reported beside the scores.
     """
 
     seed: int
@@ -39,3 +39,4 @@ class EvaluateParams(Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     pictures: int = Field(ge=0)
+    metrics: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ def extract_moments(
     generator, network = networks.load_generator("vae"), networks.load_reconstruction()
     store = ClipStore(clips, clip_index)
     height, width = store.load_frames(store.names("fit")[0]).shape[-2:]
-    points = [point for point in network.stitch_points if point.kind in params.kinds]
+    points = network.points_of(params.kinds)
     settings = tap_settings(generator, network, points, (height, width), **params.tap_options())
     state = run_folder(
         checkpoints, "extract", params.model_dump_json(), networks.model_dump_json(), clip_index.to_json(),

@@ -15,10 +15,10 @@ NotNegative = Annotated[int, Field(ge=0)]
 class ExtractParams(Strict):
     """What is tapped and how latents meet tokens.
 
-    ``kinds`` are the groups of stitch points to try. ``kernel``, ``stride`` and ``padding`` of the stitch convolution are (time,
-    rows, columns); a stride or padding of ``null`` follows from the two grids. ``interpolation`` is how latents are resampled
-    where their grid is not the convolution's. ``latents`` is the posterior's mode or a sample; ``latent_space`` raw, or
-    normalised as the denoiser sees them.
+    ``kinds`` are the groups of stitch points to try, by the network's own names (null: all). ``kernel``, ``stride`` and
+    ``padding`` of the stitch convolution are (time, rows, columns); a stride or padding of ``null`` follows from the two
+    grids. ``interpolation`` is how latents are resampled where their grid is not the convolution's. ``latents`` is the
+    posterior's mode or a sample; ``latent_space`` raw, or normalised as the denoiser sees them.
 
     ``clips``: at most so many of a split are seen (null: all); a linear fit needs few. Of each clip the first ``frames`` are
     seen (null: all).
@@ -27,7 +27,7 @@ class ExtractParams(Strict):
     """
 
     seed: int
-    kinds: Annotated[tuple[Literal["encoder", "aggregator"], ...], Field(min_length=1)]
+    kinds: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     kernel: tuple[Positive, Positive, Positive]
     stride: tuple[Positive, Positive, Positive] | None
     padding: tuple[NotNegative, NotNegative, NotNegative] | None

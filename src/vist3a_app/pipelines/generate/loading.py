@@ -11,7 +11,8 @@ from vist3a.export.scene import ExportSettings
 from vist3a.generation.text_to_3d import TextTo3D
 from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.device import resolve_device
-from vist3a.sampling.sampling import Decoder, SamplingConfig
+from vist3a.sampling.sampling import SamplingConfig
+from vist3a.stitching.base import Decoder
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder, load_published_decoder
@@ -87,6 +88,7 @@ def with_decoder(
             params.drop_points,
             params.turntable_frames,
             params.turntable_size,
+            params.formats,
         ),
         reward,
         asked=networks.asked,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from vist3a.export.formats import check_formats
 from vist3a_app.pipelines.strict import Place, Strict
 
 _ALLOWED = {
@@ -31,7 +32,7 @@ class GenerateParams(Strict):
 
     Files: ``smoothing`` (squared pixels of the views) closes gaps between the Gaussians; those below ``min_opacity`` are left
     out, Gaussians and points are fused per voxel of ``voxel_size``, and the ``max_gaussians`` seen most are kept;
-    ``drop_points`` is the share of points with the lowest confidence that is left out.
+    ``drop_points`` is the share of points with the lowest confidence that is left out. ``formats`` are exporters of the registry.
     ``scorer`` judges text and picture (a folder; ``null``: only renderings against frames). Of many scenes the viewers of
     the first ``recorded_viewers`` go into the record of the run.
     """
@@ -61,9 +62,14 @@ class GenerateParams(Strict):
     turntable_frames: int = Field(gt=1)
     turntable_size: int = Field(gt=15)
     recorded_viewers: int = Field(8, ge=0)
+    formats: tuple[str, ...] = ()
 
     def check_places(self) -> None:
-        """FileNotFoundError naming a file or folder that is not there, before anything is made that needs it at the end."""
+        """FileNotFoundError naming a file or folder that is not there, before anything is made that needs it at the end.
+
+        ValueError for an exporter that is not.
+        """
+        check_formats(self.formats, "generate.formats")
         for name in ("prompts_file", "image", "adapter", "released_decoder", "scorer"):
             place = getattr(self, name)
             if place is not None and not Path(place).exists():

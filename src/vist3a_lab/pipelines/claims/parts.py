@@ -12,6 +12,7 @@ from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a.stitching.base import Decoder
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import sequential, stitched
 from vist3a.stitching.sequential import SequentialDecoder
@@ -52,7 +53,7 @@ def noise(study: Study, seed: int) -> dict[str, Any]:
     """Stitched against decoding first, by level of noise on the latents."""
     device, params = resolve_device(study.networks.device), study.params
     generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
-    decoders: dict[str, StitchedDecoder | SequentialDecoder] = {
+    decoders: dict[str, Decoder] = {
         "sequential": SequentialDecoder(original),
         "stitched_distilled": _decoder(study, seed),
     }

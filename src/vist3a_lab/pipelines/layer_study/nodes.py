@@ -38,7 +38,7 @@ def search_layers(
     params: LayerStudyParams, networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
 ) -> tuple[dict[str, Any], Layers]:
     """Scores of all points per seed, and their stitch layers."""
-    points = [point for point in networks.load_reconstruction().stitch_points if point.kind in extract.kinds]
+    points = list(networks.load_reconstruction().points_of(extract.kinds))
     match = params.distillation.match
     for name in params.points:
         layer_study.check_entry(points, name, None if match is None else match.point)

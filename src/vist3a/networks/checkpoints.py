@@ -1,33 +1,31 @@
-"""What all networks share: where they can be entered, what an entry must hold, checkpoints."""
+"""Weights of a 3D network in files: our own folders, published checkpoints, narrower matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
-from vist3a.records import TokenState
 from vist3a.runtime.memory_layout import channels_last
 from vist3a.weights.weight_files import WEIGHTS, load_strictly, read_config, read_tensors, save_folder
 
 ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
-NetworkT = TypeVar("NetworkT", bound="EnterableNetwork[Any]")
+NetworkT = TypeVar("NetworkT", bound="CheckpointedNetwork[Any]")
 
 
-class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
-    """A network that can be entered behind any of its stitch points, and its checkpoints."""
+class CheckpointedNetwork(ReconstructionModel, Generic[ConfigT]):
+    """A network that a configuration builds, and its checkpoints."""
 
     config_class: ClassVar[type[NetworkConfig]]
     published: ClassVar[Mapping[str, NetworkConfig]] = MappingProxyType({})
     """Sizes of the published checkpoints by the name that ``weights.yml`` calls them."""
-    public_prefix: ClassVar[str]
+    public_prefix: ClassVar[str] = ""
     """What published state dicts put before every key."""
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ()
     """Keys of published state dicts, without their prefix, whose layers are not built."""
@@ -129,53 +127,3 @@ class EnterableNetwork(ReconstructionModel, Generic[ConfigT]):
     def _entry_options(self) -> dict[str, Any]:
         """Options that ``drop_before`` was called with, where they matter for the layout of the weights."""
         return {}
-
-    def _stages(self, names: Sequence[str]) -> list[int]:
-        order = {point.name: stage for stage, point in enumerate(self.stitch_points)}
-        return [order[name] if name in order else order[self.stitch_point(name).name] for name in names]
-
-    def _require_entry(self, stage: int) -> None:
-        if self.entry is not None and stage < self._stages([self.entry])[0]:
-            raise RuntimeError(
-                f"the blocks before {self.entry!r} were dropped: enter there or later (reconstruct_from)"
-            )
-
-    def _require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> Tensor | None:
-        """The image as the heads see it; ValueError when a head misses it."""
-        if self.needs_rgb and with_gaussians and rgb is None:
-            raise ValueError(f"the Gaussian head of {type(self).__name__} reads the image: pass rgb")
-        return None if rgb is None else self.fit(rgb)
-
-    def _check(
-        self,
-        state: TokenState,
-        grid: tuple[int, int],
-        required: Mapping[int, int],
-        dtype: torch.dtype,
-    ) -> tuple[Float[Tensor, "batch views tokens channels"], dict[int, Tensor]]:
-        """Tokens and taps of a state in ``dtype``; ValueError where they do not fit frames of ``grid`` tokens.
-
-        ``required``: depth -> width of the taps that a state at this point must hold.
-        """
-        point = self.stitch_point(state.point)
-        batch, views, rows, columns, width = state.patch_tokens.shape
-        if (rows, columns) != grid:
-            raise ValueError(f"patch tokens lie on a {rows}x{columns} grid, frames of this size on {grid[0]}x{grid[1]}")
-        expected = (batch, views, point.special_tokens, point.width)
-        if width != point.width or tuple(state.special_tokens.shape) != expected:
-            raise ValueError(
-                f"{state.point}: patch tokens of width {width}, special tokens {tuple(state.special_tokens.shape)}; "
-                f"expected width {point.width} and {expected}"
-            )
-        tokens = torch.cat([state.special_tokens.to(dtype), state.patch_tokens.flatten(2, 3).to(dtype)], dim=2)
-        wrong = [
-            f"{depth} ({'missing' if depth not in state.taps else tuple(state.taps[depth].shape)})"
-            for depth, channels in required.items()
-            if depth not in state.taps or state.taps[depth].shape != (*tokens.shape[:3], channels)
-        ]
-        if wrong:
-            raise ValueError(
-                f"{state.point} needs the taps of earlier depths, wrong or missing: {', '.join(wrong)}; "
-                f"expected {tuple(tokens.shape[:3])} tokens with widths {required}"
-            )
-        return tokens, {depth: state.taps[depth].to(dtype) for depth in required}

@@ -1,0 +1,179 @@
+"""The packages under ``examples/``: known by their names once installed, and at work in tiny runs, with no edit elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from example_packages import EXAMPLES, installed
+from PIL import Image
+from tiny_chain import SIZES, chosen, create, run
+
+from vist3a import registry
+from vist3a.alignment.rewards.terms import renders, term_names, weighted_terms
+from vist3a.data.sources import scan
+from vist3a.export.formats import check_formats
+from vist3a.metrics.direction import load_metrics, more_is_better
+from vist3a_lab.claims.pooled import Pooled
+
+NAMES = ("equivariant_network", "reward_term", "metric", "exporter", "dataset_reader")
+KNOWN = {
+    "networks": "equivariant",
+    "rewards": "moving_camera",
+    "metrics": "relief",
+    "exporters": "xyz",
+    "readers": "csv_cameras",
+}
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with installed(tmp_path_factory.mktemp("installed"), *NAMES):
+        yield
+
+
+@pytest.fixture(scope="module")
+def project(examples: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project with a tiny generator and the example's network in folders, and curated clips."""
+    from equivariant_network import EquivariantConfig, EquivariantNetwork
+
+    root = tmp_path_factory.mktemp("examples")
+    before = Path.cwd()
+    os.chdir(root)
+    create(root, families=("wan",), reconstructions=())
+    torch.manual_seed(0)
+    EquivariantNetwork(EquivariantConfig()).save_pretrained(root / "networks" / "equivariant")
+    yield root
+    os.chdir(before)
+
+
+def test_names_come_and_go_with_the_packages(tmp_path: Path) -> None:
+    with installed(tmp_path, *NAMES):
+        assert all(name in registry.names(kind) for kind, name in KNOWN.items())
+    assert not any(name in registry.names(kind) for kind, name in KNOWN.items())
+
+
+def values(project: Path) -> dict[str, Any]:
+    found = chosen(project, "wan", "vggt")
+    source = {"family": "equivariant", "source": str(project / "networks" / "equivariant"), "size": [16, 16]}
+    found["networks"]["reconstruction"] = source
+    found["extract"]["kinds"] = ["encoder", "decoder"]
+    found["align"]["pointmap_rewards"] = {"reprojection": 1.0, "camera_smoothness": None, "moving_camera": 0.5}
+    found["evaluate"]["metrics"] = ["relief"]
+    found["generate"]["formats"] = ["xyz"]
+    return found
+
+
+def report(project: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((project / "reports" / f"{name}.json").read_text())
+    return content
+
+
+def test_the_chain_runs_with_parts_from_outside(project: Path) -> None:
+    given = values(project)
+    for pipeline in ("extract", "score", "distill", "align", "evaluate", "generate"):
+        run(project, pipeline, given)
+    points = report(project, "score")["points"]
+    assert {point["kind"] for point in points.values()} == {"encoder", "decoder"}
+    assert [name for name, point in points.items() if not point["complete"]] == ["decoder.03"]
+    assert {"reward/moving_camera", "reward/reprojection"} <= report(project, "align")["first"].keys()
+    generation = report(project, "evaluate")["generation"]
+    assert {"reward/moving_camera", "metric/relief"} <= generation.keys()
+    (scene,) = (project / "data/07_model_output/generated").iterdir()
+    lines = (scene / "points.xyz").read_text().splitlines()
+    assert len(lines) == SIZES["frames"] * 16 * 16 and all(len(line.split()) == 6 for line in lines)
+
+
+def test_kinds_of_points_are_the_networks_own(project: Path) -> None:
+    given = values(project)
+    given["extract"]["kinds"] = ["encoder", "aggregator"]
+    with pytest.raises(
+        ValueError, match=r"^extract\.kinds: aggregator; allowed for EquivariantNetwork: encoder, decoder$"
+    ):
+        run(project, "extract", given)
+
+
+def test_a_reward_from_outside_is_a_term(examples: None) -> None:
+    assert "moving_camera" in term_names(("text",))
+    assert not renders("moving_camera")
+    assert weighted_terms({"moving_camera": 2.0}, {}, None).needs == {"scene"}
+    assert weighted_terms({"moving_camera:MovingCamera": 2.0}, {}, None).needs == {"scene"}
+    with pytest.raises(
+        ValueError, match=r"reward term 'relief:Relief' is a Relief; allowed: a .*Reward without arguments"
+    ):
+        weighted_terms({"relief:Relief": 1.0}, {}, None)
+    with pytest.raises(ValueError, match=r"reward term 'still_camera'; allowed: .*moving_camera"):
+        weighted_terms({"still_camera": 1.0}, {}, None)
+
+
+def test_a_metric_from_outside_says_its_direction(examples: None) -> None:
+    (metric,) = load_metrics(["relief"], "evaluate.metrics").values()
+    assert metric.more_is_better and more_is_better("metric/relief")
+    scenes = {
+        name: {"metric/relief": figures}
+        for name, figures in (("good", [3.0, 4.0]), ("ours", [2.0, 3.0]), ("bad", [1.0, 2.0]))
+    }
+    recovered = Pooled({"0": scenes}, 0).recovered("ours", "bad", "good", ["metric/relief"])
+    assert recovered is not None and recovered["value"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"evaluate\.metrics: 'releif'; allowed: relief"):
+        load_metrics(["releif"], "evaluate.metrics")
+    with pytest.raises(ValueError, match="a metric says more_is_better"):
+        load_metrics(["moving_camera:MovingCamera"], "evaluate.metrics")
+
+
+def test_an_exporter_that_is_none_is_refused_before_work(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"generate\.formats: 'obj'; allowed: xyz"):
+        check_formats(["obj"], "generate.formats")
+    given = values(project)
+    given["generate"]["formats"] = ["obj"]
+    with pytest.raises(ValueError, match=r"generate\.formats: 'obj'; allowed: xyz"):
+        run(project, "generate", given)
+
+
+def test_a_reader_from_outside_is_curated(project: Path, tmp_path: Path) -> None:
+    import csv_cameras
+
+    for scene in range(3):
+        folder = tmp_path / f"scene{scene}"
+        folder.mkdir()
+        lines = [",".join(("picture", "focal", *csv_cameras.POSE))]
+        noise = torch.rand(3, 8, 40, generator=torch.Generator().manual_seed(scene))
+        wide = torch.nn.functional.interpolate(noise[None], (64, 320), mode="bicubic")[0].clamp(0, 1)
+        for k in range(9):
+            pixels = (255 * wide[:, :, 12 * k : 12 * k + 64]).byte().movedim(0, -1).contiguous()
+            Image.fromarray(pixels.numpy()).save(folder / f"{k}.png")
+            lines.append(f"{k}.png,60,1,0,0,{-0.1 * k},0,1,0,0,0,0,1,0")
+        (folder / csv_cameras.FILE).write_text("\n".join(lines))
+    assert [source.location for source in scan(tmp_path)] == ["scene0", "scene1", "scene2"]
+    run(project, "curate", {"curate": {**SIZES, "source": str(tmp_path)}})
+    index = pd.read_parquet(next((project / "data").rglob("*.parquet")))
+    assert len(index) == 3 and bool(index["has_cameras"].all() if "has_cameras" in index else True), index
+
+
+@pytest.mark.long
+def test_an_example_installs(tmp_path: Path) -> None:
+    """With pip, as its README says, into a folder of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(tmp_path),
+    ]
+    subprocess.run([*command, str(EXAMPLES / "equivariant_network")], check=True)
+    program = "from vist3a import registry; print(registry.find('networks', 'equivariant').__name__)"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "EquivariantNetwork"
