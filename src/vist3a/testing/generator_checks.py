@@ -215,6 +215,7 @@ def table(case: GeneratorCase) -> None:
         shape = case.shape(frames)
         found, sampler = generator.linear_table(steps, shape), generator.sampler(steps, shape)
         must(generator.linear_table(steps, shape) is found, "the table is made again for the same setting")
+        must(len(generator.linear_table(steps + 1, shape).scales) == steps + 1, "the table is that of other steps")
         noise = case.noise(1, frames).double()
         predictions = [
             torch.randn(noise.shape, generator=torch.Generator().manual_seed(k)).double() for k in range(steps)
