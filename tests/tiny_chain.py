@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def create(
     root: Path,
     families: Sequence[str] = FAMILIES,
     reconstructions: Iterable[tuple[str, str]] = RECONSTRUCTIONS.values(),
+    clips: bool = True,
 ) -> None:
     """A project with the tiny networks in folders, and curated clips; ``root`` must be the working directory."""
     shutil.copytree(REPOSITORY / "conf", root / "conf")
@@ -49,7 +50,8 @@ def create(
     DualEncoder(DualEncoderConfig("conv", 8, 1, 1, WORDS, image_size=16, conv_channels=(8, 8))).save_pretrained(
         root / "networks" / "scorer"
     )
-    run(root, "curate", {"curate": {**SIZES, "procedural": {"scenes": 4}}})
+    if clips:
+        run(root, "curate", {"curate": {**SIZES, "procedural": {"scenes": 4}}})
 
 
 def run(root: Path, pipeline: str, values: dict[str, Any]) -> None:
@@ -69,14 +71,27 @@ def run(root: Path, pipeline: str, values: dict[str, Any]) -> None:
 
 def chosen(root: Path, generator: str, reconstruction: str) -> dict[str, Any]:
     """Parameters that put the tiny networks of a pairing into the smoke environment."""
-    family, (network, _) = GENERATORS[generator], RECONSTRUCTIONS[reconstruction]
+    family = GENERATORS[generator]
+    return on_networks(root, family, root / "networks" / family, TEXT_TOKENS[family], reconstruction)
+
+
+def on_networks(
+    root: Path,
+    family: str,
+    source: Path,
+    text_tokens: int | None,
+    reconstruction: str,
+    sizes: Mapping[str, int] = SIZES,
+) -> dict[str, Any]:
+    """Parameters for a generator of any family in a folder, and clips of ``sizes``."""
+    network = RECONSTRUCTIONS[reconstruction][0]
     scorer = str(root / "networks" / "scorer")
     return {
         "networks": {
             "generator": {
                 "family": family,
-                "source": str(root / "networks" / family),
-                "max_text_tokens": TEXT_TOKENS[family],
+                "source": str(source),
+                "max_text_tokens": text_tokens,
                 "prompt_template": "a ball on {prompt}",
             },
             "reconstruction": {"family": network, "source": str(root / "networks" / network), "size": [16, 16]},
@@ -84,7 +99,7 @@ def chosen(root: Path, generator: str, reconstruction: str) -> dict[str, Any]:
         "extract": {"kernel": [3, 3, 3], "kinds": ["encoder"]},
         "score": {"functional_points": 1},
         "distill": {"tuning": "lora", "lora_rank": 2, "match": None, "features": [], "loop": LOOP},
-        "align": {**SIZES, "reward_scorer": scorer, "prompts": 1, "loop": LOOP, "denoising_steps": 2},
-        "evaluate": {**SIZES, "judge": scorer, "truth": None, "steps": 2, "prompts": 2},
-        "generate": {**SIZES, "scorer": None, "steps": 2, "turntable_frames": 2, "turntable_size": 16},
+        "align": {**sizes, "reward_scorer": scorer, "prompts": 1, "loop": LOOP, "denoising_steps": 2},
+        "evaluate": {**sizes, "judge": scorer, "truth": None, "steps": 2, "prompts": 2},
+        "generate": {**sizes, "scorer": None, "steps": 2, "turntable_frames": 2, "turntable_size": 16},
     }

@@ -8,6 +8,7 @@ import torch
 from tiny_networks import WORDS, tiny_generator
 
 from vist3a.generators.base import VideoGenerator
+from vist3a.testing.generators import Encoder, Request, public_encoder
 
 # Every adapter; CogVideoX with fixed and with rotary positions, with its deterministic and its stochastic sampler.
 KINDS = ("wan", "cogvideox", "cogvideox-rotary", "hunyuan_video", "svd")
@@ -47,6 +48,47 @@ def public_pipeline(generator: VideoGenerator) -> Any:
     pipeline = getattr(diffusers, names[type(generator).__name__])(**parts)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def published(generator: VideoGenerator, request: Request) -> torch.Tensor:
+    """What the public pipeline makes of a request of the conformance kit."""
+    from PIL import Image
+
+    pipeline, name = public_pipeline(generator), type(generator).__name__
+    common: dict[str, Any] = {"height": request.height, "width": request.width, "num_frames": request.frames}
+    common |= {"num_inference_steps": request.steps, "output_type": request.output}
+    common["generator"] = torch.Generator().manual_seed(request.seed)
+    times_first = name in ("SVDGenerator", "CogVideoXGenerator")
+    noise = request.noise.transpose(1, 2) if times_first else request.noise
+    if name == "SVDGenerator":
+        assert request.picture is not None
+        pixels = (request.picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        made = pipeline(Image.fromarray(pixels), max_guidance_scale=request.guidance, latents=noise, **common).frames
+    elif name == "HunyuanVideoGenerator":
+        condition = request.condition
+        made = pipeline(
+            latents=noise,
+            guidance_scale=request.guidance,
+            prompt_embeds=condition["text"],
+            prompt_attention_mask=condition["mask"],
+            pooled_prompt_embeds=condition["pooled"],
+            **common,
+        ).frames
+    else:
+        assert request.negative is not None
+        texts = {"prompt_embeds": request.condition["text"], "negative_prompt_embeds": request.negative["text"]}
+        made = pipeline(latents=noise, guidance_scale=request.guidance, **texts, **common).frames
+    return made.transpose(1, 2) if times_first and request.output == "latent" else made
+
+
+def public_encoder_of(kind: str) -> Encoder:
+    """Raw latents of a generator's own autoencoder; that of SVD is one of pictures."""
+    return _picture_by_picture if kind == "svd" else public_encoder
+
+
+def _picture_by_picture(generator: VideoGenerator, video: torch.Tensor) -> torch.Tensor:
+    frames = [generator.vae.encode(video[:, :, i]).latent_dist.mode() for i in range(video.shape[2])]
+    return torch.stack(frames, dim=2)
 
 
 def _tokenizer(length: int) -> Any:

@@ -35,7 +35,7 @@ def test_the_embedded_pairing_passes(pipeline: str) -> None:
     ],
 )
 def test_what_the_generator_does_not_take_is_named(place: str, changes: dict[str, Any]) -> None:
-    sentence = rf"14 frames: {place}: generator wan takes 1, 5, 9, \.\.\. frames \(nearest: 13 or 17\)"
+    sentence = rf"^{place}: 14 frames: generator wan takes 1, 5, 9, \.\.\. frames \(nearest: 13 or 17\)"
     with pytest.raises(ValueError, match=sentence):
         begin("stitch", **changes)
     svd = {"networks": {"generator": {"family": "svd"}}}

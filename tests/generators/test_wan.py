@@ -13,19 +13,6 @@ from vist3a.generators.wan_whole_clip import decode_video, encode_moments
 
 
 @pytest.mark.parametrize("frames", [1, 5, 13])
-def test_shapes_and_ranges(frames: int) -> None:
-    generator = tiny_generator()
-    video = torch.rand(2, frames, 3, 16, 24, dtype=torch.float64)
-    latents = generator.encode(video)
-    assert tuple(latents.shape[1:]) == generator.latent_grid(frames, 16, 24)
-    decoded = generator.decode(latents)
-    assert decoded.shape == video.shape
-    assert float(decoded.min()) >= 0
-    assert float(decoded.max()) <= 1
-    torch.testing.assert_close(generator.denormalise(generator.normalise(latents)), latents)
-
-
-@pytest.mark.parametrize("frames", [1, 5, 13])
 def test_whole_clip_equals_chunks(frames: int) -> None:
     vae = tiny_generator(3).vae
     video = torch.rand(2, 3, frames, 16, 16, dtype=torch.float64) * 2 - 1
@@ -37,20 +24,6 @@ def test_whole_clip_equals_chunks(frames: int) -> None:
     parts = generator.decode(latents)
     generator.whole_clip = True
     torch.testing.assert_close(generator.decode(latents), parts, rtol=1e-9, atol=1e-9)
-
-
-def test_decode_gradient_is_exact() -> None:
-    generator = tiny_generator(4)
-    latents = 0.1 * torch.randn(1, 4, 2, 2, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(generator.decode, latents.requires_grad_(True), fast_mode=True)
-
-
-def test_sampling_uses_the_generator_only() -> None:
-    generator = tiny_generator()
-    video = torch.rand(1, 5, 3, 16, 16, dtype=torch.float64)
-    first = generator.encode(video, torch.Generator().manual_seed(1))
-    assert torch.equal(first, generator.encode(video, torch.Generator().manual_seed(1)))
-    assert not torch.equal(first, generator.encode(video))
 
 
 @pytest.mark.parametrize(("frames", "size", "words"), [(6, 16, "nearest: 5 or 9"), (5, 20, "multiples of 8")])

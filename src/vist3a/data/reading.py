@@ -81,8 +81,8 @@ def read_clip(
     frames = _keep(_fitted(source, height, width), indices)
     motion = moved_share(luma(frames))
     if motion < limits.min_motion:
-        allowed = f"at least {limits.min_motion:g} is allowed"
-        raise RejectedError(f"the camera hardly moves (share of the picture that changes is {motion:.3f}; {allowed})")
+        least = f"at least {limits.min_motion:g} is allowed"
+        raise RejectedError(f"the camera hardly moves (share of the picture that changes is {motion:.3f}; {least})")
     provenance = _provenance(source, stretch, positions, stride, motion)
     posed = source.reader if isinstance(source.reader, PosedScene) else None
     return CheckedClip(

@@ -18,6 +18,8 @@ class Sampler:
 
     ``flow_shift`` replaces the shift of the scheduler's own configuration; ``sigmas`` replaces its noise levels before
     the shift (both None: as configured). ``mu`` is the shift of schedulers that want it told (see :func:`time_shift`).
+
+    A scheduler that is stepped in another way gets a subclass of this, which its generator's ``sampler`` gives.
     """
 
     def __init__(

@@ -48,12 +48,14 @@ def at_least(allowed: AllowedFrames, frames: int) -> int:
     return next((count for count in range(first, first + FAR) if allowed(count) == count), 0)
 
 
-def check_frames(allowed: AllowedFrames, frames: int, who: str = "this generator") -> None:
-    """ValueError unless ``frames`` is allowed; it says what ``who`` takes, and the nearest numbers on both sides."""
+def check_frames(allowed: AllowedFrames, frames: int, who: str = "this generator", where: str | None = None) -> None:
+    """ValueError unless ``frames`` is allowed; it says what ``who`` takes, and the nearest numbers on both sides.
+
+    ``where`` is the parameter that said the number.
+    """
     if frames >= 1 and allowed(frames) == frames:
         return
     first = list(islice((count for count in range(1, FAR) if allowed(count) == count), 3))
     near = [str(count) for count in (at_most(allowed, frames), at_least(allowed, frames)) if count]
-    raise ValueError(
-        f"{frames} frames: {who} takes {', '.join(map(str, first))}, ... frames (nearest: {' or '.join(near) or 'none'})"
-    )
+    said, taken = f"{where}: " if where else "", ", ".join(map(str, first))
+    raise ValueError(f"{said}{frames} frames: {who} takes {taken}, ... frames (nearest: {' or '.join(near) or 'none'})")

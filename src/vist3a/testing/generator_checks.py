@@ -215,6 +215,7 @@ def table(case: GeneratorCase) -> None:
         shape = case.shape(frames)
         found, sampler = generator.linear_table(steps, shape), generator.sampler(steps, shape)
         must(generator.linear_table(steps, shape) is found, "the table is made again for the same setting")
+        must(len(generator.linear_table(steps + 1, shape).scales) == steps + 1, "the table is that of other steps")
         noise = case.noise(1, frames).double()
         predictions = [
             torch.randn(noise.shape, generator=torch.Generator().manual_seed(k)).double() for k in range(steps)
@@ -294,8 +295,9 @@ def folders(case: GeneratorCase) -> None:
         close(loaded.decode(latents), generator.decode(latents), 1e-5, "a loaded generator decodes differently")
         again = GeneratorCase(lambda: loaded, size=case.height_width, prompts=case.prompts, seed=case.seed)
         _same(again.condition(), case.condition(), "a loaded generator makes other conditions")
-        answers = [g.prediction(case.noise(), torch.full((1,), 500.0), case.condition()) for g in (loaded, generator)]
-        close(*answers, 1e-5, "a loaded generator predicts differently")
+        noise, time = case.noise(), torch.full((1,), 500.0)
+        theirs, ours = (g.prediction(noise, time, case.condition()) for g in (loaded, generator))
+        close(theirs, ours, 1e-5, "a loaded generator predicts differently")
     bare = case.fresh()
     bare.release("text", "denoiser")
     try:

@@ -28,7 +28,7 @@ class FrameCounts:
         allowed = allowed_frames(family)
         for group in sorted(read & groups.keys()):
             for place, frames in frame_counts(groups[group], group):
-                check_frames(allowed, frames, f"{place}: generator {family}")
+                check_frames(allowed, frames, f"generator {family}", place)
 
 
 def frame_counts(value: Any, place: str) -> Iterator[tuple[str, int]]:

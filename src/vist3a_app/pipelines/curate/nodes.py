@@ -33,7 +33,7 @@ def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], No
     from vist3a.records.frame_count import check_frames
 
     allowed = allowed_frames(family)
-    check_frames(allowed, params.frames, f"curate.frames: generator {family}")
+    check_frames(allowed, params.frames, f"generator {family}", "curate.frames")
 
     # Clips wait on disk, not in memory, until all are known to be good: a failed run leaves the former clips alone.
     staging = Path(tempfile.mkdtemp(prefix="vist3a-clips-"))

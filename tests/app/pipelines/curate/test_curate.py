@@ -107,7 +107,9 @@ def test_clips_have_a_number_of_frames_that_their_generator_takes(tmp_path):
     params = settings(source=str(source), frames=17)
     assert set(run(tmp_path / "wan", params)[0]["frames"]) == {13}
     assert sorted(run(tmp_path / "svd", params, "svd")[0]["frames"]) == [14, 15, 16]
-    with pytest.raises(ValueError, match=r"curate\.frames: generator wan takes 1, 5, 9, .* \(nearest: 9 or 13\)"):
+    with pytest.raises(
+        ValueError, match=r"curate\.frames: 12 frames: generator wan takes 1, 5, 9, .* \(nearest: 9 or 13\)"
+    ):
         nodes.gather_clips(settings(frames=12), "wan")
     nodes.gather_clips(settings(source=str(source), frames=12), "svd")
 
