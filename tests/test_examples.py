@@ -19,6 +19,7 @@ from tiny_chain import SIZES, chosen, create, run
 
 from vist3a import registry
 from vist3a.alignment.rewards.terms import renders, term_names, weighted_terms
+from vist3a.data.clip_store import ClipStore
 from vist3a.data.sources import scan
 from vist3a.export.formats import check_formats
 from vist3a.metrics.direction import load_metrics, more_is_better
@@ -154,8 +155,13 @@ def test_a_reader_from_outside_is_curated(project: Path, tmp_path: Path) -> None
         (folder / csv_cameras.FILE).write_text("\n".join(lines))
     assert [source.location for source in scan(tmp_path)] == ["scene0", "scene1", "scene2"]
     run(project, "curate", {"curate": {**SIZES, "source": str(tmp_path)}})
-    index = pd.read_parquet(next((project / "data").rglob("*.parquet")))
-    assert len(index) == 3 and bool(index["has_cameras"].all() if "has_cameras" in index else True), index
+    store = ClipStore(
+        project / "data/03_primary/clips", pd.read_parquet(project / "data/03_primary/clip_index.parquet")
+    )
+    (clip, *others) = [store.load(name) for split in ("fit", "selection", "heldout") for name in store.names(split)]
+    assert len(others) == 2 and clip.cameras is not None
+    steps = clip.cameras.centers.diff(dim=0)
+    assert bool((steps[:, 0] > 0).all()) and float(steps[:, 1:].abs().max()) < 1e-6
 
 
 @pytest.mark.long

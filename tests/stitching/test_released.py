@@ -90,4 +90,4 @@ def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     stranger = {"encoder.nothing.lora_A": torch.zeros(3, 4), "encoder.nothing.lora_B": torch.zeros(4, 3)}
     refused(content | {"lora": stranger}, r"does not fit AnySplat, which has no nothing\.weight")
     refused(content | {"cls_token": torch.zeros(1, 1, 3)}, r"cls_token is \(1, 1, 3\)")
-    refused(content, "are of AnySplat, not of VGGT", build("vggt"))
+    refused(content, "by reconstruct_released, which VGGT has not; allowed: .*AnySplat", build("vggt"))

@@ -122,8 +122,11 @@ class IgnoresImageAtEntry(ReadsImage):
 
 
 class AsksForNoImage(ReadsImage):
-    def require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> Tensor:
-        return torch.zeros(1, 1, 3, 8, 12) if rgb is None else self.fit(rgb)
+    def reconstruct_from(
+        self, state: TokenState, size: Any, rgb: Any = None, *rest: Any, **known: Any
+    ) -> Reconstruction:
+        black = torch.zeros(*state.patch_tokens.shape[:2], 3, *size, dtype=state.patch_tokens.dtype)
+        return super().reconstruct_from(state, size, black if rgb is None else rgb, *rest, **known)
 
 
 class LosesRegisters(EquivariantNetwork):

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,15 +23,8 @@ from vist3a.data.rejected import RejectedError
 from vist3a.testing.comparing import refused, require
 
 
-class Reader(Protocol):
-    """A module or class that knows one layout of folders."""
-
-    is_scene: Callable[[Path], bool]
-    load: Callable[[Path], PosedViews]
-
-
 def check_reader(
-    reader: Reader | Any,
+    reader: Any,
     write: Callable[[Path], None],
     *,
     world_to_camera: Sequence[Float[Tensor, "4 4"]] | None = None,
@@ -40,7 +33,7 @@ def check_reader(
     """Try everything that the contract says on a scene that ``write`` puts into an empty folder.
 
     Args:
-        reader: What is tried.
+        reader: What is tried, a module or class that knows one layout of folders.
         write: Writes a whole scene of the format, of at least three views, with its pictures in the folder.
         world_to_camera: The poses that it wrote, in the order of the sequence; None: not compared.
         tolerance: Largest allowed difference of a pose's numbers.
@@ -71,7 +64,7 @@ def check_reader(
         _check_damage(name, reader, folder, Path(place), views.views)
 
 
-def _recognised(reader: Reader, folder: Path, name: str) -> bool:
+def _recognised(reader: Any, folder: Path, name: str) -> bool:
     try:
         found = reader.is_scene(folder)
     except Exception as error:
@@ -118,7 +111,7 @@ def _check_poses(name: str, views: Sequence[PosedView], expected: Sequence[Tenso
         )
 
 
-def _check_stream(name: str, folder: Path, reader: Reader, count: int) -> None:
+def _check_stream(name: str, folder: Path, reader: Any, count: int) -> None:
     scene = PosedScene(folder, reader.load)
     try:
         frames = list(scene.frames())
@@ -128,7 +121,7 @@ def _check_stream(name: str, folder: Path, reader: Reader, count: int) -> None:
     require(len(frames) == count, f"{name}: {len(frames)} of {count} views are usable: {scene.content.dropped[:1]}")
 
 
-def _check_foreign(name: str, reader: Reader, folder: Path, place: Path) -> None:
+def _check_foreign(name: str, reader: Any, folder: Path, place: Path) -> None:
     pictures = place / "pictures"
     pictures.mkdir()
     for path in folder.rglob("*"):
@@ -143,7 +136,7 @@ def _check_foreign(name: str, reader: Reader, folder: Path, place: Path) -> None
     )
 
 
-def _check_damage(name: str, reader: Reader, folder: Path, place: Path, views: Sequence[PosedView]) -> None:
+def _check_damage(name: str, reader: Any, folder: Path, place: Path, views: Sequence[PosedView]) -> None:
     """A picture that is missing costs its view and a sentence; a file that is cut short costs views or all, in a sentence."""
     lacking = place / "lacking"
     shutil.copytree(folder, lacking)
