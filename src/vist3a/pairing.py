@@ -13,7 +13,6 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.template import EnterableNetwork
-from vist3a.records.frame_count import AllowedFrames
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import PublicGenerator, PublicWeights, locate, use_licence
 from vist3a.weights.weight_files import CONFIG
@@ -94,24 +93,6 @@ def takes_text(family: str) -> bool:
     """Whether generators of a family are told a text (else: a first frame)."""
     generator_class: type[VideoGenerator] = registry.find("generators", family)
     return generator_class.takes_text
-
-
-def allowed_frames(family: str) -> AllowedFrames:
-    """The rule of frame counts of a family's generators as published; nothing is read or downloaded.
-
-    Raises:
-        ValueError: There is no such family, or its class does not say (see :attr:`VideoGenerator.temporal_stride`).
-    """
-    generator_class: type[VideoGenerator] = registry.find("generators", family, "networks.generator.family")
-    rule = generator_class.from_pretrained("", parts=()).allowed_frames
-    try:
-        rule(1)
-    except AttributeError as error:
-        raise ValueError(
-            f"networks.generator.family: {family!r}: {generator_class.__name__} says nothing of frame counts without networks "
-            f"({error}); allowed: a class with temporal_stride, or with its own allowed_frames"
-        ) from error
-    return rule
 
 
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:

@@ -12,7 +12,7 @@ import pytest
 from ltx_video import EXAMPLE, PLACE, public_ltx, published_ltx, tiny_ltx
 from tiny_chain import create, on_networks, run
 
-from vist3a.pairing import allowed_frames
+from vist3a.generators.frame_rule import allowed_frames
 from vist3a.testing.generator_checks import decoding
 from vist3a.testing.generators import GeneratorCase, check_generator
 

@@ -19,7 +19,7 @@ class FrameCounts:
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         if not read & {"networks", FAMILY} or "parameters" not in catalog:
             return
-        from vist3a.pairing import allowed_frames
+        from vist3a.generators.frame_rule import allowed_frames
         from vist3a.records.frame_count import check_frames
 
         given = catalog.load("parameters")

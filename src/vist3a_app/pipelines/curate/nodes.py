@@ -29,7 +29,7 @@ def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], No
     """Function that fills the clip folder, clip index, quarantine; clips are for the generators of a ``family``."""
     from vist3a.data.checks import Limits
     from vist3a.data.curation import Shape, gather_folder, gather_world
-    from vist3a.pairing import allowed_frames
+    from vist3a.generators.frame_rule import allowed_frames
     from vist3a.records.frame_count import check_frames
 
     allowed = allowed_frames(family)
