@@ -107,7 +107,7 @@ def _check_poses(name: str, views: Sequence[PosedView], expected: Sequence[Tenso
         distance = float((view.world_to_camera - pose.double()).abs().max())
         require(
             distance <= tolerance,
-            f"{name}: the pose of {view.image.name} differs by {distance:.2g} from what was written (world to camera, OpenCV axes)",
+            f"{name}: the pose of {view.image.name} is off what was written by {distance:.2g} (world to camera, OpenCV axes)",
         )
 
 
