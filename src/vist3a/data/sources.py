@@ -158,6 +158,8 @@ def _formats() -> Iterator[tuple[Callable[[Path], bool], Callable[[Path], PosedV
     yield from FORMATS
     for name in registry.names("readers"):
         reader = registry.find("readers", name)
+        if not (callable(getattr(reader, "is_scene", None)) and callable(getattr(reader, "load", None))):
+            raise ValueError(f"readers: {name!r} cannot read; allowed: {registry.KINDS['readers']}")
         yield reader.is_scene, reader.load
 
 

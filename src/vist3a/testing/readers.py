@@ -104,10 +104,10 @@ def _check_poses(name: str, views: Sequence[PosedView], expected: Sequence[Tenso
         return
     require(len(views) == len(expected), f"{name}: {len(views)} views; {len(expected)} were written")
     for view, pose in zip(views, expected, strict=True):
-        apart = float((view.world_to_camera - pose.double()).abs().max())
+        distance = float((view.world_to_camera - pose.double()).abs().max())
         require(
-            apart <= tolerance,
-            f"{name}: the pose of {view.image.name} differs by {apart:.2g} from what was written (world to camera, OpenCV axes)",
+            distance <= tolerance,
+            f"{name}: the pose of {view.image.name} is off what was written by {distance:.2g} (world to camera, OpenCV axes)",
         )
 
 
