@@ -101,6 +101,21 @@ def parameter_files() -> dict[str, list[str]]:
     return found
 
 
+def files_with(key: str) -> list[str]:
+    """Those of :func:`parameter_files` that hold a group, or one value in it (``group.name``)."""
+    group, *names = key.split(".")
+
+    def holds(file: str) -> bool:
+        value = yaml.safe_load((REPOSITORY / file).read_text())[group]
+        for name in names:
+            if not isinstance(value, dict) or name not in value:
+                return False
+            value = value[name]
+        return True
+
+    return [file for file in parameter_files()[group] if holds(file)]
+
+
 def globals_used(groups: set[str]) -> set[str]:
     """Keys of ``globals.yml`` that the given parameter groups take their values from."""
     shared = yaml.safe_load((REPOSITORY / SHARED).read_text())

@@ -123,8 +123,7 @@ def test_the_fingerprint_knows_the_entries_of_the_catalog(name: str) -> None:
 def test_parameters_are_those_of_the_pipeline(name: str) -> None:
     stage = project_config.stage(name)
     listed = {(file, key) for item in STAGES[name]["params"] for file, keys in item.items() for key in keys}
-    files = project_config.parameter_files()
-    expected = {(file, key) for key in stage.parameters for file in files[key.split(".")[0]]}
+    expected = {(file, key) for key in stage.parameters for file in project_config.files_with(key)}
     expected |= {("conf/base/globals.yml", key) for key in project_config.globals_used(stage.parameters)}
     if name != "pretrain":
         expected.add(("conf/base/determinism.yml", "determinism"))
