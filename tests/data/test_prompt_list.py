@@ -32,12 +32,22 @@ def test_unknown_words_are_one_warning_per_list(caplog: pytest.LogCaptureFixture
     generator = tiny_generator()
     check_prompts(["a red ball", "on the floor"], generator)
     assert caplog.records == []
-    check_prompts(["a crimson ball", "a red ball", "a red zebra"], generator)
+    check_prompts(["a red bal", "a red ball", "a red zebra"], generator)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().splitlines() == [
-        'prompt "a crimson ball": unknown word "crimson"; nearest known: red',
+        'prompt "a red bal": unknown word "bal"; nearest known: ball',
         'prompt "a red zebra": unknown word "zebra"; no known word is near',
+    ]
+
+
+def test_the_run_says_what_is_read_as_a_known_word(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        check_prompts(["a crimson ball", "two balls, a cube"], tiny_generator())
+    assert caplog.messages == [
+        'prompt "a crimson ball" is read with "crimson" as "red"',
+        'prompt "two balls, a cube" is read with "balls" as "ball"',
+        'prompt "two balls, a cube": unknown word "two"; no known word is near',
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tiny_networks import WORDS, tiny_generator
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram
@@ -14,20 +15,48 @@ from vist3a.generators.word_tokenizer import (
     as_transformers,
     build_tokenizer,
     nearest_words,
+    read_as,
     unknown_words,
 )
 
 
 def test_unknown_words_come_with_the_nearest_known_ones() -> None:
-    found = tiny_generator().unknown_words(["a red ball", "A crimson ball on the flor, crimson", "zwei Balls"])
+    found = tiny_generator().unknown_words(["a red ball", "A crimson ball on the flor, crimson", "zwei Frogs"])
     assert found == [
-        UnknownWords(
-            "A crimson ball on the flor, crimson",
-            {"crimson": ("red",), "flor": ("floor",), ",": ()},
-            nothing_known=False,
-        ),
-        UnknownWords("zwei Balls", {"zwei": (), "Balls": ("ball",)}, nothing_known=True),
+        UnknownWords("A crimson ball on the flor, crimson", {"flor": ("floor",)}, nothing_known=False),
+        UnknownWords("zwei Frogs", {"zwei": (), "Frogs": ()}, nothing_known=True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "changed"),
+    [
+        ("a red ball", "a red ball", {}),
+        ("A Red ball", "A Red ball", {}),
+        ("two balls, one red", "two ball one red", {"balls": "ball"}),
+        ("a crimson globe", "a red ball", {"crimson": "red", "globe": "ball"}),
+        ("globes on the lawn", "ball on the lawn", {"globes": "ball"}),
+        ("a teal frog", "a green frog", {"teal": "green"}),
+        ("a box.", "a cube", {"box": "cube"}),
+    ],
+)
+def test_what_means_the_same_is_read_as_a_known_word(text: str, read: str, changed: dict[str, str]) -> None:
+    assert read_as(text, WORDS) == (read, changed)
+
+
+def test_what_may_mean_two_things_is_left_alone() -> None:
+    assert read_as("an amber cube", ["an", "yellow", "orange", "cube"]) == ("an amber cube", {})
+    assert read_as("an amber cube", ["an", "yellow", "cube"]) == ("an yellow cube", {"amber": "yellow"})
+
+
+def test_a_plural_is_embedded_as_what_it_is_read_as() -> None:
+    generator = tiny_generator()
+    (one, other), (same, different) = (
+        generator.embed(texts).tensors["text"].unbind(0)
+        for texts in (["a red ball", "a red cube"], ["a crimson globe", "a frog"])
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(other, different)
 
 
 def test_nothing_is_cut_before_it_is_read() -> None:

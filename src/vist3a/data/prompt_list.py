@@ -31,6 +31,10 @@ def check_prompts(prompts: Sequence[str], generator: VideoGenerator) -> None:
 
     ValueError for a prompt without any known word.
     """
+    for prompt, (_, changed) in zip(prompts, generator.read_as(prompts), strict=True):
+        if changed:
+            words = ", ".join(f'"{word}" as "{meant}"' for word, meant in changed.items())
+            logger.info('prompt "%s" is read with %s', prompt[:SHOWN_CHARACTERS], words)
     found = generator.unknown_words(prompts)
     hopeless = [entry for entry in found if entry.nothing_known]
     if hopeless:

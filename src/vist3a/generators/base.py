@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from vist3a.generators.linear_sampler import LinearTable, linear_table
 from vist3a.generators.network_parts import NetworkParts
 from vist3a.generators.sampler import Sampler, time_shift
-from vist3a.generators.word_tokenizer import UnknownWords, unknown_words
+from vist3a.generators.word_tokenizer import UnknownWords, read_as, unknown_words, vocabulary
 from vist3a.records import Condition
 from vist3a.records.frame_count import causal_frames, check_frames
 from vist3a.records.frame_size import ResizesFrames
@@ -187,7 +187,14 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         """Prompts with words that the tokenizer cannot tell apart; an open vocabulary has none."""
         if not self.takes_text:
             return []
-        return unknown_words(self._part("tokenizer"), prompts)
+        asked = {text: prompt for prompt, (text, _) in zip(prompts, self.read_as(prompts), strict=True)}
+        found = unknown_words(self._part("tokenizer"), list(asked))
+        return [replace(entry, prompt=asked[entry.prompt]) for entry in found]
+
+    def read_as(self, prompts: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+        """Prompts as a closed vocabulary reads them, and which words are read as which; an open one reads what is there."""
+        known = vocabulary(self._part("tokenizer")) if self.takes_text else None
+        return [(prompt, {}) if known is None else read_as(prompt, known) for prompt in prompts]
 
     def cut_prompts(self, prompts: Sequence[str]) -> list[tuple[str, int, int]]:
         """Prompts of which only the beginning is read: the prompt, its tokens, and how many are read."""

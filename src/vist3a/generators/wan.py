@@ -89,7 +89,7 @@ class WanGenerator(VideoGenerator):
     def embed(self, prompts: Sequence[str]) -> Condition:
         """See :meth:`VideoGenerator.embed`: ``text`` [batch, tokens, width]; the empty prompt is the unconditional one."""
         text, _ = self.text_pipeline().encode_prompt(
-            list(prompts),
+            [text for text, _ in self.read_as(prompts)],
             do_classifier_free_guidance=False,
             max_sequence_length=self.max_text_tokens,
             device=self._part("text_encoder").device,

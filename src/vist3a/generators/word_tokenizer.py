@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -87,14 +88,21 @@ def as_transformers(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenize
     )
 
 
-def unknown_words(tokenizer: Any, prompts: Sequence[str]) -> list[UnknownWords]:
-    """One entry per prompt with words that become ``<unk>``; none for tokenizers that spell words in pieces."""
+def vocabulary(tokenizer: Any) -> Collection[str] | None:
+    """The words of a tokenizer that knows whole words alone; None for those that spell words in pieces."""
     from tokenizers.models import WordLevel
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or not isinstance(backend.model, WordLevel):
+        return None
+    return frozenset(tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens))
+
+
+def unknown_words(tokenizer: Any, prompts: Sequence[str]) -> list[UnknownWords]:
+    """One entry per prompt with words that become ``<unk>``; none for tokenizers that spell words in pieces."""
+    known = vocabulary(tokenizer)
+    if known is None:
         return []
-    known = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
     nearest: dict[str, tuple[str, ...]] = {}
     found = []
     for prompt in prompts:
@@ -108,6 +116,40 @@ def unknown_words(tokenizer: Any, prompts: Sequence[str]) -> list[UnknownWords]:
             nothing_known = len(words) == len(tokens["input_ids"])
             found.append(UnknownWords(prompt, {word: nearest[word] for word in words}, nothing_known))
     return found
+
+
+def read_as(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
+    """``text`` in known words, and what was read as what: plurals, and words of one meaning where only one of them is known.
+
+    Punctuation goes, if it is not known. A text of known words alone stays as it is, and so do words that nothing is read for.
+
+    Example:
+        >>> read_as("two violet cones", {"two", "purple", "cone"})
+        ('two purple cone', {'violet': 'purple', 'cones': 'cone'})
+    """
+    words = re.findall(r"\w+|[^\w\s]+", text)
+    if all(word.lower() in known for word in words):
+        return text, {}
+    read, changed = [], {}
+    for word in words:
+        meant = word if word.lower() in known else _meant(word.lower(), known)
+        if meant is not None and meant != word:
+            changed[word] = meant
+        if meant is not None or word[0].isalnum() or word[0] == "_":
+            read.append(meant or word)
+    return " ".join(read), changed
+
+
+def _meant(word: str, known: Collection[str]) -> str | None:
+    """The known word that means the same beyond doubt."""
+    single = next((word.removesuffix(end) for end in ("es", "s") if word.removesuffix(end) in known), None)
+    if single is not None and single != word:
+        return single
+    forms = {word, word.removesuffix("s"), word.removesuffix("es")}
+    groups = [sorted(group & set(known)) for group in _ALIKE if forms & group]
+    alike = {other for group in groups for other in group}
+    # Amber is yellow or orange: who would know?
+    return alike.pop() if len(alike) == 1 else None
 
 
 def nearest_words(word: str, known: Collection[str]) -> tuple[str, ...]:

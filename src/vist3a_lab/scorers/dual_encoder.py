@@ -66,13 +66,14 @@ class DualEncoder(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "n words"]:
         """Padded token ids on the CPU."""
-        if self._tokenizer is None:
-            from vist3a.generators.word_tokenizer import build_tokenizer
+        from vist3a.generators.word_tokenizer import build_tokenizer, read_as
 
+        if self._tokenizer is None:
             self._tokenizer = build_tokenizer(self.config.vocabulary)
             self._tokenizer.enable_truncation(self.config.max_words)
             self._tokenizer.enable_padding(length=self.config.max_words)
-        return torch.tensor([encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))])
+        read = [read_as(text, self.config.vocabulary)[0] for text in texts]
+        return torch.tensor([encoding.ids for encoding in self._tokenizer.encode_batch(read)])
 
     def embed_tokens(self, ids: Int[Tensor, "n words"]) -> Float[Tensor, "n dim"]:
         """Unit text embeddings of token ids; padding is masked and the mean over words is taken."""
