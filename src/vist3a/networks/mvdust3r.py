@@ -102,7 +102,7 @@ class MVDust3r(MVDust3rTrunk):
 
     def require_rgb(
         self, rgb: Float[Tensor, "batch views 3 height width"] | None, with_gaussians: bool
-    ) -> Float[Tensor, "batch views 3 height width"]:
+    ) -> Float[Tensor, "batch views 3 new_height new_width"]:
         """See the template: the pointmap head reads the image too."""
         if rgb is None:
             raise ValueError(f"the pointmap head of {type(self).__name__} reads the image: pass rgb")
