@@ -74,7 +74,7 @@ def values(project: Path) -> dict[str, Any]:
 
 
 def report(project: Path, name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((project / "reports" / f"{name}.json").read_text())
+    content: dict[str, Any] = json.loads((project / "data" / "08_reporting" / f"{name}.json").read_text())
     return content
 
 

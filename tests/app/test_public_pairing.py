@@ -160,7 +160,7 @@ def in_cache(hub: Path, repo: str, *names: str) -> None:
 
 def test_what_the_cache_holds_is_here(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
-    entry = parse(project_config.loader("base")["weights"]["weights"])["anysplat"]
+    entry = KnownWeights.read().networks["anysplat"]
     assert not is_here(entry)
     in_cache(hub, entry.repo, entry.file)
     assert is_here(entry)

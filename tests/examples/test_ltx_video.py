@@ -59,9 +59,9 @@ def test_it_is_stitched_aligned_and_judged(project: Path) -> None:
     ):
         run(project, "curate", {**values, "curate": {**values["curate"], "frames": 13}})
     run(project, "stitch", values)
-    scores = json.loads((project / "reports" / "score.json").read_text())
+    scores = json.loads((project / "data" / "08_reporting" / "score.json").read_text())
     assert scores["points"][scores["chosen"]]["complete"]
     for name in ("distill", "align", "evaluate"):
-        assert (project / "reports" / f"{name}.json").is_file()
+        assert (project / "data" / "08_reporting" / f"{name}.json").is_file()
     run(project, "generate", values)
     assert list((project / "data/07_model_output/generated").glob("*/points.ply"))

@@ -14,7 +14,11 @@ PROGRAM = Path(__file__).with_name("compile_networks.py")
 TESTS = PROGRAM.parents[1]
 
 
-@pytest.mark.parametrize("kinds", [KINDS[:2], KINDS[2:4], KINDS[4:]], ids=" ".join)
+@pytest.mark.parametrize(
+    "kinds",
+    [KINDS[:2], *(pytest.param(kinds, marks=pytest.mark.long) for kinds in (KINDS[2:4], KINDS[4:]))],
+    ids=" ".join,
+)
 def test_compiled_networks_give_the_same(kinds: tuple[str, ...]) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])}
     command = [sys.executable, str(PROGRAM), *kinds]

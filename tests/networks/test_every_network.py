@@ -25,7 +25,10 @@ def network_of(kind: str) -> EnterableNetwork[Any]:
 
 
 # Beside the drawn ones: the longest clips of the field (21 views), a single view, and scenes in one batch.
-@pytest.mark.parametrize("kind", KINDS)
+# The kit enters every network at every point; other sizes of two of them in each run, of all in the long tests.
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("vggt", "mvdust3r") else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
+)
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(height=sides, width=sides, batch=st.integers(1, 3), views=st.integers(1, 21))
 @example(height=4, width=12, batch=1, views=21)

@@ -86,6 +86,7 @@ def difference(one: Path, other: Path) -> float:
     return float((a - b).norm() / a.norm())
 
 
+@pytest.mark.long
 def test_two_kills_change_nothing(root: Path) -> None:
     driver = Path(__file__).with_name("align_kill_driver.py")
     done = python(root, str(driver), str(root), "5", *ARGUMENTS, f"--config={root / 'run.yml'}")

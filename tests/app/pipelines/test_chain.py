@@ -183,6 +183,7 @@ def test_a_run_leaves_the_checkout_clean(chain: Path) -> None:
     subprocess.run(["git", "ls-files", "--error-unmatch", "reports/layer_study.json", "src"], cwd=chain, check=True)
 
 
+@pytest.mark.long
 def test_the_same_command_gives_the_same_reports(chain: Path) -> None:
     before = reports(chain)
     result = kedro(chain, "--pipelines=stitch")
@@ -190,6 +191,7 @@ def test_the_same_command_gives_the_same_reports(chain: Path) -> None:
     assert reports(chain) == before
 
 
+@pytest.mark.long
 def test_the_layer_study_reports(project: Path) -> None:
     result = kedro(project, "--pipelines=layer_study")
     assert result.returncode == 0, result.stderr[-3000:]
@@ -201,6 +203,7 @@ def test_the_layer_study_reports(project: Path) -> None:
     assert (project / "data" / "08_reporting" / "layer_study.png").is_file()
 
 
+@pytest.mark.long
 def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     """The second run is stopped after it has measured one part, which the third takes over; all three reports are equal."""
     arguments = ("--pipelines=claims",)
@@ -233,7 +236,7 @@ def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     assert {name: (chain / "data" / "08_reporting" / name).read_bytes() for name in written} == written
 
 
-@pytest.mark.long  # three studies; the claims stand for it in every run
+@pytest.mark.long
 def test_the_alignment_study_reports_and_a_killed_run_goes_on(chain: Path) -> None:
     """The second run is stopped after an adapter was measured; the third goes on, and its report is that of the first."""
     arguments = ("--pipelines=alignment_study",)

@@ -34,8 +34,16 @@ def report(root: Path, name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("reconstruction", RECONSTRUCTIONS)
-@pytest.mark.parametrize("generator", GENERATORS)
+# Every generator and every network once in each run, all twenty in the long tests.
+ALWAYS = {("wan", "anysplat"), ("wan14b", "vggt"), ("cogvideox", "da3"), ("hunyuan", "mvdust3r"), ("svd", "vggt")}
+PAIRS = [
+    pytest.param(generator, network, marks=() if (generator, network) in ALWAYS else pytest.mark.long)
+    for generator in GENERATORS
+    for network in RECONSTRUCTIONS
+]
+
+
+@pytest.mark.parametrize(("generator", "reconstruction"), PAIRS)
 def test_stitch(project: Path, generator: str, reconstruction: str) -> None:
     values = chosen(project, generator, reconstruction)
     for pipeline in ("extract", "score", "distill"):
