@@ -171,6 +171,17 @@ def test_what_the_cache_holds_is_here(tmp_path: Path) -> None:
     assert generator_is_here("a/wan", "main", ["vae", "transformer"])
 
 
+def test_commercial_use_refuses_weights_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gpu(monkeypatch, True)
+    everything_here(tmp_path)
+    begin("extract", "wan+vggt", **OWN)
+    with pytest.raises(
+        ValueError, match=r"networks.commercial: the licences of vggt-1b \(.*\) permit no commercial use"
+    ):
+        begin("extract", "wan+vggt", networks={"commercial": True}, **OWN)
+    begin("extract", "wan+da3", networks={"commercial": True, "reconstruction": {"source": "da3-base"}}, **OWN)
+
+
 class Hub(BaseHTTPRequestHandler):
     """Answers as the class says."""
 
