@@ -38,6 +38,8 @@ def test_unknown_words_come_with_the_nearest_known_ones() -> None:
         ("globes on the lawn", "ball on the lawn", {"globes": "ball"}),
         ("a teal frog", "a green frog", {"teal": "green"}),
         ("a box.", "a cube", {"box": "cube"}),
+        ("?!", "?!", {}),
+        ("", "", {}),
     ],
 )
 def test_what_means_the_same_is_read_as_a_known_word(text: str, read: str, changed: dict[str, str]) -> None:

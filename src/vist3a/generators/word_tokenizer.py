@@ -137,7 +137,8 @@ def read_as(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
             changed[word] = meant
         if meant is not None or word[0].isalnum() or word[0] == "_":
             read.append(meant or word)
-    return " ".join(read), changed
+    # Of signs alone nothing is left, and nothing is meant: whoever asks says so.
+    return (" ".join(read), changed) if read else (text, {})
 
 
 def _meant(word: str, known: Collection[str]) -> str | None:
