@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import vist3a
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BLOCKED = ("kedro", "mlflow", "dvc", "pydantic", "omegaconf", "vist3a_app", "vist3a_lab")
@@ -36,6 +40,10 @@ try:
 except ValueError as error:
     print(error)
 try:
+    vist3a.find_layer(generator, network, given[:2])
+except ValueError as error:
+    print(error)
+try:
     vist3a.find_layer(generator, network, given, kinds=("encodr",))
 except ValueError as error:
     print(error)
@@ -50,8 +58,22 @@ def test_layer_search_stitching_and_reconstruction_need_the_library_alone() -> N
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "reconstruct: a stitched decoder is allowed with its generator, a 3D network without one",
-        "kinds: 'encodr'; allowed for AnySplat: aggregator, encoder",
+        "2 clips passed the checks; at least 3 are needed, one for each of fit, selection, heldout",
+        "kinds: encodr; allowed for AnySplat: encoder, aggregator",
     ]
+
+
+def test_every_public_name_is_there_for_programs_and_for_checkers_of_types() -> None:
+    named = ast.parse((REPOSITORY / "src" / "vist3a" / "__init__.py").read_text())
+    typed = {
+        (alias.asname, node.module)
+        for node in ast.walk(named)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("vist3a.")
+        for alias in node.names
+    }
+    public = set(vist3a.__all__) - {"__version__"}
+    assert {name for name, _ in typed} == public
+    assert all(getattr(vist3a, name) is getattr(import_module(module), name) for name, module in typed)
 
 
 EMBEDDED = REPOSITORY / "data" / "06_models" / "embedded"

@@ -22,7 +22,7 @@ LOCAL = "local"
 LAYERS = (PAIR, PRESET)
 """Runtime parameters that are no group of parameters."""
 EMBEDDED = "embedded+embedded"
-DATA, REPORTS, KEPT = "data/", "reports/", "data/06_models/embedded"
+DATA, REPORTS, EMBEDDED_NETWORKS = "data/", "reports/", "data/06_models/embedded"
 DETERMINISM = {"algorithms": False, "matmul": "high"}
 """Of public pairings: deterministic algorithms cost much on a GPU, and long trainings do not need the last bit."""
 
@@ -46,7 +46,8 @@ class LayeredConfigLoader(OmegaConfigLoader):
         given = dict(runtime_params or {})
         if env is not None and not (Path(conf_source) / env).is_dir() and (pairing := _pairing_of(env)) is not None:
             logger.warning("--env=%s is deprecated: write --params=pair=%s", env, pairing)
-            given.setdefault(PAIR, pairing)
+            if given.setdefault(PAIR, pairing) != pairing:
+                raise ValueError(f"pair: {given[PAIR]}, but --env={env} is {pairing}; allowed: one of the two")
             env = None
         self.pairing = str(given.get(PAIR, EMBEDDED))
         self._preset_of_pair = presets.pair(self.pairing)
@@ -75,7 +76,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
         found = files
         if layers:
             found = presets.merged(found, layers)
-            if self.env in (None, LOCAL):
+            if (self.env or self.default_run_env) == LOCAL:
                 found = presets.merged(found, self._local())
         if PRESET in given:
             family, preset = found["networks"]["reconstruction"]["family"], self._preset(str(given[PRESET]))
@@ -109,7 +110,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
     def _placed(self, entry: Any) -> Any:
         """The entry of the catalog, its file in the folder of the pairing."""
         file = entry.get("filepath") if isinstance(entry, Mapping) else None
-        if not isinstance(file, str) or file.startswith(KEPT):
+        if not isinstance(file, str) or file.startswith(EMBEDDED_NETWORKS):
             return entry
         for top in (DATA, REPORTS):
             if file.startswith(top):

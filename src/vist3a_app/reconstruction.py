@@ -10,7 +10,7 @@ from vist3a.data.checks import Limits
 from vist3a.data.reading import Order, read_clip
 from vist3a.data.rejected import RejectedError
 from vist3a.data.sources import scan
-from vist3a.export.scene import ExportSettings, gaussians_to_write, save_scene, scene_name
+from vist3a.export.scene import ExportSettings, gaussians_to_write, save_scene
 from vist3a.export.viewer import Caption
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
@@ -33,9 +33,9 @@ def reconstruct_folder(
     Raises:
         ValueError: Nothing in ``source`` is a usable clip; the sentence says why.
     """
-    loader = LayeredConfigLoader("conf", runtime_params={} if pair is None else {PAIR: pair}, **CONFIG_LOADER_ARGS)
-    groups = loader["parameters"]
-    groups["networks"] |= {} if device is None else {"device": device}
+    given = {PAIR: pair, "networks": None if device is None else {"device": device}}
+    given = {name: value for name, value in given.items() if value is not None}
+    groups = LayeredConfigLoader("conf", runtime_params=given, **CONFIG_LOADER_ARGS)["parameters"]
     networks, curate = Networks(**groups["networks"]), CurateParams(**groups["curate"])
     limits = Limits(**curate.checks.model_dump())
     # A video is found through its folder.
@@ -56,7 +56,7 @@ def reconstruct_folder(
         settings = ExportSettings()
         gaussians = None if scene.gaussians is None else gaussians_to_write(scene.gaussians, scene, settings)
         caption = Caption(clip.caption or clip.name, {"source": candidate.location, "views": frames.shape[1]})
-        folder = out / scene_name(clip.name, 0).removesuffix("-0")
+        folder = out / clip.name
         save_scene(folder, caption, frames, scene, gaussians, render, settings)
         done += 1
         yield clip.name, folder

@@ -88,8 +88,9 @@ def test_the_doctor_says_what_there_is_and_what_to_do(tmp_path: Path, monkeypatc
         for line in lines
     )
     assert done.exit_code == 1
+    assert "vggt-1b" in vist3a("doctor", "--pair", "embedded+vggt").output
     named = vist3a("doctor", "--pair", "wan+vggt").output
-    assert "vggt-1b: facebook/VGGT-1B/model.safetensors@main, licence" in named
+    assert "vggt-1b: facebook/VGGT-1B, licence" in named and "wan-1.3b: Wan-AI/" in named
 
 
 def test_the_table_of_layers_has_the_best_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,23 +32,27 @@ def server(folder: Path, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(folder)))
 
 
+def show(scene: str, port: int) -> None:
+    """Serve a scene (see :func:`find_scene`) until Ctrl-C, and say where."""
+    folder = find_scene(scene)
+    with server(folder, port) as serving:
+        sys.stdout.write(f"{folder}: http://127.0.0.1:{serving.server_port}/{PAGE}  (Ctrl-C ends it)\n")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            serving.serve_forever()
+
+
 def main() -> int:
-    """Serve until Ctrl-C."""
+    """The program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scene", nargs="?", default="")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     try:
-        folder = find_scene(arguments.scene)
-        with server(folder, arguments.port) as serving:
-            sys.stdout.write(f"{folder}: http://127.0.0.1:{serving.server_port}/{PAGE}  (Ctrl-C ends it)\n")
-            sys.stdout.flush()
-            serving.serve_forever()
+        show(arguments.scene, arguments.port)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 

@@ -133,5 +133,5 @@ def _of_an_earlier_version(folder: Path) -> tuple[Tuning, int, float]:
 def _own_version() -> str:
     try:
         return version("vist3a")
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # a source tree that nobody installed
         return "unknown"

@@ -15,7 +15,7 @@ from vist3a.metrics.pose import pair_errors
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
 from vist3a.rendering.base import Renderer
-from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.base import Decoder
 
 
 @runtime_checkable
@@ -108,8 +108,8 @@ def _batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
-def stitched(decoder: StitchedDecoder, generator: VideoGenerator) -> Reconstruct:
-    """Frames -> latents -> stitched decoder, with the true frames for heads that read the image."""
+def stitched(decoder: Decoder, generator: VideoGenerator) -> Reconstruct:
+    """Frames -> latents -> decoder, with the true frames for heads that read the image."""
 
     def reconstruct(frames: torch.Tensor, with_gaussians: bool = True) -> Reconstruction:
         size = decoder.network.frame_size(frames.shape[-2], frames.shape[-1])

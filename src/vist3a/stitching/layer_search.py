@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vist3a.data.clip_batches import LoadFrames
+from vist3a.data.splits import SPLITS, assign_splits
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, LayerScore, StitchFit
@@ -28,7 +29,8 @@ from vist3a.stitching.tap import Tap, TapSettings
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Relative to the mean diagonal of the gram matrix."""
-LEAST = 3
+SELECTION, HELDOUT = 0.1, 0.2
+"""Shares of clips that come without splits: to choose the ridge on, and held out."""
 Splits = Mapping[str, Sequence[str]]
 
 
@@ -81,12 +83,12 @@ def find_layer(
         generator: A video generator with its autoencoder.
         network: A 3D network on the same device.
         clips: Clips of static scenes, one per scene; by split (``fit``, ``selection``, ``heldout``), or as one sequence, of which
-            seven tenths are fitted on, one chooses the ridge and two are held out, in their order.
+            a tenth chooses the ridge and two are held out, by their names and ``seed``.
         kinds: Groups of stitch points to try, as ``("encoder",)``; None: all.
         ridges: Candidates for the ridge, relative to the mean diagonal of the gram matrix.
         bias: One per channel (a Conv3d), or one per token position.
         batch: Clips that go through the networks together.
-        seed: Draws the bootstrap over scenes.
+        seed: Draws the splits, where none are given, and the bootstrap over scenes.
         tap: Options of :func:`vist3a.stitching.extract.tap_settings`: ``kernel``, ``stride``, ``padding``, ``sample_seed``, ...
 
     Raises:
@@ -97,7 +99,7 @@ def find_layer(
         >>> print(found.best.point, found.best.r2_heldout)
         >>> decoder = found.decoder(network)
     """
-    by_split = clips if isinstance(clips, Mapping) else _in_splits(clips)
+    by_split = clips if isinstance(clips, Mapping) else _in_splits(clips, seed)
     frames = {clip.name: clip.frames for part in by_split.values() for clip in part}
     splits = {split: [clip.name for clip in part] for split, part in by_split.items()}
     if len(frames) < sum(map(len, splits.values())):
@@ -127,22 +129,15 @@ def search_clips(
 ) -> LayerSearch:
     """As :func:`find_layer`, for clips that ``load`` reads by name (uint8 [views, 3, height, width]) when they are met.
 
-    ``points`` tries just the points of these names.
+    ``points`` tries just the points of these names, of whatever kind.
     """
-    missing = [split for split in ("fit", "selection", "heldout") if not splits.get(split)]
+    missing = [split for split in SPLITS if not splits.get(split)]
     if missing:
         raise ValueError(
             f"clips: the split {missing[0]} is empty; allowed: one clip at least in fit, selection and heldout"
         )
     height, width = load(splits["fit"][0]).shape[-2:]
-    known = {point.kind for point in network.stitch_points}
-    if kinds is not None and (unknown := sorted(set(kinds) - known)):
-        raise ValueError(f"kinds: {unknown[0]!r}; allowed for {type(network).__name__}: {', '.join(sorted(known))}")
-    chosen = [
-        point
-        for point in network.stitch_points
-        if (kinds is None or point.kind in kinds) and (points is None or point.name in points)
-    ]
+    chosen = network.points_of(kinds, "kinds") if points is None else [network.stitch_point(name) for name in points]
     settings = tap_settings(generator, network, chosen, (height, width), **tap)
     if points is None:
         check_choice(settings.points)
@@ -177,15 +172,6 @@ def candidates(solved: Mapping[str, Solved]) -> dict[str, Candidate]:
     return {name: found.candidate for name, found in solved.items()}
 
 
-def _in_splits(clips: Sequence[Clip]) -> dict[str, Sequence[Clip]]:
-    if len(clips) < LEAST:
-        raise ValueError(
-            f"clips: {len(clips)} are given; allowed: {LEAST} at least (to fit, to choose the ridge, held out)"
-        )
-    heldout, selection = max(1, len(clips) // 5), max(1, len(clips) // 10)
-    first = len(clips) - heldout - selection
-    return {
-        "fit": clips[:first],
-        "selection": clips[first : first + selection],
-        "heldout": clips[first + selection :],
-    }
+def _in_splits(clips: Sequence[Clip], seed: int) -> dict[str, Sequence[Clip]]:
+    named = assign_splits([clip.name for clip in clips], seed, SELECTION, HELDOUT)
+    return {split: [clip for clip in clips if named[clip.name] == split] for split in SPLITS}

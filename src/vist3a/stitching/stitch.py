@@ -12,7 +12,9 @@ from torch import Tensor
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, Reconstruction
+from vist3a.stitching.base import Decoder
 from vist3a.stitching.decoder import StitchedDecoder
+from vist3a.stitching.functional_error import stitched
 from vist3a.stitching.layer_search import find_layer
 
 
@@ -43,25 +45,22 @@ def stitch(
 @torch.no_grad()
 def reconstruct(
     frames: Float[Tensor, "batch views 3 height width"],
-    by: ReconstructionModel | StitchedDecoder,
+    by: ReconstructionModel | Decoder,
     generator: VideoGenerator | None = None,
 ) -> Reconstruction:
     """Cameras, depth, points and, where the network has them, Gaussians of frames in [0, 1].
 
     Args:
         frames: Views of static scenes in smooth order, on the device of the networks.
-        by: A 3D network, or a stitched decoder, which sees nothing but the latents of ``generator`` (and, where a head reads the
-            image, the frames).
+        by: A 3D network, or a decoder, which sees nothing but the latents of ``generator`` (and, where a head reads the image,
+            the frames).
         generator: Whose latents the decoder reads; only for decoders.
 
     Raises:
         ValueError: A decoder without its generator, or a network with one.
     """
-    if isinstance(by, StitchedDecoder) != (generator is not None):
+    if isinstance(by, ReconstructionModel) and generator is None:
+        return by.reconstruct(frames)
+    if isinstance(by, ReconstructionModel) or generator is None:
         raise ValueError("reconstruct: a stitched decoder is allowed with its generator, a 3D network without one")
-    if isinstance(by, StitchedDecoder):
-        assert generator is not None
-        shown = by.network.fit(frames)
-        latents = generator.encode(frames).to(by.special_tokens.dtype)
-        return by(latents, (shown.shape[-2], shown.shape[-1]), rgb=shown)
-    return by.reconstruct(frames)
+    return stitched(by, generator)(frames)

@@ -26,6 +26,28 @@ def refused(call: Callable[[], object], errors: type[Exception] | tuple[type[Exc
     return False
 
 
+def close(ours: Tensor, wanted: Tensor, relative: float, sentence: str) -> None:
+    """Equal shapes, and values up to ``relative`` of the largest one; the difference completes the sentence."""
+    require(ours.shape == wanted.shape, f"{sentence}: shapes {tuple(ours.shape)} and {tuple(wanted.shape)}")
+    off, scale = float((ours - wanted).abs().max()), float(wanted.abs().max())
+    # Not "off > ...", which NaN passes.
+    require(off <= relative * max(scale, 1e-3), f"{sentence} by {off:.3g} where values reach {scale:.3g}")
+
+
+def differ(one: Tensor, other: Tensor, sentence: str) -> None:
+    """Not the same up to rounding."""
+    require(not torch.allclose(one, other, rtol=1e-6, atol=1e-8), sentence)
+
+
+def refusal(attempt: Callable[[], object]) -> ValueError | None:
+    """What an attempt is refused with; contracts refuse with a ValueError."""
+    try:
+        attempt()
+    except ValueError as error:
+        return error
+    return None
+
+
 def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str) -> None:
     """AssertionError where tensors differ by more than ``tolerance`` of their largest value, in name or in shape."""
     if found.keys() != expected.keys():

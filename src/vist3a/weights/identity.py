@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from vist3a.weights.known import KnownWeights
+from vist3a.weights.public import sha256_of
 
 DIGITS = 16
 READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -56,17 +55,5 @@ def _of_files(place: Path) -> str:
     files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.suffix in READ)
     if not files:
         raise FileNotFoundError(f"{place} holds no weights; allowed: a folder with {', '.join(READ)}")
-    return _joined(
-        (str(file.relative_to(place)), _sha256(file, file.stat().st_size, file.stat().st_mtime_ns)) for file in files
-    )
-
-
-def _joined(parts: Iterable[tuple[str, str]]) -> str:
-    return hashlib.sha256("\n".join(f"{name} {digest}" for name, digest in parts).encode()).hexdigest()
-
-
-@cache
-def _sha256(file: Path, size: int, modified: int) -> str:
-    """Of the file as it was at that time: a run asks several times."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    named = (f"{file.relative_to(place)} {sha256_of(file)}" for file in files)
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()

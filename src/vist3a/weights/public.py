@@ -104,8 +104,7 @@ def locate(weights: PublicWeights) -> Path:
                 f"weights.yml: path {path} is no file; allowed: a copy of {weights.address}, or null to use the hub"
             )
     if weights.sha256 is not None:
-        status = path.stat()
-        found = _sha256(path, status.st_size, status.st_mtime_ns)
+        found = sha256_of(path)
         if found != weights.sha256:
             raise ValueError(f"{path}: its sha256 is {found}; allowed by weights.yml: {weights.sha256}")
     return path
@@ -252,6 +251,12 @@ def _downloaded(weights: PublicWeights) -> Path:
         raise FileNotFoundError(
             f"{where} and could not be downloaded ({type(error).__name__}: {reason}): try again, {else_path}"
         ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file, computed once for as long as its size and time stay: a run asks several times."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 @cache

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
+from vist3a_app.configuration import EMBEDDED_NETWORKS
+
 PACKAGES = ("torch", "diffusers", "transformers", "gsplat", "kedro", "mlflow", "dvc")
 GIB = 2**30
-EMBEDDED = Path("data/06_models/embedded")
 
 
 @click.command()
@@ -65,32 +66,20 @@ def _gpu() -> Iterator[tuple[bool, str]]:
 
 
 def _embedded() -> Iterator[tuple[bool, str]]:
-    here = all((EMBEDDED / name).is_dir() for name in ("generator", "reconstruction"))
-    yield here, f"the embedded networks in {EMBEDDED}" + ("" if here else ": dvc pull pretrain")
+    here = all((Path(EMBEDDED_NETWORKS) / name).is_dir() for name in ("generator", "reconstruction"))
+    yield here, f"the embedded networks in {EMBEDDED_NETWORKS}" + ("" if here else ": dvc pull pretrain")
 
 
 def _weights(pair: str) -> Iterator[tuple[bool, str]]:
     from vist3a import presets
     from vist3a.weights.known import KnownWeights
-    from vist3a.weights.public import generator_is_here, is_here
+    from vist3a_app.hooks.public_pairing import weights_are_here, weights_needed
 
-    known, named = KnownWeights.read(), presets.pair(pair).get("networks", {})
-    generator, network = (named.get(kind, {}).get("source") for kind in ("generator", "reconstruction"))
-    if generator in known.generators:
-        entry = known.generators[generator]
-        if entry.path is not None:
-            here = Path(entry.path).expanduser().is_dir()
-        else:
-            here = generator_is_here(entry.repo, entry.revision, ["vae", "transformer", "text_encoder"])
+    named = presets.pair(pair).get("networks", {})
+    networks = {kind: {"source": "", **named.get(kind, {})} for kind in ("generator", "reconstruction")}
+    for name, entry in weights_needed({"networks": networks}, {"networks"}, KnownWeights.read()):
+        here = weights_are_here(name, entry)
         yield (
             here,
-            f"{generator}: {entry.repo}, licence {entry.licence}" + ("" if here else " (downloaded at the first run)"),
-        )
-    if network in known.networks:
-        weights = known.networks[network]
-        here = is_here(weights)
-        yield (
-            here,
-            f"{network}: {weights.address}, licence {weights.licence}"
-            + ("" if here else " (downloaded at the first run)"),
+            f"{name}: {entry.repo}, licence {entry.licence}" + ("" if here else " (downloaded at the first run)"),
         )

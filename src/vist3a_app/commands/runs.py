@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,8 @@ from vist3a_app.configuration import PAIR, PRESET
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = dict[str, Any]
+EMPTIED = {"prompts_file"}
+"""Parameters that a command empties: the prompt that is typed comes before a file that the configuration names."""
 
 
 def layered(command: Command) -> Command:
@@ -43,8 +44,11 @@ def refuse_without_project(here: Path) -> None:
     raise SystemExit(f"Error: {here} is no project (it has no pyproject.toml with [tool.kedro]); run this in {where}")
 
 
-def start(pipelines: list[str], given: Parameters, options: Parameters) -> Path:
-    """Run the pipelines with what was given over the options' own parameters; the folder of the project."""
+def start(pipelines: list[str], given: Parameters, options: Parameters, wanted: str | None = None) -> Any:
+    """Run the pipelines with what was given over the options' own parameters; the dataset ``wanted`` of the catalog afterwards.
+
+    Values of ``given`` that are None were not given, but for those of :data:`EMPTIED`.
+    """
     from kedro.framework.session import KedroSession
     from kedro.utils import is_kedro_project
 
@@ -56,7 +60,9 @@ def start(pipelines: list[str], given: Parameters, options: Parameters) -> Path:
     networks: Parameters = {"device": options["device"]} if options["device"] is not None else {}
     if options["commercial"]:
         networks["commercial"] = True
-    given = {group: {k: v for k, v in values.items() if v is not None} for group, values in given.items()}
+    given = {
+        group: {k: v for k, v in values.items() if v is not None or k in EMPTIED} for group, values in given.items()
+    }
     layers = (parameters, {"networks": networks}, given, options["params"])
     merged: Parameters = {}
     for layer in layers:
@@ -66,9 +72,7 @@ def start(pipelines: list[str], given: Parameters, options: Parameters) -> Path:
     session: Any
     with KedroSession.create(env=options["env"], runtime_params=merged) as session:
         session.run(pipeline_names=pipelines)
-        catalog = session.load_context().config_loader["catalog"]
-    place: Path = Path.cwd() / catalog["score_report"]["filepath"]
-    return place.parent
+        return None if wanted is None else session.load_context().catalog.load(wanted)
 
 
 @click.command()
@@ -94,9 +98,9 @@ def generate(
 @layered
 def layers(clips: str | None, **options: Any) -> None:
     """Does the 3D network fit the generator, and where? A table of all layers, the best first."""
-    place = start(["curate", "extract", "score"], {"curate": {"source": clips}}, options)
-    report = json.loads((place / "score.json").read_text())
-    click.echo(layer_table(report))
+    click.echo(
+        layer_table(start(["curate", "extract", "score"], {"curate": {"source": clips}}, options, "score_report"))
+    )
 
 
 def layer_table(report: Parameters) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import click
@@ -30,18 +31,17 @@ def reconstruct(source: Path, out: Path, views: int, order: Any, pair: str | Non
         click.echo(f"{name}: {folder}")
 
 
-def writers() -> Mapping[str, Callable[[Path, Any], None]]:
-    """What Gaussians can be written as."""
-    from vist3a.export.gltf import save_gaussians_glb
-    from vist3a.export.ply import save_gaussians
-    from vist3a.export.spz import save_spz
-
-    return {"ply": save_gaussians, "spz": save_spz, "glb": save_gaussians_glb}
+# Formats of Gaussians alone, by their endings.
+WRITERS: Mapping[str, str] = {
+    "ply": "vist3a.export.ply:save_gaussians",
+    "spz": "vist3a.export.spz:save_spz",
+    "glb": "vist3a.export.gltf:save_gaussians_glb",
+}
 
 
 @click.command()
 @click.argument("scene", type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "form", required=True, type=click.Choice(["ply", "spz", "glb"]))
+@click.option("--to", "form", required=True, type=click.Choice(list(WRITERS)))
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside the scene's other files.")
 @click.option("--max-gaussians", type=click.IntRange(min=1), help="Of the most opaque and largest so many.")
 def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) -> None:
@@ -58,7 +58,7 @@ def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) 
     place = out or file.with_suffix(f".{form}")
     if place.resolve() == file.resolve():
         raise ValueError(f"--out: {place} is what is read; allowed: another file")
-    writers()[form](place, gaussians)
+    resolve_name(WRITERS[form])(place, gaussians)
     click.echo(f"{place}: {gaussians.means.shape[1]} Gaussians")
 
 
@@ -67,15 +67,9 @@ def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) 
 @click.option("--port", type=int, default=8000, show_default=True)
 def view(scene: str, port: int) -> None:
     """Show SCENE (a folder, its viewer.html, or a name; the newest without one) in the browser, on this machine only."""
-    from vist3a.export.serve import PAGE, find_scene, server
+    from vist3a.export.serve import show
 
-    folder = find_scene(scene)
-    with server(folder, port) as serving:
-        click.echo(f"{folder}: http://127.0.0.1:{serving.server_port}/{PAGE}  (Ctrl-C ends it)")
-        try:
-            serving.serve_forever()
-        except KeyboardInterrupt:
-            return
+    show(scene, port)
 
 
 @click.command()

@@ -17,8 +17,8 @@ from vist3a.weights.public import (
     is_here,
     why_not_downloaded,
 )
+from vist3a_app.configuration import EMBEDDED_NETWORKS
 
-EMBEDDED = "data/06_models/embedded"
 Groups = Mapping[str, Mapping[str, Any]]
 
 
@@ -105,7 +105,7 @@ def _scorers(groups: Groups, read: set[str]) -> Iterator[tuple[str, Any]]:
 
 def _embedded(value: Any) -> bool:
     """Whether a scorer is one of those that this repository ships."""
-    return isinstance(value, str) and Path(value).resolve().is_relative_to(Path(EMBEDDED).resolve())
+    return isinstance(value, str) and Path(value).resolve().is_relative_to(Path(EMBEDDED_NETWORKS).resolve())
 
 
 def _known_scorers(known: KnownWeights) -> str:
@@ -142,7 +142,7 @@ def machine(networks: Mapping[str, Any], needed: list[tuple[str, PublicWeights |
     no_gpu = networks.get("device") != "cpu" and not torch.cuda.is_available()
     if no_gpu:
         yield "they need a GPU with CUDA, which is not here (networks.device=cpu takes the CPU, for hours)"
-    absent = {name: entry for name, entry in needed if not _is_here(name, entry)}
+    absent = {name: entry for name, entry in needed if not weights_are_here(name, entry)}
     reasons = _reasons(absent)
     if no_gpu or any(reasons.values()):
         for reason in dict.fromkeys(reasons.values()):
@@ -165,7 +165,8 @@ def _reasons(absent: Mapping[str, PublicWeights | PublicGenerator]) -> dict[str,
     return reasons
 
 
-def _is_here(name: str, entry: PublicWeights | PublicGenerator) -> bool:
+def weights_are_here(name: str, entry: PublicWeights | PublicGenerator) -> bool:
+    """Whether all that an entry of weights.yml stands for is on this machine."""
     if isinstance(entry, PublicWeights):
         return is_here(entry)
     if entry.path is not None:
