@@ -11,7 +11,7 @@ from torch import Tensor
 from vist3a.records import Cameras, Gaussians, Reconstruction
 
 
-def require(holds: bool, sentence: str) -> None:
+def must(holds: bool, sentence: str) -> None:
     """AssertionError with ``sentence`` unless it holds."""
     if not holds:
         raise AssertionError(sentence)
@@ -28,15 +28,15 @@ def refused(call: Callable[[], object], errors: type[Exception] | tuple[type[Exc
 
 def close(ours: Tensor, wanted: Tensor, relative: float, sentence: str) -> None:
     """Equal shapes, and values up to ``relative`` of the largest one; the difference completes the sentence."""
-    require(ours.shape == wanted.shape, f"{sentence}: shapes {tuple(ours.shape)} and {tuple(wanted.shape)}")
+    must(ours.shape == wanted.shape, f"{sentence}: shapes {tuple(ours.shape)} and {tuple(wanted.shape)}")
     off, scale = float((ours - wanted).abs().max()), float(wanted.abs().max())
     # Not "off > ...", which NaN passes.
-    require(off <= relative * max(scale, 1e-3), f"{sentence} by {off:.3g} where values reach {scale:.3g}")
+    must(off <= relative * max(scale, 1e-3), f"{sentence} by {off:.3g} where values reach {scale:.3g}")
 
 
 def differ(one: Tensor, other: Tensor, sentence: str) -> None:
     """Not the same up to rounding."""
-    require(not torch.allclose(one, other, rtol=1e-6, atol=1e-8), sentence)
+    must(not torch.allclose(one, other, rtol=1e-6, atol=1e-8), sentence)
 
 
 def refusal(attempt: Callable[[], object]) -> ValueError | None:
@@ -54,9 +54,9 @@ def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance:
         raise AssertionError(f"{what}: {', '.join(sorted(found.keys() ^ expected.keys()))} is there only once")
     for name, own in found.items():
         other = expected[name]
-        require(own.shape == other.shape, f"{what}: {name} is {tuple(own.shape)}; expected {tuple(other.shape)}")
+        must(own.shape == other.shape, f"{what}: {name} is {tuple(own.shape)}; expected {tuple(other.shape)}")
         distance = difference(own, other)
-        require(
+        must(
             distance <= tolerance,
             f"{what}: {name} differs by {distance:.2g} of its largest value; allowed: at most {tolerance:g}",
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from vist3a.generators.sampler import SHIFT_KEYS
 from vist3a.records import Condition
 from vist3a.sampling.rollout import prediction_coefficients
-from vist3a.testing.comparing import close, differ, refusal, require
+from vist3a.testing.comparing import close, differ, must, refusal
 from vist3a.testing.generators import GeneratorCase
 
 
@@ -23,22 +23,22 @@ def frame_rule(case: GeneratorCase) -> None:
     without_parts = type(generator).from_pretrained("", parts=())
     for frames in range(1, 50):
         nearest = generator.allowed_frames(frames)
-        require(nearest >= 1, f"allowed_frames({frames}) is {nearest}; at least 1 is wanted")
+        must(nearest >= 1, f"allowed_frames({frames}) is {nearest}; at least 1 is wanted")
         again = generator.allowed_frames(nearest)
-        require(again == nearest, f"allowed_frames({frames}) is {nearest}, which allowed_frames replaces by {again}")
+        must(again == nearest, f"allowed_frames({frames}) is {nearest}, which allowed_frames replaces by {again}")
         bare = without_parts.allowed_frames(frames)
-        require(
+        must(
             bare == nearest,
             f"allowed_frames({frames}) is {nearest} with the networks and {bare} without; one is wanted",
         )
         taken = refusal(lambda frames=frames: generator.latent_grid(frames, height, width)) is None  # type: ignore[misc]
-        require(
+        must(
             taken == (nearest == frames),
             f"allowed_frames({frames}) is {nearest}, but latent_grid takes {frames}: {taken}",
         )
         if taken:
             stands_for = (generator.latent_grid(frames, height, width)[1] - 1) * generator.temporal_stride + 1
-            require(
+            must(
                 stands_for == frames,
                 f"{frames} frames have latents that stand for {stands_for}: the first frame is encoded alone, then "
                 f"temporal_stride ({generator.temporal_stride}) at a time",
@@ -46,7 +46,7 @@ def frame_rule(case: GeneratorCase) -> None:
     multiple = generator.spatial_multiple
     if multiple > 1:
         off = refusal(lambda: generator.latent_grid(case.frames, height, width + multiple // 2))
-        require(
+        must(
             off is not None,
             f"latent_grid takes a width of {width + multiple // 2}; multiples of {multiple} are allowed",
         )
@@ -59,17 +59,17 @@ def shapes(case: GeneratorCase) -> None:
         clip = case.clip(frames, 2)
         latents = generator.encode(clip)
         wanted = (2, *case.shape(frames))
-        require(
+        must(
             tuple(latents.shape) == wanted,
             f"encode gives {tuple(latents.shape)} of {frames} frames; latent_grid says {wanted}",
         )
         decoded = generator.decode(latents)
-        require(decoded.shape == clip.shape, f"decode gives {tuple(decoded.shape)}; {tuple(clip.shape)} was encoded")
+        must(decoded.shape == clip.shape, f"decode gives {tuple(decoded.shape)}; {tuple(clip.shape)} was encoded")
         low, high = float(decoded.min()), float(decoded.max())
-        require(0 <= low <= high <= 1, f"decoded frames are in [{low:g}, {high:g}]; RGB in [0, 1] is wanted")
+        must(0 <= low <= high <= 1, f"decoded frames are in [{low:g}, {high:g}]; RGB in [0, 1] is wanted")
     refused = next(frames for frames in range(2, 4096) if generator.allowed_frames(frames) != frames or frames == 4095)
     if refused != 4095:
-        require(refusal(lambda: generator.encode(case.clip(refused))) is not None, f"encode takes {refused} frames")
+        must(refusal(lambda: generator.encode(case.clip(refused))) is not None, f"encode takes {refused} frames")
 
 
 def encoding(case: GeneratorCase) -> None:
@@ -84,15 +84,13 @@ def encoding(case: GeneratorCase) -> None:
     )
     close(generator.encode(clip[1:]), latents[1:], 1e-4, "a clip is encoded differently in a batch")
     one, same = (generator.encode(clip, torch.Generator().manual_seed(1)) for _ in range(2))
-    require(torch.equal(one, same), "a sample of the posterior does not follow its random generator")
-    require(not torch.equal(one, latents), "a sample of the posterior is its mode")
+    must(torch.equal(one, same), "a sample of the posterior does not follow its random generator")
+    must(not torch.equal(one, latents), "a sample of the posterior is its mode")
     resizing = case.fresh()
     resizing.input_size = case.height_width
     larger = torch.nn.functional.interpolate(clip[0], scale_factor=2, mode="nearest")[None]
     smaller = torch.nn.functional.interpolate(larger[0], case.height_width, mode="bilinear", antialias=True)[None]
-    require(
-        torch.equal(resizing.encode(larger), generator.encode(smaller)), "encode does not resize frames to input_size"
-    )
+    must(torch.equal(resizing.encode(larger), generator.encode(smaller)), "encode does not resize frames to input_size")
 
 
 def normalisation(case: GeneratorCase) -> None:
@@ -114,9 +112,7 @@ def sampling(case: GeneratorCase) -> None:
             expected = case.published(case.generator, request)
         ours = case.sample(request.noise, request.condition, guidance=guidance)
         where = f"guidance {guidance:g} and {frames} frames"
-        require(
-            float(expected.std()) > 1e-3, f"the public pipeline's latents are constant ({where}): nothing is compared"
-        )
+        must(float(expected.std()) > 1e-3, f"the public pipeline's latents are constant ({where}): nothing is compared")
         close(ours, expected, case.tolerance, f"the latents at {where} differ from the public pipeline's")
 
 
@@ -129,7 +125,7 @@ def decoding(case: GeneratorCase) -> None:
         latents = case.published(case.generator, request)
         expected = case.published(case.generator, replace(request, output="pt"))
         ours = case.generator.decode(case.generator.denormalise(latents))
-    require(float(expected.std()) > 1e-4, "the public pipeline's frames are of one color: nothing is compared")
+    must(float(expected.std()) > 1e-4, "the public pipeline's frames are of one color: nothing is compared")
     close(
         ours,
         expected.to(ours.dtype),
@@ -149,7 +145,7 @@ def independence(case: GeneratorCase) -> None:
         close(ours, both[rows], 1e-4, f"the samples {rows} differ from what they are in a batch of two")
         _same(case.condition(rows), chosen, "a condition depends on its batch")
     other = case.sample(noise.flip(0), condition, (0, 1))
-    require(not torch.allclose(other, both, atol=1e-4), "another starting noise gives the same latents")
+    must(not torch.allclose(other, both, atol=1e-4), "another starting noise gives the same latents")
 
 
 @torch.no_grad()
@@ -178,12 +174,12 @@ def conditions(case: GeneratorCase) -> None:
         against = generator.guided(noise, early, condition, negative, case.guidance)
         differ(guided, against, "the negative text changes nothing under guidance")
         refused = refusal(lambda: generator.guided(noise, early, condition, None, case.guidance))
-        require(
+        must(
             refused is not None, "guidance without a negative condition is taken; uses_negative says that it needs one"
         )
     other = generator.embed_images if generator.takes_text else generator.embed
     given = (case.pictures(1), case.height_width, case.generators([0])) if generator.takes_text else (["a"],)
-    require(
+    must(
         refusal(lambda: other(*given)) is not None,
         f"takes_text is {generator.takes_text}, but {other.__name__} answers",
     )
@@ -201,11 +197,11 @@ def gradients(case: GeneratorCase) -> None:
         (noisy.grad, "the latents"),
         (reached[-1] if len(reached) > 1 else None, "the denoiser's weights"),
     ):
-        require(
+        must(
             gradient is not None and bool(gradient.isfinite().all()),
             f"no finite gradient reaches {what} through prediction",
         )
-    require(any(bool(g.ne(0).any()) for g in reached[1:] if g is not None), "the denoiser's gradients are all zero")
+    must(any(bool(g.ne(0).any()) for g in reached[1:] if g is not None), "the denoiser's gradients are all zero")
     exact = case.fresh().double()
     shape = exact.latent_grid(case.frame_counts(1)[0], exact.spatial_multiple, exact.spatial_multiple)
     latents = 0.1 * torch.randn(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -218,8 +214,8 @@ def table(case: GeneratorCase) -> None:
     for frames in (case.frames, case.frame_counts(5)[-1]):
         shape = case.shape(frames)
         found, sampler = generator.linear_table(steps, shape), generator.sampler(steps, shape)
-        require(generator.linear_table(steps, shape) is found, "the table is made again for the same setting")
-        require(len(generator.linear_table(steps + 1, shape).scales) == steps + 1, "the table is that of other steps")
+        must(generator.linear_table(steps, shape) is found, "the table is made again for the same setting")
+        must(len(generator.linear_table(steps + 1, shape).scales) == steps + 1, "the table is that of other steps")
         noise = case.noise(1, frames).double()
         predictions = [
             torch.randn(noise.shape, generator=torch.Generator().manual_seed(k)).double() for k in range(steps)
@@ -240,7 +236,7 @@ def table(case: GeneratorCase) -> None:
             close(
                 expected, z, 1e-5 * reach, f"the table's state after step {k} of {frames} frames is not the scheduler's"
             )
-        require(torch.equal(coefficients, found.weights[-1, 1:]), "the coefficients are not the table's last row")
+        must(torch.equal(coefficients, found.weights[-1, 1:]), "the coefficients are not the table's last row")
 
 
 def shift(case: GeneratorCase) -> None:
@@ -250,15 +246,15 @@ def shift(case: GeneratorCase) -> None:
     if config.get("use_dynamic_shifting"):
         larger = (shape[0], shape[1], 4 * shape[2], 4 * shape[3])
         small, large = (generator.sampler(case.steps, s).timesteps for s in (shape, larger))
-        require(
+        must(
             not torch.equal(small, large),
             "the scheduler shifts by the number of tokens, but the timesteps do not follow it",
         )
     if any(key in config for key in SHIFT_KEYS):
         two, five = (generator.sampler(case.steps, shape, flow_shift=value).timesteps for value in (2.0, 5.0))
-        require(not torch.equal(two, five), "flow_shift 2 and 5 give the same timesteps")
+        must(not torch.equal(two, five), "flow_shift 2 and 5 give the same timesteps")
     else:
-        require(
+        must(
             refusal(lambda: generator.sampler(case.steps, shape, flow_shift=5.0)) is not None,
             "flow_shift is not refused",
         )
@@ -276,7 +272,7 @@ def training(case: GeneratorCase) -> None:
     for k in range(case.steps):
         pair = generator.training_pair(clean, noise, levels[k : k + 1])
         told = float(pair.timesteps)
-        require(
+        must(
             abs(told - float(sampler.timesteps[k])) < 1,
             f"training_pair says timestep {told:g}; the sampler's is {sampler.timesteps[k]:g}",
         )
@@ -294,7 +290,7 @@ def folders(case: GeneratorCase) -> None:
             for name in dict.fromkeys(name for names in generator.ATTRIBUTES.values() for name in names):
                 getattr(generator, name).save_pretrained(Path(folder) / name)
             loaded = type(generator).from_pretrained(folder, max_text_tokens=generator.max_text_tokens or None)
-        require(not any(p.requires_grad for p in loaded.parameters()), "a loaded generator is not frozen")
+        must(not any(p.requires_grad for p in loaded.parameters()), "a loaded generator is not frozen")
         close(loaded.encode(clip), latents, 1e-6, "a loaded generator encodes differently")
         close(loaded.decode(latents), generator.decode(latents), 1e-5, "a loaded generator decodes differently")
         again = GeneratorCase(lambda: loaded, size=case.height_width, prompts=case.prompts, seed=case.seed)
@@ -345,7 +341,7 @@ def _nudges(case: GeneratorCase, shape: tuple[int, ...], coefficients: Tensor) -
     base, scale = result(None), float(coefficients.abs().max())
     for k in range(case.steps):
         off = abs(result(k) - base - float(coefficients[k]))
-        require(off <= 1e-3 * scale, f"the coefficient of step {k} is off by {off:g}")
+        must(off <= 1e-3 * scale, f"the coefficient of step {k} is off by {off:g}")
 
 
 def _same(one: Condition, other: Condition, sentence: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from vist3a.networks.template import EnterableNetwork
 from vist3a.records import Reconstruction
 from vist3a.records.frame_size import resize_frames
-from vist3a.testing.comparing import by_view, difference, refused, require, same, spread, tensors
+from vist3a.testing.comparing import by_view, difference, must, refused, same, spread, tensors
 from vist3a.testing.network_case import Case, tokens_of
 
 MANY = 4
@@ -58,7 +58,7 @@ def check_network(
         AssertionError: One sentence: what the network does, and what the contract says.
     """
     network = make().to(dtype).eval()
-    require(isinstance(network, EnterableNetwork), f"{type(network).__name__}: allowed: an EnterableNetwork")
+    must(isinstance(network, EnterableNetwork), f"{type(network).__name__}: allowed: an EnterableNetwork")
     network.one_gaussian_per_pixel()
     patch = network.patch_size
     height, width = size or (2 * patch, 3 * patch)
@@ -82,20 +82,20 @@ def check_shapes(case: Case) -> None:
     found, maps = case.whole, (batch, views, height, width)
     for name in ("depth", "depth_confidence", "points_confidence", "points"):
         value, wanted = getattr(found, name), (*maps, 3) if name == "points" else maps
-        require(
+        must(
             tuple(value.shape) == wanted, f"{case.name}: {name} is {tuple(value.shape)}; expected {wanted} (batch, ...)"
         )
     for name, value in tensors(found).items():
-        require(bool(value.isfinite().all()), f"{case.name}: {name} is not finite everywhere")
-        require(len(value) == batch, f"{case.name}: {name} is of {len(value)} clips; expected {batch}")
+        must(bool(value.isfinite().all()), f"{case.name}: {name} is not finite everywhere")
+        must(len(value) == batch, f"{case.name}: {name} is of {len(value)} clips; expected {batch}")
     there = found.gaussians is not None
-    require(
+    must(
         there == case.network.has_gaussians,
         f"{case.name}: has_gaussians is {case.network.has_gaussians}, but of Gaussians there are {'some' if there else 'none'}",
     )
     names = [point.name for point in case.points]
-    require(len(set(names)) == len(names) > 0, f"{case.name}: names of stitch points {names}; each is allowed once")
-    require(list(case.states) == names, f"{case.name}: tokens_at gave {list(case.states)}; asked for {names}")
+    must(len(set(names)) == len(names) > 0, f"{case.name}: names of stitch points {names}; each is allowed once")
+    must(list(case.states) == names, f"{case.name}: tokens_at gave {list(case.states)}; asked for {names}")
     rows, columns = case.network.token_grid(height, width)
     for point, state in zip(case.points, case.states.values(), strict=True):
         for name, value, wanted in (
@@ -103,7 +103,7 @@ def check_shapes(case: Case) -> None:
             ("special tokens", state.special_tokens, (batch, views, point.special_tokens, point.width)),
         ):
             shape = tuple(value.shape)
-            require(shape == wanted, f"{case.name}: {name} at {point.name} are {shape}; expected {wanted}")
+            must(shape == wanted, f"{case.name}: {name} at {point.name} are {shape}; expected {wanted}")
 
 
 def check_cameras(case: Case) -> None:
@@ -112,17 +112,15 @@ def check_cameras(case: Case) -> None:
     bound = max(case.tolerance, 1e-5)
     rotation, identity = pose[..., :3, :3], torch.eye(4, dtype=torch.float64)
     error = float((rotation @ rotation.transpose(-1, -2) - identity[:3, :3]).abs().max())
-    require(error <= bound, f"{case.name}: rotations of cameras differ by {error:.2g} from rigid ones (R R' is not 1)")
-    require(bool((torch.det(rotation) > 0).all()), f"{case.name}: rotations of cameras are mirrored (determinant -1)")
-    require(
-        bool((pose[..., 3, :] == identity[3]).all()), f"{case.name}: the last row of a camera's pose is not 0 0 0 1"
-    )
-    require(bool((k[..., 0, 0] * k[..., 1, 1] != 0).all()), f"{case.name}: a focal length (pixels) is 0")
-    require(bool((k[..., 2, :] == identity[2, :3]).all()), f"{case.name}: the last row of intrinsics is not 0 0 1")
+    must(error <= bound, f"{case.name}: rotations of cameras differ by {error:.2g} from rigid ones (R R' is not 1)")
+    must(bool((torch.det(rotation) > 0).all()), f"{case.name}: rotations of cameras are mirrored (determinant -1)")
+    must(bool((pose[..., 3, :] == identity[3]).all()), f"{case.name}: the last row of a camera's pose is not 0 0 0 1")
+    must(bool((k[..., 0, 0] * k[..., 1, 1] != 0).all()), f"{case.name}: a focal length (pixels) is 0")
+    must(bool((k[..., 2, :] == identity[2, :3]).all()), f"{case.name}: the last row of intrinsics is not 0 0 1")
     origin = case.network.origin_view(pose.shape[1])
     if origin is not None:
         error = float((pose[:, origin] - identity).abs().max())
-        require(
+        must(
             error <= bound,
             f"{case.name}: the camera of view {origin} differs by {error:.2g} from the world that it is (origin_view)",
         )
@@ -132,7 +130,7 @@ def check_depth(case: Case) -> None:
     """Depth is in front of the cameras, and the z of the points in them."""
     found = case.whole
     if case.network.positive_depth:
-        require(bool((found.depth > 0).all()), f"{case.name}: depth is not above 0 everywhere (positive_depth)")
+        must(bool((found.depth > 0).all()), f"{case.name}: depth is not above 0 everywhere (positive_depth)")
     if case.network.points_from_depth:
         pose = found.cameras.world_to_camera[:, :, None, None]
         z = (found.points * pose[..., 2, :3]).sum(-1) + pose[..., 2, 3]
@@ -148,14 +146,14 @@ def check_content(case: Case) -> None:
             other = case.frames.clone()
             other[:, view] = 1 - other[:, view]
             changed = difference(case.network.reconstruct(other).depth[:, view], case.whole.depth[:, view])
-            require(changed > case.tolerance, f"{case.name}: the depth of view {view} does not depend on what it shows")
+            must(changed > case.tolerance, f"{case.name}: the depth of view {view} does not depend on what it shows")
 
 
 def check_entry(case: Case) -> None:
     """reconstruct_from(p, tokens_at(p, x), rgb=x) is reconstruct(x) at every point; bare tokens do at complete points."""
     for point in case.points:
         state = case.states[point.name]
-        require(
+        must(
             not (point.complete and state.taps),
             f"{case.name}: {point.name} is complete, but its state has taps of earlier depths",
         )
@@ -190,13 +188,13 @@ def check_rgb(case: Case) -> None:
     if not case.network.needs_rgb:
         case.expect(case.network.reconstruct_from(state, case.size), "entered without rgb (needs_rgb is False)")
         return
-    require(
+    must(
         refused(lambda: case.network.reconstruct_from(state, case.size), ValueError),
         f"{case.name}: entered without rgb, and nothing was said; expected a ValueError (needs_rgb is True)",
     )
     other = tensors(case.network.reconstruct_from(state, case.size, rgb=1 - case.frames))
     changed = max(difference(value, other[name]) for name, value in tensors(case.whole).items())
-    require(changed > case.tolerance, f"{case.name}: needs_rgb is True, but rgb changes nothing")
+    must(changed > case.tolerance, f"{case.name}: needs_rgb is True, but rgb changes nothing")
 
 
 def check_places(case: Case) -> None:
@@ -231,7 +229,7 @@ def check_gradient(case: Case) -> None:
         gradients = [_gradient(case, name, recomputed) for recomputed in (False, True)]
         for clip, view in ((c, v) for c in range(len(case.frames)) for v in range(case.frames.shape[1])):
             own = gradients[0][clip, view]
-            require(
+            must(
                 bool(own.isfinite().all()) and float(own.abs().max()) > 0,
                 f"{case.name}: the gradient of the depth by the tokens of view {view} at {name} is 0 or not finite",
             )
@@ -249,10 +247,10 @@ def check_dropping(case: Case) -> None:
         found, unused = _unused(part, partial(_entered, case, name))
         case.expect(found, f"entered at {name} after drop_before")
         more = ", ".join(sorted(unused - idle)[:3])
-        require(not more, f"{case.name}: drop_before({name!r}) left {more}, which nothing behind uses")
+        must(not more, f"{case.name}: drop_before({name!r}) left {more}, which nothing behind uses")
         left, all_of_them = (sum(p.numel() for p in network.parameters()) for network in (part, case.network))
-        require(left < all_of_them, f"{case.name}: drop_before({name!r}) dropped no parameter")
-        require(
+        must(left < all_of_them, f"{case.name}: drop_before({name!r}) dropped no parameter")
+        must(
             refused(lambda part=part: part.reconstruct(case.frames), RuntimeError),  # type: ignore[misc]
             f"{case.name}: after drop_before({name!r}) frames go in, and nothing was said; expected a RuntimeError",
         )
@@ -262,7 +260,7 @@ def check_dropping(case: Case) -> None:
 def check_files(case: Case) -> None:
     """``save_pretrained`` and ``from_pretrained`` give the network back."""
     again = _reloaded(case.network)
-    require(again.config == case.network.config, f"{case.name}: from_pretrained gives another config")
+    must(again.config == case.network.config, f"{case.name}: from_pretrained gives another config")
     case.expect(again.reconstruct(case.frames), "stored and read")
 
 
@@ -271,14 +269,14 @@ def check_precision(case: Case) -> None:
     exact, mixed = deepcopy(case.network).float(), deepcopy(case.network).float().mixed_precision()
     trunk = {id(p) for name in mixed.trunk_parts for p in getattr(mixed, name).parameters()}
     narrow = {id(p) for p in mixed.parameters() if p.dtype == torch.bfloat16}
-    require(bool(narrow), f"{case.name}: mixed_precision narrows nothing (trunk_parts {mixed.trunk_parts})")
-    require(narrow <= trunk, f"{case.name}: mixed_precision narrows parameters outside of trunk_parts")
+    must(bool(narrow), f"{case.name}: mixed_precision narrows nothing (trunk_parts {mixed.trunk_parts})")
+    must(narrow <= trunk, f"{case.name}: mixed_precision narrows parameters outside of trunk_parts")
     frames = case.frames.float()
     found, wanted = tensors(mixed.reconstruct(frames)), tensors(exact.reconstruct(frames))
     for name in ("depth", "points"):
-        require(found[name].dtype == torch.float32, f"{case.name}: {name} of mixed_precision is {found[name].dtype}")
+        must(found[name].dtype == torch.float32, f"{case.name}: {name} of mixed_precision is {found[name].dtype}")
         error = float((found[name] - wanted[name]).square().mean().sqrt() / wanted[name].square().mean().sqrt())
-        require(error <= ROUGH, f"{case.name}: {name} of mixed_precision is off by {error:.2g}; allowed: {ROUGH}")
+        must(error <= ROUGH, f"{case.name}: {name} of mixed_precision is off by {error:.2g}; allowed: {ROUGH}")
 
 
 def check_input_size(case: Case) -> None:
@@ -313,7 +311,7 @@ def _gradient(case: Case, name: str, recomputed: bool) -> Tensor:
     tokens = case.states[name].patch_tokens.detach().requires_grad_(True)
     depth = network.reconstruct_from(replace(case.states[name], patch_tokens=tokens), case.size, rgb=case.frames).depth
     signs = torch.rand(depth.shape, generator=torch.Generator().manual_seed(1)).to(depth) - 0.5
-    require(depth.requires_grad, f"{case.name}: the depth has no gradient by the tokens at {name}")
+    must(depth.requires_grad, f"{case.name}: the depth has no gradient by the tokens at {name}")
     return torch.autograd.grad((depth * signs).sum(), tokens, materialize_grads=True)[0]
 
 

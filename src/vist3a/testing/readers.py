@@ -20,7 +20,7 @@ from torch import Tensor
 from vist3a.data.formats.posed import PosedScene, PosedView, PosedViews, rigid_pose
 from vist3a.data.picture import picture_endings
 from vist3a.data.rejected import RejectedError
-from vist3a.testing.comparing import refused, require
+from vist3a.testing.comparing import must, refused
 
 
 def check_reader(
@@ -43,22 +43,22 @@ def check_reader(
     """
     name = getattr(reader, "__name__", type(reader).__name__)
     for method in ("is_scene", "load"):
-        require(callable(getattr(reader, method, None)), f"{name}: a reader has {method}(folder)")
+        must(callable(getattr(reader, method, None)), f"{name}: a reader has {method}(folder)")
     with TemporaryDirectory() as place:
         folder = Path(place) / "scene"
         folder.mkdir()
-        require(not _recognised(reader, folder, name), f"{name}: an empty folder is no scene, but is_scene says so")
+        must(not _recognised(reader, folder, name), f"{name}: an empty folder is no scene, but is_scene says so")
         write(folder)
         before = _content(folder)
-        require(_recognised(reader, folder, name), f"{name}: is_scene does not recognize what it reads")
+        must(_recognised(reader, folder, name), f"{name}: is_scene does not recognize what it reads")
         views = reader.load(folder)
-        require(isinstance(views, PosedViews), f"{name}: load gave a {type(views).__name__}; expected PosedViews")
-        require(_content(folder) == before, f"{name}: the folder is another one after it was read")
+        must(isinstance(views, PosedViews), f"{name}: load gave a {type(views).__name__}; expected PosedViews")
+        must(_content(folder) == before, f"{name}: the folder is another one after it was read")
         _check_views(name, folder, views.views)
         _check_poses(name, views.views, world_to_camera, tolerance)
         again = [(view.image, view.world_to_camera.tolist()) for view in reader.load(folder).views]
         first = [(view.image, view.world_to_camera.tolist()) for view in views.views]
-        require(again == first, f"{name}: read again, the views are other ones")
+        must(again == first, f"{name}: read again, the views are other ones")
         _check_stream(name, folder, reader, len(views.views))
         _check_foreign(name, reader, folder, Path(place))
         _check_damage(name, reader, folder, Path(place), views.views)
@@ -71,7 +71,7 @@ def _recognised(reader: Any, folder: Path, name: str) -> bool:
         raise AssertionError(
             f"{name}: is_scene ends in {type(error).__name__}: {error}; expected: true or false"
         ) from error
-    require(isinstance(found, bool), f"{name}: is_scene gave {found!r}; expected: true or false")
+    must(isinstance(found, bool), f"{name}: is_scene gave {found!r}; expected: true or false")
     return found
 
 
@@ -80,19 +80,19 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 
 def _check_views(name: str, folder: Path, views: Sequence[PosedView]) -> None:
-    require(len(views) >= 3, f"{name}: {len(views)} views of the written scene; expected at least three")
+    must(len(views) >= 3, f"{name}: {len(views)} views of the written scene; expected at least three")
     images = [view.image for view in views]
-    require(len(set(images)) == len(images), f"{name}: a picture is listed twice")
+    must(len(set(images)) == len(images), f"{name}: a picture is listed twice")
     for image in images:
-        require(image.is_file(), f"{name}: the picture {image} is not there")
+        must(image.is_file(), f"{name}: the picture {image} is not there")
         inside = image.resolve().is_relative_to(folder.resolve())
-        require(inside, f"{name}: the picture {image} is not in the folder of the scene")
+        must(inside, f"{name}: the picture {image} is not in the folder of the scene")
 
 
 def _check_poses(name: str, views: Sequence[PosedView], expected: Sequence[Tensor] | None, tolerance: float) -> None:
     for view in views:
         pose = view.world_to_camera
-        require(
+        must(
             tuple(pose.shape) == (4, 4) and pose.dtype == torch.float64,
             f"{name}: the pose of {view.image.name} is {tuple(pose.shape)} {pose.dtype}; expected (4, 4) torch.float64",
         )
@@ -102,10 +102,10 @@ def _check_poses(name: str, views: Sequence[PosedView], expected: Sequence[Tenso
             raise AssertionError(f"{name}: {view.image.name}: {error}") from error
     if expected is None:
         return
-    require(len(views) == len(expected), f"{name}: {len(views)} views; {len(expected)} were written")
+    must(len(views) == len(expected), f"{name}: {len(views)} views; {len(expected)} were written")
     for view, pose in zip(views, expected, strict=True):
         distance = float((view.world_to_camera - pose.double()).abs().max())
-        require(
+        must(
             distance <= tolerance,
             f"{name}: the pose of {view.image.name} is off what was written by {distance:.2g} (world to camera, OpenCV axes)",
         )
@@ -118,7 +118,7 @@ def _check_stream(name: str, folder: Path, reader: Any, count: int) -> None:
         scene.cameras(list(range(count)), 32, 32)
     except RejectedError as error:
         raise AssertionError(f"{name}: curation cannot read the scene: {error}") from error
-    require(len(frames) == count, f"{name}: {len(frames)} of {count} views are usable: {scene.content.dropped[:1]}")
+    must(len(frames) == count, f"{name}: {len(frames)} of {count} views are usable: {scene.content.dropped[:1]}")
 
 
 def _check_foreign(name: str, reader: Any, folder: Path, place: Path) -> None:
@@ -127,13 +127,11 @@ def _check_foreign(name: str, reader: Any, folder: Path, place: Path) -> None:
     for path in folder.rglob("*"):
         if path.suffix.lower() in picture_endings():
             shutil.copy(path, pictures / path.name)
-    require(
+    must(
         not _recognised(reader, pictures, name),
         f"{name}: pictures alone are no scene of a data set, but is_scene says so",
     )
-    require(
-        not _recognised(reader, place / "nowhere", name), f"{name}: a folder that is not there is said to be a scene"
-    )
+    must(not _recognised(reader, place / "nowhere", name), f"{name}: a folder that is not there is said to be a scene")
 
 
 def _check_damage(name: str, reader: Any, folder: Path, place: Path, views: Sequence[PosedView]) -> None:
@@ -146,7 +144,7 @@ def _check_damage(name: str, reader: Any, folder: Path, place: Path, views: Sequ
     except RejectedError as error:
         raise AssertionError(f"{name}: one missing picture costs the whole scene: {error}") from error
     said = len(left.views) == len(views) - 1 and bool(left.dropped)
-    require(said, f"{name}: one picture is missing: {len(left.views)} of {len(views)} views, said: {left.dropped}")
+    must(said, f"{name}: one picture is missing: {len(left.views)} of {len(views)} views, said: {left.dropped}")
     for path in (path for path in sorted(folder.rglob("*")) if path.is_file()):
         if path.suffix.lower() in picture_endings():
             continue

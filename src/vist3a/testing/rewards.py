@@ -17,7 +17,7 @@ from torch import Tensor
 from vist3a.alignment.rewards.base import Need, Reward, Views
 from vist3a.geometry.projection import unproject_depth
 from vist3a.records import Cameras, Gaussians, Reconstruction
-from vist3a.testing.comparing import refused, require, same, tensors
+from vist3a.testing.comparing import must, refused, same, tensors
 
 HEIGHT, WIDTH = 12, 16
 PROMPTS = ("a red ball", "two blue cubes", "a green cone on grass")
@@ -49,9 +49,9 @@ def check_reward(
     """
     term = make()
     name = type(term).__name__
-    require(isinstance(term, Reward), f"{name}: a reward has needs and is called with views")
+    must(isinstance(term, Reward), f"{name}: a reward has needs and is called with views")
     needs, allowed = term.needs, get_args(Need)
-    require(
+    must(
         isinstance(needs, frozenset) and bool(needs) and needs <= set(allowed),
         f"{name}: needs is {needs!r}; allowed: a frozenset of {', '.join(allowed)}, at least one",
     )
@@ -63,14 +63,14 @@ def check_reward(
     except ValueError as error:
         raise AssertionError(f"{name}: of what it needs ({', '.join(sorted(needs))}) it says: {error}") from error
     shape = tuple(scores.shape)
-    require(shape == (len(PROMPTS),), f"{name}: scores are {shape}; expected one per sample, {(len(PROMPTS),)}")
-    require(bool(scores.isfinite().all()), f"{name}: scores are not finite: {scores.tolist()}")
+    must(shape == (len(PROMPTS),), f"{name}: scores are {shape}; expected one per sample, {(len(PROMPTS),)}")
+    must(bool(scores.isfinite().all()), f"{name}: scores are not finite: {scores.tolist()}")
     same(kept, before, 0.0, f"{name}: what it was given, afterwards")
     _expect(term(_only(given, needs)), scores, tolerance, f"{name}: a second call")
     _expect(term(given), scores, tolerance, f"{name}: given also what it does not need ({', '.join(sorted(needs))})")
     for need in needs:
         less = _only(given, needs - {need})
-        require(
+        must(
             refused(lambda less=less: term(less), ValueError),  # type: ignore[misc]
             f"{name}: without {need}, which it needs, nothing was said; expected the ValueError of Views",
         )
@@ -81,7 +81,7 @@ def check_reward(
         _check_gradient(term, _only(given, needs), name)
     if better is not None:
         high, low = (float(term(one)[0]) for one in better)
-        require(high > low, f"{name}: the better sample has {high:.4g}, the worse {low:.4g}; higher is better")
+        must(high > low, f"{name}: the better sample has {high:.4g}, the worse {low:.4g}; higher is better")
 
 
 def some_views(batch: int, views: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Views:
@@ -154,9 +154,9 @@ def _check_gradient(term: Reward, views: Views, name: str) -> None:
         return leaves[-1]
 
     scores = term(_mapped(views, leaf))
-    require(scores.requires_grad, f"{name}: the score has no gradient by what it needs")
+    must(scores.requires_grad, f"{name}: the score has no gradient by what it needs")
     found = [g for g in torch.autograd.grad(scores.sum(), leaves, allow_unused=True) if g is not None]
-    require(all(bool(g.isfinite().all()) for g in found), f"{name}: the gradient of the score is not finite everywhere")
+    must(all(bool(g.isfinite().all()) for g in found), f"{name}: the gradient of the score is not finite everywhere")
     for sample in range(len(views.prompts)):
         largest = max((float(g[sample].abs().max()) for g in found), default=0.0)
-        require(largest > 0, f"{name}: the gradient of the score of sample {sample} is 0 by all that it needs")
+        must(largest > 0, f"{name}: the gradient of the score of sample {sample} is 0 by all that it needs")

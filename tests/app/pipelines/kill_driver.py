@@ -76,7 +76,11 @@ def finish(pid: int) -> None:
 
 def shards(root: Path) -> int:
     """Finished shards of the run that is killed."""
-    return len([*root.rglob("checkpoints-killed/**/shard-*.safetensors")])
+    while True:
+        try:
+            return len([*root.rglob("checkpoints-killed/**/shard-*.safetensors")])
+        except FileNotFoundError:  # a temporary folder of the run went while it was looked into
+            continue
 
 
 def main() -> None:
