@@ -50,7 +50,7 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
 def make_bank(params: PretrainParams, bank: Bank, seed: int, with_depth: bool = False) -> SceneBank:
     """A bank of rendered scenes on the training device."""
     config = BankConfig(
-        frames=params.frames, height=params.size, width=params.size, with_depth=with_depth, **bank.model_dump()
+        frames=params.frames, height=params.size, width=params.size, with_depth=with_depth, **dict(bank)
     )
     return SceneBank(config, seed, resolve_device(params.device))
 
@@ -79,7 +79,7 @@ def with_record(save: Save, settings: Settings, steps: int) -> Save:
     def write(folder: Path) -> None:
         save(folder)
         record: dict[str, Any] = {"seed": settings.seed, "steps": steps, "planned_steps": planned}
-        if isinstance(settings, Reconstruction | Denoiser) and settings.start is not None:
+        if not isinstance(settings, Scorer) and settings.start is not None:
             record["start"] = json.loads((Path(settings.start) / RECORD).read_text(encoding="utf-8"))
         record["torch"] = torch.__version__
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

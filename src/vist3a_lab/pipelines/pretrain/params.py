@@ -8,6 +8,7 @@ from pydantic import Field
 
 from vist3a_app.pipelines.loop import Loop
 from vist3a_app.pipelines.strict import Strict
+from vist3a_lab.procedural.unsteady import UnsteadyConfig
 
 
 class Bank(Strict):
@@ -17,12 +18,17 @@ class Bank(Strict):
     extra_views: int = Field(0, ge=0)
     refresh_scenes: int = Field(32, gt=0)
     refresh_every: int = Field(0, ge=0)
+    unsteady: UnsteadyConfig | None = None
 
 
 class Vae(Strict):
-    """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan."""
+    """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan.
+
+    ``start`` is a folder of a generator whose autoencoder, of this architecture, is the one to begin from.
+    """
 
     seed: int
+    start: str | None = None
     architecture: dict[str, Any]
     bank: Bank
     loop: Loop
@@ -87,6 +93,7 @@ class Denoiser(Strict):
     pairs: int = Field(ge=0)
     captions: int = Field(gt=0)
     relation_weight: float = Field(ge=0)
+    unsteady: UnsteadyConfig | None = None
     loop: Loop
     batch: int = Field(gt=0)
 
