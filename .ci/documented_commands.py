@@ -36,6 +36,7 @@ FULL_SIZE, EXTRA, NPM = "a GPU: networks of full size", "an extra, which is a do
 NOT_RUN = {
     "make test": "all checks; .ci/run does them",
     "make lock": "downloads the newest version of everything",
+    "make newest": "downloads the newest versions of some packages",
     "make viewer": NPM,
     "npm ci": NPM,
     "pip install": EXTRA,

@@ -33,6 +33,13 @@ def test_the_lock_satisfies_the_declared_dependencies() -> None:
     assert locked["torch"] == "2.13.0"
 
 
+@pytest.mark.parametrize("name", ["diffusers", "transformers"])
+def test_packages_whose_insides_are_used_have_an_upper_bound(name: str) -> None:
+    (declared,) = (r for r in map(Requirement, PROJECT["dependencies"]) if r.name == name)
+    assert any(bound.operator == "<" for bound in declared.specifier)
+    assert re.search(rf"^NEWEST := .*\b{name}\b", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+
+
 def test_licence() -> None:
     assert PROJECT["license"] == "Apache-2.0"
     text = (REPOSITORY / "LICENSE").read_text()

@@ -70,6 +70,34 @@ def test_the_distance_is_the_formula(files: tuple[Path, Path]) -> None:
     assert not any(p.requires_grad for p in model.parameters())
 
 
+def test_the_authors_package_says_the_same(files: tuple[Path, Path]) -> None:
+    """Needs the extra ``rewards``, whose torchvision fits one version of torch alone: elsewhere this is skipped."""
+    package = pytest.importorskip("lpips")
+    from safetensors.torch import load_file
+
+    theirs = package.LPIPS(net="vgg", pnet_rand=True, model_path=str(files[1]), verbose=False)
+    vgg = load_file(files[0])
+    # Theirs splits the layers into slices and keeps their numbers.
+    theirs.net.load_state_dict({key: vgg[f"features.{key.partition('.')[2]}"] for key in theirs.net.state_dict()})
+    first, second = torch.rand(2, 2, 3, 64, 48, generator=torch.Generator().manual_seed(4))
+    second.requires_grad_(True)
+    ours = Lpips.from_files(*files)
+    distances = ours(first, second), theirs(first, second, normalize=True).flatten()
+    torch.testing.assert_close(*distances, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(distance.sum(), second)[0] for distance in distances]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-8)
+
+
+def test_a_place_without_any_feature_has_a_finite_gradient(files: tuple[Path, Path]) -> None:
+    model = Lpips.from_files(*files)
+    first, flat = torch.rand(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
+    model.features[0].bias.fill_(-10)
+    model.features[2].bias.fill_(-1e-3)
+    assert float(model.maps(flat)[0].detach().abs().max()) == 0
+    (gradient,) = torch.autograd.grad(model(first, flat).sum(), flat)
+    assert bool(gradient.isfinite().all())
+
+
 def test_its_gradient_is_finite_and_right(files: tuple[Path, Path]) -> None:
     model = Lpips.from_files(*files).double()
     first = torch.rand(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

@@ -1,4 +1,10 @@
-"""Batches of clips, loaded by a thread while the batch before is worked on."""
+"""Batches of clips, loaded by a thread while the batch before is worked on.
+
+A thread is enough: reading and hashing a stored clip leave the interpreter free, and ``load`` may be any function. torch's
+DataLoader was slower (``benchmarks/clip_loading.py``: clips of full size beside 2.40 s of work, two cores). It took 3.42 s
+without worker processes, because nothing is loaded during the work, and 2.76 s with one, because processes are started for every
+shard and clips are copied between them. The thread takes 2.57 s.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +53,7 @@ def clip_batches(
         pending: list[tuple[str, Tensor]] = []
         for name in names:
             frames = load(name)
+            # Clips of unequal length or size cannot be stacked; the order is kept, so a short batch ends here.
             if pending and frames.shape != pending[0][1].shape:
                 yield pack(pending)
                 pending = []
@@ -71,6 +78,7 @@ def in_background(items: Iterable[Item], ahead: int) -> Iterator[Item]:
     def put(entry: tuple[bool, Item | BaseException | None]) -> bool:
         while not closed.is_set():
             try:
+                # Never for long: a consumer that has closed the iterator takes nothing more.
                 queue.put(entry, timeout=_PATIENCE)
             except Full:
                 continue

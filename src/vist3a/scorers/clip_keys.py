@@ -1,4 +1,8 @@
-"""State dicts of CLIP models in open_clip's naming, renamed for the class of transformers."""
+"""State dicts of CLIP models in open_clip's naming, renamed for the class of transformers.
+
+The networks themselves are transformers'. The package ``open_clip_torch`` reads such files without renaming, but needs
+torchvision, which is built for one version of torch and replaces it (torch 2.13.0 by 2.14.1; ``vist3a.scorers.lpips`` says more).
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,7 @@ def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights by the keys of ``transformers.CLIPModel``; keys not known stay as they are (loading names them)."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
+        # The mask of the text tower is made anew by transformers.
         if key in UNUSED:
             continue
         block = BLOCK.fullmatch(key)
@@ -58,6 +63,7 @@ def _block(match: re.Match[str], value: Tensor) -> dict[str, Tensor]:
     tower = "vision_model" if match[1] else "text_model"
     prefix, inner = f"{tower}.encoder.layers.{match[2]}", match[3]
     if inner in ("attn.in_proj_weight", "attn.in_proj_bias"):
+        # One matrix for queries, keys and values there, three here.
         leaf = inner.rpartition("_")[2]
         parts = value.chunk(3)
         return {f"{prefix}.self_attn.{n}_proj.{leaf}": p for n, p in zip("qkv", parts, strict=True)}

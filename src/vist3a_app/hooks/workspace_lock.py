@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from kedro.framework.hooks import hook_impl
 
 from vist3a.runtime.atomic import remove_leftovers
@@ -25,30 +25,29 @@ class WorkspaceLock:
     """
 
     def __init__(self) -> None:
-        self._descriptor: int | None = None
+        self._lock: FileLock | None = None
         self._thread = 0
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """RuntimeError naming the process that is writing here."""
         # A run of this very thread that Ctrl-C ended is over, although Kedro has no hook to say so.
-        if self._descriptor is not None and self._thread == threading.get_ident():
+        if self._lock is not None and self._thread == threading.get_ident():
             self._release()
         path = Path(run_params["project_path"]) / LOCK_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Kedro may end a run in another thread than the one that began it, which a lock of one thread would not notice.
+        lock = FileLock(path, thread_local=False)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 500).decode(errors="replace").strip()
-            os.close(descriptor)
+            lock.acquire(blocking=False)
+        except Timeout:
+            holder = path.read_text(errors="replace").strip()
             raise RuntimeError(
                 f"another run is writing in {path.parent.parent}: {holder or 'unknown process'}; wait for its end or stop it"
             ) from None
         names = ", ".join(run_params.get("pipeline_names") or ["__default__"])
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}, pipeline {names}\n".encode(), 0)
-        self._descriptor, self._thread = descriptor, threading.get_ident()
+        path.write_text(f"pid {os.getpid()}, pipeline {names}\n")
+        self._lock, self._thread = lock, threading.get_ident()
         for folder in FOLDERS:
             remove_leftovers(Path(run_params["project_path"]) / folder)
 
@@ -63,7 +62,8 @@ class WorkspaceLock:
         self._release()
 
     def _release(self) -> None:
-        if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._lock is not None:
+            # Emptied, not deleted: a waiting process may hold the file open, and would lock a file that has no name.
+            Path(self._lock.lock_file).write_text("")
+            self._lock.release()
+            self._lock = None
