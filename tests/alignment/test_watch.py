@@ -83,7 +83,7 @@ def watch(
         renderer_for(CPU),
         {"reward": reward, "judge": judge},
         PROMPTS[:2],
-        SamplingConfig(2, 1.5, 5, 16, 16),
+        SamplingConfig(steps=2, guidance=1.5, frames=5, height=16, width=16),
         WatchConfig(**every, drift=DriftConfig(window=4)),
         seed=3,
         device=CPU,

@@ -118,7 +118,12 @@ class Stages:
             merge_lora(generator.denoiser)
         height, width = self.shapes.video
         config = SamplingConfig(
-            self.shapes.steps, self.shapes.guidance, self.shapes.frames, height, width, self.shapes.flow_shift
+            steps=self.shapes.steps,
+            guidance=self.shapes.guidance,
+            frames=self.shapes.frames,
+            height=height,
+            width=width,
+            flow_shift=self.shapes.flow_shift,
         )
         (latents,) = sample_latents(generator, self._condition, [PROMPT], config, 0, self.device)
         generator.release("denoiser")

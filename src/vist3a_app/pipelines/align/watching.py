@@ -40,7 +40,14 @@ def watch_over(
         renderer_for(device),
         models.watched,
         prompts[: params.watch.prompts],
-        SamplingConfig(steps, guidance, params.frames, params.height, params.width, params.flow_shift),
+        SamplingConfig(
+            steps=steps,
+            guidance=guidance,
+            frames=params.frames,
+            height=params.height,
+            width=params.width,
+            flow_shift=params.flow_shift,
+        ),
         WatchConfig(
             params.watch.judge_every, params.watch.previews_every, DriftConfig(window=params.watch.drift_window)
         ),

@@ -105,7 +105,14 @@ class Study:
         if adapter is not None:
             load_lora(generator.denoiser, adapter)
         guidance = middle_guidance(how.guidance)
-        config = SamplingConfig(params.denoising_steps, guidance, how.frames, how.height, how.width, how.flow_shift)
+        config = SamplingConfig(
+            steps=params.denoising_steps,
+            guidance=guidance,
+            frames=how.frames,
+            height=how.height,
+            width=how.width,
+            flow_shift=how.flow_shift,
+        )
         latents = sample_latents(generator, embed, prompts, config, own, device, negative)
         verdict = partial(shows, judge) if judge.attribute_heads else None
         return score_variant(generator, decoder, renderer_for(device), scorers, verdict, prompts, latents)
