@@ -24,6 +24,7 @@ import yaml
 
 from vist3a import pairing as networks
 from vist3a import presets
+from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.weights.known import KnownWeights
 from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, published_sizes, rehearse, weights
 from vist3a_app.rehearsal.published_sizes import Part
@@ -61,7 +62,7 @@ def pairing_of(name: str, steps: int) -> tuple[Pairing, Shapes]:
         steps=steps,
         guidance=sampling["guidance"],
         flow_shift=sampling["flow_shift"],
-        distill_weights=preset["distill"]["weights"],
+        distill_weights=DistillWeights(**preset["distill"]["weights"]),
         lora_targets=TARGETS,
     )
     return pairing, shapes

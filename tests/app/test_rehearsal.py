@@ -12,6 +12,7 @@ import torch
 from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
 
 from vist3a import pairing as networks
+from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.networks.anysplat import AnySplatConfig
 from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, published_sizes, rehearse, weights
 from vist3a_app.rehearsal.measuring import measure
@@ -40,7 +41,7 @@ SHAPES = Shapes(
     steps=2,
     guidance=3.0,
     flow_shift=5.0,
-    distill_weights={"depth": 1.0},
+    distill_weights=DistillWeights(depth=1.0),
     lora_targets=("to_q", "to_v"),
 )
 PAIRING = Pairing(

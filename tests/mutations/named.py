@@ -50,11 +50,11 @@ NAMED = (
         "_clip_generator(seed, name, self.device)", '_clip_generator(seed, "", self.device)',
     ),
     Named(
-        "the teacher of distillation sees decoded frames", "vist3a/distillation/distill.py",
+        "the teacher of distillation sees decoded frames", "vist3a/distillation/match_outputs.py",
         "teacher.trunk(frames, keep=points)", "teacher.trunk(generator.decode(latents), keep=points)",
     ),
     Named(
-        "the teacher's heads see decoded frames", "vist3a/distillation/distill.py",
+        "the teacher's heads see decoded frames", "vist3a/distillation/match_outputs.py",
         "teacher.heads(target_taps, size, frames)", "teacher.heads(target_taps, size, generator.decode(latents))",
     ),
     Named(
@@ -63,7 +63,7 @@ NAMED = (
         "latents = generator.encode(frames)\n        return decoder(latents, size, generator.decode(latents), with_gaussians)",
     ),
     Named(
-        "every clip is cut at its first view", "vist3a/distillation/distill.py",
+        "every clip is cut at its first view", "vist3a/distillation/match_outputs.py",
         "first = int(torch.randint(len(clips[i].frames) - views + 1, (), generator=generator))", "first = 0",
     ),
     Named(

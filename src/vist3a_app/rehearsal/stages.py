@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from vist3a.adapters.lora import add_lora, load_lora, merge_lora, save_lora
 from vist3a.alignment.align import AlignSampling, align
 from vist3a.alignment.rewards.one_scorer import reward_from
-from vist3a.distillation.distill import DistillSampling, distill
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.generators.base import VideoGenerator
 from vist3a.generators.condition_store import ConditionStore, encoder_identity
@@ -47,7 +47,7 @@ class Shapes:
     steps: int
     guidance: float
     flow_shift: float | None
-    distill_weights: Mapping[str, float]
+    distill_weights: DistillWeights
     lora_targets: tuple[str, ...]
 
 
@@ -105,9 +105,10 @@ class Stages:
         generator, teacher, decoder = self.load_generator("vae"), self.load_reconstruction(), self._decoder()
         prepare(decoder, "lora", 64, 32.0)
         decoder.network.gradient_checkpointing = True
-        sampling = DistillSampling(1, (self.shapes.frames,))
-        weights = DistillWeights(**self.shapes.distill_weights)
-        distill(decoder, teacher, generator, [self._clip()], ONE_STEP, weights, sampling, seed=0)
+        settings = DistillSettings(
+            seed=0, batch=1, views=(self.shapes.frames,), weights=self.shapes.distill_weights, loop=ONE_STEP
+        )
+        distill(decoder, teacher, generator, [self._clip()], settings)
         return "1 clip"
 
     def generate(self) -> str:

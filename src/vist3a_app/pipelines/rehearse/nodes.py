@@ -51,7 +51,7 @@ def rehearse_pairing(
         steps=params.steps,
         guidance=generate.guidance,
         flow_shift=generate.flow_shift,
-        distill_weights=distill.weights.model_dump(),
+        distill_weights=distill.weights,
         lora_targets=align.lora_targets,
     )
     found = rehearse(pairing, shapes, folder, resolve_device(networks.device), params.stages, log=logger.info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
@@ -16,7 +17,6 @@ from vist3a_app.pipelines.extract.params import ExtractParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.score.params import ScoreParams
 from vist3a_lab.pages.study_chart import study_chart
-from vist3a_lab.pipelines.layer_study.distilling import run_rounds
 from vist3a_lab.pipelines.layer_study.params import LayerStudyParams
 from vist3a_lab.pipelines.layer_study.searching import searching
 from vist3a_lab.procedural import WorldConfig
@@ -66,7 +66,9 @@ def distil_points(
             decoder = StitchedDecoder(networks.load_reconstruction(), spec, layer).to(device)
             prepare(decoder, how.tuning, how.lora_rank, how.lora_alpha)
             before = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
-            run_rounds(decoder, teacher, generator, fit, how, step_log(f"layer_study/{seed}/{point}"))
+            # Both rounds draw one curve per seed and point.
+            log = step_log(f"layer_study/{seed}/{point}")
+            distill(decoder, teacher, generator, fit, how.part(DistillSettings), logs=lambda _, log=log: log)
             after = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
             about = {
                 "seed": seed,

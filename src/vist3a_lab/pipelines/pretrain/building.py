@@ -11,9 +11,7 @@ from typing import Any
 import torch
 
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.step_log import step_log
-from vist3a_app.pipelines.loop import Loop
 from vist3a_lab.pipelines.pretrain.params import Bank, Denoiser, PretrainParams, Reconstruction, Scorer, Vae
 from vist3a_lab.pretraining.scene_bank import BankConfig, SceneBank
 
@@ -36,7 +34,7 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
     steps = train_scorer(
         model,
         bank,
-        loop_config(settings.loop),
+        settings.loop,
         batch=settings.batch,
         frames=params.frames,
         seed=settings.seed,
@@ -53,11 +51,6 @@ def make_bank(params: PretrainParams, bank: Bank, seed: int, with_depth: bool = 
         frames=params.frames, height=params.size, width=params.size, with_depth=with_depth, **bank.model_dump()
     )
     return SceneBank(config, seed, resolve_device(params.device))
-
-
-def loop_config(loop: Loop) -> LoopConfig:
-    """Loop settings of the domain from the parameters."""
-    return LoopConfig(**loop.model_dump())
 
 
 def compiles(params: PretrainParams, device: torch.device) -> bool:

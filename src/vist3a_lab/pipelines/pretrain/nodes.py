@@ -11,7 +11,6 @@ from vist3a_lab.pipelines.pretrain.building import (
     Save,
     compiles,
     fit_scorer,
-    loop_config,
     make_bank,
     storage_dtype,
     with_record,
@@ -31,7 +30,7 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
     steps = train_vae(
         vae,
         bank,
-        loop_config(params.vae.loop),
+        params.vae.loop,
         VaeLossWeights(),
         batch=params.vae.batch,
         frames=params.frames,
@@ -62,7 +61,7 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
     steps = train_reconstruction(
         model,
         bank,
-        loop_config(settings.loop),
+        settings.loop,
         schedule,
         ReconstructionLossWeights(),
         watch=settings.watch,

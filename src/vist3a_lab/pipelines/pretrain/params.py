@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from vist3a_app.pipelines.loop import Loop
+from vist3a.runtime.loop import LoopConfig
 from vist3a_app.pipelines.strict import Strict
 
 
@@ -25,7 +25,7 @@ class Vae(Strict):
     seed: int
     architecture: dict[str, Any]
     bank: Bank
-    loop: Loop
+    loop: LoopConfig
     batch: int = Field(gt=0)
 
 
@@ -53,7 +53,7 @@ class Reconstruction(Strict):
     start: str | None = None
     architecture: dict[str, Any]
     bank: Bank
-    loop: Loop
+    loop: LoopConfig
     watch: tuple[str, ...]
     schedule: Schedule
 
@@ -64,7 +64,7 @@ class Scorer(Strict):
     seed: int
     architecture: dict[str, Any]
     bank: Bank
-    loop: Loop
+    loop: LoopConfig
     batch: int = Field(gt=0)
 
 
@@ -87,7 +87,7 @@ class Denoiser(Strict):
     pairs: int = Field(ge=0)
     captions: int = Field(gt=0)
     relation_weight: float = Field(ge=0)
-    loop: Loop
+    loop: LoopConfig
     batch: int = Field(gt=0)
 
 
