@@ -47,8 +47,9 @@ from torch.utils.checkpoint import checkpoint
 
 from vist3a.alignment import align as alignment
 from vist3a.alignment import clip_latents
-from vist3a.alignment.align import AlignSampling, decode_views
+from vist3a.alignment.align import AlignSampling
 from vist3a.alignment.align_draw import AlignDraw
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.terms import weighted_terms
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.wan import WanGenerator

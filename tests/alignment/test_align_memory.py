@@ -10,7 +10,8 @@ from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.adapters.lora import add_lora
 from vist3a.alignment import align as aligning
-from vist3a.alignment.align import AlignSampling, align, decode_views
+from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for

@@ -12,8 +12,9 @@ from tiny_networks import tiny_generator, tiny_network
 from torch import Tensor
 
 from vist3a.adapters.lora import add_lora
-from vist3a.alignment.align import AlignSampling, Phrased, align, decode_views
+from vist3a.alignment.align import AlignSampling, Phrased, align
 from vist3a.alignment.align_draw import draw_align_step
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.base import Views
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.generators.wan import WanGenerator

@@ -7,7 +7,7 @@ generator's LoRA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from torch import Tensor
 from vist3a.adapters.lora import merged_lora
 from vist3a.alignment.align_draw import AlignDraw, Variant, draw_align_step
 from vist3a.alignment.clip_latents import ClipLatents
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.reward_gradient import backpropagate
-from vist3a.alignment.rewards.base import Need, Views
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.term_gradients import term_gradient_norms
 from vist3a.generators.base import VideoGenerator
-from vist3a.records import Clip, Condition, Reconstruction
+from vist3a.records import Clip, Condition
 from vist3a.records.condition import Embed
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.launch import Processes
@@ -32,7 +32,6 @@ from vist3a.runtime.part_meter import PartMeter
 from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
-from vist3a.stitching.base import Decoder
 from vist3a.stitching.decoder import StitchedDecoder
 
 
@@ -76,39 +75,6 @@ class AlignSampling:
     gradient_batch: int = 1
     variant: Variant = "drtune"
     decoded_views: int | None = None
-
-
-def decode_views(
-    generator: VideoGenerator,
-    decoder: Decoder,
-    render: Renderer,
-    normalised: Float[Tensor, "batch channels times rows columns"],
-    prompts: Sequence[str],
-    view_indices: Tensor,
-    needs: Collection[Need] = ("decoded", "rendered"),
-    decoded_indices: Tensor | None = None,
-) -> tuple[Views, Reconstruction]:
-    """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
-
-    ``decoded_indices`` are the views of the frames where they are not those of the renderings.
-    What ``needs`` does not name is left out, the video decoder too where nothing of the 3D decoder reads the image.
-    """
-    raw, network = generator.denormalise(normalised), decoder.network
-    if "rendered" in needs and not network.has_gaussians:
-        raise ValueError(
-            "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
-            "terms on decoded views and on geometry"
-        )
-    frames = network.fit(generator.decode(raw)) if "decoded" in needs or decoder.needs_rgb else None
-    stride = generator.spatial_stride
-    size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
-    scene = decoder(raw, size, rgb=frames)
-    rendered = None
-    if "rendered" in needs:
-        assert scene.gaussians is not None
-        rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
-    shown = None if frames is None else frames[:, view_indices if decoded_indices is None else decoded_indices]
-    return Views(shown, rendered, tuple(prompts), scene), scene
 
 
 def align(
