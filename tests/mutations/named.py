@@ -19,15 +19,16 @@ NAMED = (
     Named("the sign of the reward", "vist3a/alignment/align.py", "-total.mean() * share", "total.mean() * share"),
     Named(
         "the generative weight is ignored in the gradient", "vist3a/alignment/align.py",
-        "(sampling.generative_weight * generative).backward()", "generative.backward()",
+        "(settings.generative_weight * generative).backward()", "generative.backward()",
     ),
     Named(
         "every step starts from the same noise", "vist3a/alignment/align.py",
-        "prompt_noise(prompt, seed + step, shape, device)", "prompt_noise(prompt, seed, shape, device)",
+        "prompt_noise(prompt, settings.seed + step, shape, self.device)",
+        "prompt_noise(prompt, settings.seed, shape, self.device)",
     ),
     Named(
         "every step draws the same noise along the way", "vist3a/alignment/align.py",
-        "step_generators(own, seed + step)", "step_generators(own, seed)",
+        "step_generators(own, settings.seed + step)", "step_generators(own, settings.seed)",
     ),
     Named(
         "every step of the schedule has the same weight", "vist3a/alignment/reward_gradient.py",

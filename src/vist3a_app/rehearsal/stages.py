@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vist3a.adapters.lora import add_lora, load_lora, merge_lora, save_lora
-from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.align import AlignData, align
+from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.distillation.distill_loss import DistillWeights
@@ -19,7 +20,6 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.generators.condition_store import ConditionStore, encoder_identity
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, Condition
-from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
@@ -148,7 +148,8 @@ class Stages:
         names = rendered if decoder.network.has_gaussians else ("reprojection", "pointmap_camera", "camera_smoothness")
         rewards = reward_from(scorer.to(self.device), dict.fromkeys(names, 1.0))
         height, width = self.shapes.video
-        sampling = AlignSampling(
+        settings = AlignSettings(
+            seed=0,
             prompts_per_step=1,
             clips_per_step=1,
             denoising_steps=self.shapes.steps,
@@ -160,11 +161,9 @@ class Stages:
             height=height,
             width=width,
             flow_shift=self.shapes.flow_shift,
+            loop=ONE_STEP,
         )
-        render = renderer_for(self.device)
-        align(
-            generator, self._condition, decoder, render, rewards, [PROMPT], [self._clip()], ONE_STEP, sampling, seed=0
-        )
+        align(generator, decoder, rewards, AlignData([PROMPT], [self._clip()], self._condition), settings)
         save_lora(generator.denoiser, self.folder / "adapter")
         return f"1 prompt, 1 clip, {self.shapes.steps} denoising steps, 1 of them with gradient"
 

@@ -61,7 +61,7 @@ class Study:
 
     def adapter(self, seed: int) -> Path:
         """The aligned generator: another seed has other prompts, noise and initial weights."""
-        loop = self.align.loop.model_copy(update={"steps": self.params.alignment_steps})
+        loop = replace(self.align.loop, steps=self.params.alignment_steps)
         changed = self.align.model_copy(update={"seed": seed, "loop": loop})
         decoder = self.decoder(seed)
         return kept_folder(
