@@ -77,7 +77,7 @@ def _fields(kind: type) -> dict[str, Any]:
     if issubclass(kind, BaseModel):
         return {name: field.annotation for name, field in kind.model_fields.items()}
     types = get_type_hints(kind)
-    return {field.name: types[field.name] for field in fields(kind)}
+    return {field.name: types[field.name] for field in fields(kind)}  # type: ignore[arg-type]
 
 
 def _unstated(values: Mapping[str, Any], place: str = "") -> Iterator[str]:

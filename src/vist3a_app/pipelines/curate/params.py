@@ -12,7 +12,7 @@ from vist3a.records.clip_shape import ClipShape
 from vist3a_app.pipelines.strict import Strict
 
 MIN_SIDE = 16
-"""Pixels of the smaller networks' coarsest grid."""
+"""Rows and columns of the smallest frames that are allowed."""
 
 
 class Procedural(Strict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.step_log import step_log
+from vist3a.runtime.step_log import Log, step_log
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
 from vist3a.stitching.grids import StitchSpec
@@ -66,9 +67,8 @@ def distil_points(
             decoder = StitchedDecoder(networks.load_reconstruction(), spec, layer).to(device)
             prepare(decoder, how.tuning, how.lora_rank, how.lora_alpha)
             before = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
-            # Both rounds draw one curve per seed and point.
-            log = step_log(f"layer_study/{seed}/{point}")
-            distill(decoder, teacher, generator, fit, how.part(DistillSettings), logs=lambda _, log=log: log)
+            logs = _one_log(f"layer_study/{seed}/{point}")
+            distill(decoder, teacher, generator, fit, how.part(DistillSettings), logs=logs)
             after = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
             about = {
                 "seed": seed,
@@ -78,6 +78,12 @@ def distil_points(
             }
             rows.append({**about, "before": before, "after": after})
     return rows
+
+
+def _one_log(name: str) -> Callable[[str], Log]:
+    """Both rounds of a distillation draw one curve."""
+    log = step_log(name)
+    return lambda _: log
 
 
 def compare_latents(

@@ -49,7 +49,7 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
     """Reconstruction network of AnySplat's architecture."""
     from vist3a.networks.anysplat import AnySplat, AnySplatConfig
     from vist3a.rendering import renderer_for
-    from vist3a_lab.pretraining.reconstruction import ReconstructionLossWeights, ViewSchedule, train_reconstruction
+    from vist3a_lab.pretraining.reconstruction import ReconstructionLossWeights, train_reconstruction
 
     settings = params.reconstruction
     torch.manual_seed(settings.seed)
@@ -57,12 +57,11 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
     if settings.start is not None:
         model.load_state_dict(AnySplat.from_pretrained(settings.start).state_dict())
     bank = make_bank(params, settings.bank, settings.seed, with_depth=True)
-    schedule = ViewSchedule(**settings.schedule.model_dump())
     steps = train_reconstruction(
         model,
         bank,
         settings.loop,
-        schedule,
+        settings.schedule,
         ReconstructionLossWeights(),
         watch=settings.watch,
         render=renderer_for(bank.device),
