@@ -29,12 +29,23 @@ class GeneratedScene:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig(ClipShape):
-    """How latents are sampled, and for clips of which size.
+class DenoisingConfig:
+    """How noise becomes latents.
 
     Attributes:
         steps: Denoising steps.
         guidance: Classifier-free guidance, 1 for none.
+    """
+
+    steps: Positive
+    guidance: Guidance
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(DenoisingConfig, ClipShape):
+    """How latents are sampled, and for clips of which size.
+
+    Attributes:
         flow_shift: Time shift of flow-matching schedules; None: the generator's own.
 
     Example:
@@ -42,8 +53,6 @@ class SamplingConfig(ClipShape):
         SamplingConfig(frames=13, height=64, width=64, steps=20, guidance=3.0, flow_shift=None)
     """
 
-    steps: Positive
-    guidance: Guidance
     flow_shift: PositiveFloat | None = None
 
 

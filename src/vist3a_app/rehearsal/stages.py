@@ -23,7 +23,7 @@ from vist3a.records import Clip, Condition
 from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.layer_search import search_moments
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
 from vist3a.stitching.tap import Tap
@@ -77,7 +77,7 @@ class Stages:
         """Moments of one clip for all candidate points."""
         generator, network = self.load_generator("vae"), self.load_reconstruction()
         points = network.points_of(self.shapes.kinds)
-        settings = tap_settings(generator, network, points, self.shapes.video, kernel=self.shapes.kernel)
+        settings = tap_settings(generator, network, points, self.shapes.video, TapConfig(kernel=self.shapes.kernel))
         moments = accumulate(Tap(generator, network, settings), [NOISE], self._bytes, batch=1)
         save_moments(self._new("moments"), dict.fromkeys(("fit", "selection"), moments), settings)
         return f"{len(points)} points, {moments.gram.shape[0]} features"
