@@ -188,7 +188,7 @@ def build(sizes: Sizes, tiny: bool, clock: Clock) -> Scene:
     sampling = AlignSettings(
         seed=SEED, prompts_per_step=1, clips_per_step=CLIPS, denoising_steps=steps, gradient_steps=2, variant="released",
         guidance=5.0, scored_views=views, generative_weight=1.0, frames=sizes.frames, height=side, width=side, flow_shift=3.0,
-        loop=LoopConfig(1, 0.0, warmup=0, weight_decay=0.0, log_every=1, checkpoint_every=10**9),
+        loop=LoopConfig(1, 0.0, warmup=0, weight_decay=0.0, log_every=1, checkpoint_every=10**9, ema=None),
     )  # fmt: skip
     return Scene(
         generator, decoder, text, negative, rewards, plain_rewards, list(scorers.values()), clips, sampling, sizes,

@@ -26,7 +26,7 @@ FIXED: dict[str, Any] = {
     "prompts_per_step": 1,
     "clips_per_step": 1,
     "generative_weight": 1.0,
-    "loop": LoopConfig(1, 1e-3),
+    "loop": LoopConfig(1, 1e-3, ema=None),
 }
 
 

@@ -56,7 +56,7 @@ def test_nothing_frozen_gets_a_gradient_and_parts_are_timed(monkeypatch) -> None
     settings = AlignSettings(
         seed=3, prompts_per_step=1, clips_per_step=1, denoising_steps=3, gradient_steps=2, guidance=1.5, scored_views=2,
         generative_weight=0.5, frames=5, height=16, width=16,
-        loop=LoopConfig(steps=2, learning_rate=1e-2, warmup=0, log_every=1),
+        loop=LoopConfig(steps=2, learning_rate=1e-2, warmup=0, log_every=1, ema=None),
     )  # fmt: skip
     data = AlignData(PROMPTS, [Clip("c", torch.rand(5, 3, 16, 16).double(), PROMPTS[0])], generator.embed)
     run = AlignRun(log=lambda step, scalars: logged.update({step: dict(scalars)}))

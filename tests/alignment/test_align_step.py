@@ -37,7 +37,7 @@ def settings_of(prompts: int, clips: int, **others: Any) -> AlignSettings:
     """Rollouts of four steps at fixed guidance, for clips of five frames."""
     fixed: dict[str, Any] = {
         "seed": SEED, "prompts_per_step": prompts, "clips_per_step": clips, "denoising_steps": STEPS, "guidance": GUIDANCE,
-        "frames": 5, "height": SIZE[0], "width": SIZE[1], "loop": LoopConfig(1, 0.0),
+        "frames": 5, "height": SIZE[0], "width": SIZE[1], "loop": LoopConfig(1, 0.0, ema=None),
     }  # fmt: skip
     return AlignSettings(**fixed | others)
 
@@ -115,7 +115,9 @@ def trained(
     """What Adam's first moment holds of the gradients after steps of length zero, and what was logged."""
     generator = trainable() if generator is None else generator
     logged: dict[int, dict[str, float]] = {}
-    loop = LoopConfig(steps, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1)
+    loop = LoopConfig(
+        steps, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1, ema=None
+    )
     align(
         generator,
         stitched,
@@ -270,7 +272,7 @@ def test_rollouts_are_asked_by_place_and_clips_cut_to_their_length(stitched: Sti
             places.append(list(where))
             return generator.embed([f"{prompt} on the floor" for prompt in prompts])
 
-        loop = LoopConfig(2, 1e-3, warmup=0, log_every=1)
+        loop = LoopConfig(2, 1e-3, warmup=0, log_every=1, ema=None)
         settings = settings_of(2, 2, gradient_steps=2, scored_views=3, generative_weight=1.0, loop=loop)
         reward, seen = reward_from(scorer(0), RENDERED), []
         data = [Clip(c.name, c.frames if long else c.frames[:5], c.caption) for c in clips()]

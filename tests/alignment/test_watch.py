@@ -44,7 +44,7 @@ def without_gaussians() -> StitchedDecoder:
 
 SETTINGS = AlignSettings(
     seed=3, prompts_per_step=1, clips_per_step=1, denoising_steps=2, gradient_steps=1, guidance=1.5, scored_views=2,
-    generative_weight=0.5, frames=5, height=16, width=16, term_gradients_every=2, loop=LoopConfig(3, 1e-2),
+    generative_weight=0.5, frames=5, height=16, width=16, term_gradients_every=2, loop=LoopConfig(3, 1e-2, ema=None),
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def trained(
     add_lora(generator.denoiser, 2, 4.0, ["to_q", "to_v"], seed=0)
     generator.denoiser.to(torch.float64)
     logged: dict[int, Mapping[str, float]] = {}
-    settings = replace(SETTINGS, loop=LoopConfig(steps=steps, learning_rate=1e-2, warmup=0, log_every=1))
+    settings = replace(SETTINGS, loop=LoopConfig(steps=steps, learning_rate=1e-2, warmup=0, log_every=1, ema=None))
     run = AlignRun(log=lambda step, scalars: logged.update({step: dict(scalars)}), watch=watching(generator))
     align(generator, stitched, reward, data_of(generator), settings, run)
     return {name: p.detach() for name, p in generator.denoiser.named_parameters() if p.requires_grad}, logged

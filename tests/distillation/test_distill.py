@@ -104,7 +104,7 @@ def test_what_a_step_sees_can_be_varied(change: dict[str, object]) -> None:
         student = StitchedDecoder(tiny_network(dtype=torch.float32), spec, fit)
         prepare(student, "full", 4, 8.0)
         found: list[float] = []
-        loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1)
+        loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1, ema=None)
         settings = dataclasses.replace(DistillSettings(seed=0, batch=1, views=(5,), loop=loop), **changes)  # type: ignore[arg-type]
         distill(
             student, teacher, generator, data, settings, logs=lambda _: lambda _, scalars: found.append(scalars["loss"])
@@ -133,7 +133,9 @@ def test_low_precision_does_not_hold_the_student_back() -> None:
     def step_loss(step: int):
         return torch.stack([trained[name].float().sum() for name in low]).sum(), {}
 
-    loop = TrainingLoop({"student": student}, LoopConfig(steps=50, learning_rate=2e-4, warmup=0, weight_decay=0.0))
+    loop = TrainingLoop(
+        {"student": student}, LoopConfig(steps=50, learning_rate=2e-4, warmup=0, weight_decay=0.0, ema=None)
+    )
     loop.run(step_loss)
     # 50 steps of a cosine schedule: 25 rates; a step alone would be lost in 1.
     for name in low:
@@ -165,7 +167,7 @@ def test_a_few_steps_lower_the_loss(tuning: str, mixed: bool) -> None:
             features=("encoder.norm", "aggregator.global.03"),
             heads_every=2,
             weights=DistillWeights(features=1.0),
-            loop=LoopConfig(steps=24, learning_rate=2e-3, warmup=2, log_every=1),
+            loop=LoopConfig(steps=24, learning_rate=2e-3, warmup=2, log_every=1, ema=None),
         ),
         logs=lambda _: lambda _, scalars: losses.append(scalars["loss"]),
     )
@@ -177,9 +179,15 @@ def test_both_rounds_follow_each_other(tmp_path: Path) -> None:
     """One call is the two rounds by hand, to the bit; each has its log, and finished training is not done again."""
     generator, teacher = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
-    match = MatchTokensConfig(point="encoder.norm", batch=1, loop=LoopConfig(steps=3, learning_rate=1e-3, warmup=0))
+    match = MatchTokensConfig(
+        point="encoder.norm", batch=1, loop=LoopConfig(steps=3, learning_rate=1e-3, warmup=0, ema=None)
+    )
     settings = DistillSettings(
-        seed=5, match=match, batch=1, views=(5,), loop=LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1)
+        seed=5,
+        match=match,
+        batch=1,
+        views=(5,),
+        loop=LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1, ema=None),
     )
 
     def student() -> StitchedDecoder:

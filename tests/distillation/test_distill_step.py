@@ -35,7 +35,9 @@ def numbered(lengths: tuple[int, ...], width: int = 2) -> list[Clip]:
 
 
 def settings_of(batch: int, views: tuple[int, ...], **others: Any) -> DistillSettings:
-    return DistillSettings(**{"seed": 0, "batch": batch, "views": views, "loop": LoopConfig(1, 0.0), **others})
+    return DistillSettings(
+        **{"seed": 0, "batch": batch, "views": views, "loop": LoopConfig(1, 0.0, ema=None), **others}
+    )
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -87,7 +89,9 @@ def test_the_gradient_is_that_of_the_distance_to_the_original_on_the_true_frames
     weights = DistillWeights(
         **{field.name: chosen.get(field.name, 0.0) for field in dataclasses.fields(DistillWeights)}
     )
-    loop = LoopConfig(2, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1)
+    loop = LoopConfig(
+        2, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1, ema=None
+    )
     settings = settings_of(2, (5,), features=POINTS, heads_every=2, weights=weights, loop=loop)
     generator, teacher, decoder = tiny_generator(), tiny_network(seed=4), student()
     logged: dict[int, dict[str, float]] = {}
@@ -158,7 +162,7 @@ def test_states_before_the_entry_are_left_out_and_nothing_to_learn_from_is_refus
     generator, teacher, decoder = tiny_generator(), tiny_network(seed=4), student()
     logged: dict[str, float] = {}
     settings = settings_of(1, (5,), features=("encoder.00", "encoder.01"), weights=DistillWeights(features=1.0),
-                    loop=LoopConfig(1, 0.0, warmup=0, log_every=1))  # fmt: skip
+                    loop=LoopConfig(1, 0.0, warmup=0, log_every=1, ema=None))  # fmt: skip
     arguments = (decoder, teacher, generator)
     distill(*arguments, scenes(), settings, logs=lambda _: lambda _, scalars: logged.update(scalars))
     assert "features" not in logged and logged["depth"] > 0

@@ -31,7 +31,7 @@ def bad_student(entry: str = "encoder.01") -> StitchedDecoder:
 
 
 def matching(batch: int, **others: Any) -> MatchTokensConfig:
-    once = LoopConfig(steps=1, learning_rate=1e-3)
+    once = LoopConfig(steps=1, learning_rate=1e-3, ema=None)
     return MatchTokensConfig(**{"point": POINT, "batch": batch, "loop": once, **others})
 
 
@@ -123,7 +123,7 @@ def test_inner_points_before_the_stitch_are_left_out() -> None:
             tiny_network(dtype=torch.float32),
             tiny_generator(dtype=torch.float32),
             [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(1)],
-            matching(1, inner=inner, early=0.5, loop=LoopConfig(steps=3, learning_rate=1e-3, warmup=1)),
+            matching(1, inner=inner, early=0.5, loop=LoopConfig(steps=3, learning_rate=1e-3, warmup=1, ema=None)),
             seed=0,
         )
         results.append(student.state_dict())

@@ -39,7 +39,7 @@ SETTINGS = AlignSettings(
     width=16,
     term_gradients_every=1,
     variant="released",
-    loop=LoopConfig(steps=2, learning_rate=1e-2, warmup=0, gradient_clip=1e9, log_every=1),
+    loop=LoopConfig(steps=2, learning_rate=1e-2, warmup=0, gradient_clip=1e9, log_every=1, ema=None),
 )
 
 

@@ -58,7 +58,7 @@ class LoopConfig:
     weight_decay: NotNegative = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     gradient_clip: PositiveFloat = 1.0
-    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    ema: Annotated[float, Gt(0), Lt(1)] | None = 0.999
     log_every: Positive = 50
     checkpoint_every: Positive = 2000
 

@@ -33,7 +33,7 @@ from vist3a_app.rehearsal.random_scorer import RandomScorer
 PROMPT = "a red ball on the floor"
 PICTURE = "picture.safetensors"
 NOISE = "noise"
-ONE_STEP = LoopConfig(steps=1, learning_rate=1e-4, warmup=1, log_every=1, checkpoint_every=10)
+ONE_STEP = LoopConfig(steps=1, learning_rate=1e-4, warmup=1, log_every=1, checkpoint_every=10, ema=None)
 
 
 @dataclass(frozen=True)
