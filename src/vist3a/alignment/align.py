@@ -112,6 +112,7 @@ def align(
     if not data.prompts:
         raise ValueError("alignment needs at least one prompt")
     run, processes = run or AlignRun(), connected()
+    # A process without a prompt or clip would wait for the others with nothing to sum.
     for name in ("prompts_per_step", "clips_per_step"):
         if getattr(settings, name) < processes.count:
             raise ValueError(
@@ -160,6 +161,7 @@ class AlignStep:
         logged, squares = self._reward(step, random)
         with self.meter("generative"):
             generative = self._generative_loss(random)
+            # The gradients of the reward are on the parameters already; these add to them.
             (settings.generative_weight * generative).backward()
         logged["generative_loss"] = generative.detach()
         sum_over(self.processes, [*logged.values(), *squares.values()])
@@ -181,6 +183,7 @@ class AlignStep:
         drawn = draw_align_step(random, settings)
         own_places = self.processes.share(places)
         own = [self.data.prompts[place % len(self.data.prompts)] for place in own_places]
+        # The whole rollout without a graph: only the kept steps are run again with one.
         with self.meter("rollout"):
             with torch.no_grad():
                 condition = self.data.embed(own) if self.data.ask is None else self.data.ask(own, own_places)
@@ -200,6 +203,7 @@ class AlignStep:
             every = settings.term_gradients_every
             by_term = bool(every) and step % every == 0
             gradient, logged, squares = self.reward_gradient(path.latents, own, drawn, by_term)
+        # From the latents on it is a vector-Jacobian product per kept step.
         with self.meter("gradient"):
             backpropagate(generator, path, gradient, condition, self.negative, drawn.guidance, settings.gradient_batch)
         return logged, squares

@@ -31,6 +31,7 @@ def draw_align_step(random: torch.Generator, settings: AlignSettings) -> AlignDr
     if isinstance(guidance, tuple):
         low, high = guidance
         guidance = low + (high - low) * float(torch.rand((), generator=random, dtype=torch.float64))
+    # The order of the draws is part of the seeded results: new ones go to the end.
     keep = kept_steps(settings.variant, steps, settings.gradient_steps, random)
     views = torch.randperm(settings.frames, generator=random)[: settings.scored_views].sort().values.tolist()
     decoded = views

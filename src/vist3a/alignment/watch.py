@@ -96,6 +96,7 @@ def watch_generator(
     device = next(generator.denoiser.parameters()).device
     prompts, sampling, render = data.prompts[: config.prompts], settings.middle_sampling(), renderer_for(device)
 
+    # The training's own seed, but always that of its first step: every look is at the same noise.
     def sample() -> list[Tensor]:
         return sample_latents(generator, data.embed, prompts, sampling, settings.seed, device, data.negative)
 

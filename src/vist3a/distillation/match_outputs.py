@@ -67,6 +67,7 @@ def match_outputs(
     """Train the parameters of ``student`` that require gradients, in place; both networks stop fusing Gaussians."""
     if config.loop is None:
         return
+    # Gaussians that are fused per voxel could not be compared one by one.
     for network in (student.network, teacher):
         network.one_gaussian_per_pixel()
     device = next(student.parameters()).device
@@ -75,6 +76,7 @@ def match_outputs(
     points = [name for name in config.features if names.index(name) > names.index(student.point)]
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        # Of (seed, step) alone, so that a resumed run sees what the whole one would.
         random = step_generator(seed, step)
         frames = _batch(clips, config, random).to(device)
         size = teacher.frame_size(frames.shape[-2], frames.shape[-1])
@@ -83,6 +85,7 @@ def match_outputs(
             target_taps, target_states = teacher.trunk(frames, keep=points)
         taps, states = student.network.run_from(student.state(latents), size, keep=points)
         terms = {"features": feature_distance(states, target_states)} if points else {}
+        # The dense heads cost most of a step and add little to what the states say.
         if step % config.heads_every == 0:
             with torch.no_grad():
                 target = teacher.heads(target_taps, size, frames)
@@ -103,6 +106,7 @@ def _batch(clips: Sequence[Clip], config: MatchOutputsConfig, generator: torch.G
         first = int(torch.randint(len(clips[i].frames) - views + 1, (), generator=generator))
         part = clips[i].frames[first : first + views]
         if config.mirror:
+            # The last axis is the width, the first one time.
             flips = [axis for axis in (0, -1) if bool(torch.rand((), generator=generator) < 0.5)]
             part = part.flip(flips)
         if config.color_jitter is not None:

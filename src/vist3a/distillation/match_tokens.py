@@ -141,8 +141,10 @@ def match_tokens(
     device = next(student.parameters()).device
     size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])
     targets = token_targets(teacher, generator, clips, config, device)
+    # Errors in units of the teacher's spread, or the point with the largest tokens would outweigh all others.
     scales = {point: tokens.std() for point, tokens in targets.tokens.items()}
     root = None
+    # The metric is measured once: the teacher stays as it is.
     if config.sensitivity > 0:
         seen = clips[: config.sensitivity_clips]
         measured = gauss_newton(teacher, seen, config.point, device, probes=PROBES, seed=seed, outputs=config.sensitive)
@@ -157,6 +159,7 @@ def match_tokens(
         )
         views = views.to(device)
         state = student.state(targets.latents[rows], None if config.views is None else views)
+        # While they are the only goals, no block behind the last of them is run.
         points = (
             config.inner if config.inner and step < config.early * config.loop.steps else (*config.inner, config.point)
         )
@@ -167,6 +170,7 @@ def match_tokens(
         }
         terms: dict[str, Tensor] = {}
         if config.point in errors:
+            # A root of the metric turns weighted lengths into plain ones.
             last = errors.pop(config.point)
             terms["tokens"] = _distance(last if root is None else last @ root)
         if errors:

@@ -91,6 +91,7 @@ def tap_settings(
         padding=config.padding,
         interpolation=config.interpolation,
     )
+    # Stored with the moments, which must be read with what they were made with.
     sample_seed = config.seed if config.latents == "sample" else None
     return TapSettings(tuple(points), tokens, spec, sample_seed, config.latent_space == "normalised", config.frames)
 

@@ -65,6 +65,7 @@ def _train(
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
     prompts = prompts_of(params)
     asking = networks.asking(params.negative_prompt, params.max_text_tokens)
+    # The first process embeds what is not stored yet; the others find it there.
     with first_one_first(processes):
         embed, negative = asking.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
         ask = in_templates(params, asking, prompts, text_embeddings)
@@ -80,7 +81,8 @@ def _train(
         decoder.network.gradient_checkpointing = True
     if params.shard:
         shard_frozen(generator.denoiser, processes)
-    state = run_folder(  # with shards or without, a killed run goes on
+    # With shards or without, a killed run resumes.
+    state = run_folder(
         checkpoints, "align", params.model_dump_json(exclude={"shard"}), networks.model_dump_json(), stitched_decoder,
         clip_index.to_json(), "\n".join(prompts),
     )  # fmt: skip

@@ -114,6 +114,7 @@ class AlignParams(Strict, AlignSettings):
             )
         return self
 
+    # Before the types are read: pydantic's own sentences about unions name every branch.
     @field_validator("variant", mode="before")
     @classmethod
     def _is_known(cls, value: Any) -> Any:

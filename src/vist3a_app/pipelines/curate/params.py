@@ -53,6 +53,7 @@ class CurateParams(Strict, ClipShape):
     splits: Splits
     checks: Limits
 
+    # One frame of one pixel is a shape, too, but no clip.
     @field_validator("frames", "height", "width")
     @classmethod
     def _are_enough(cls, value: int, info: Any) -> int:

@@ -69,6 +69,7 @@ def distill_decoder(
     after = measured()
     shutil.rmtree(state, ignore_errors=True)
     verdict = judge(averaged(before, fmean), averaged(after, fmean))
+    # What the chain hands on is never worse than the closed form.
     if not verdict.better:
         put_back(decoder, start)
     if verdict.worse:
