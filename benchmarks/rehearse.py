@@ -24,6 +24,9 @@ import yaml
 
 from vist3a import pairing as networks
 from vist3a import presets
+from vist3a.distillation.distill_loss import DistillWeights
+from vist3a.sampling.sampling import SamplingConfig
+from vist3a.stitching.extract import TapConfig
 from vist3a.weights.known import KnownWeights
 from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, published_sizes, rehearse, weights
 from vist3a_app.rehearsal.published_sizes import Part
@@ -54,14 +57,17 @@ def pairing_of(name: str, steps: int) -> tuple[Pairing, Shapes]:
     )
     kernel, sampling = preset["extract"]["kernel"], preset["generate"]
     shapes = Shapes(
-        frames=read("base/globals.yml")["frames"],
-        video=(side, side),
-        kernel=(kernel[0], kernel[1], kernel[2]),
+        sampling=SamplingConfig(
+            steps=steps,
+            guidance=sampling["guidance"],
+            frames=read("base/globals.yml")["frames"],
+            height=side,
+            width=side,
+            flow_shift=sampling["flow_shift"],
+        ),
+        tap=TapConfig(kernel=(kernel[0], kernel[1], kernel[2])),
         kinds=tuple(read("base/parameters/extract.yml")["extract"]["kinds"]),
-        steps=steps,
-        guidance=sampling["guidance"],
-        flow_shift=sampling["flow_shift"],
-        distill_weights=preset["distill"]["weights"],
+        distill_weights=DistillWeights(**preset["distill"]["weights"]),
         lora_targets=TARGETS,
     )
     return pairing, shapes
@@ -77,7 +83,8 @@ def shrink(pairing: Pairing, shapes: Shapes) -> tuple[Pairing, Shapes]:
     configs = {pairing.reconstruction: ("anysplat", TINY.network)}
     networks.published_configs = weights.published_configs = lambda: configs
     tiny = replace(pairing, generator_dtype="float32", scene=(TINY.scene, TINY.scene), max_text_tokens=8)
-    return tiny, replace(shapes, video=(TINY.video, TINY.video), frames=TINY.frames)
+    sampling = replace(shapes.sampling, frames=TINY.frames, height=TINY.video, width=TINY.video)
+    return tiny, replace(shapes, sampling=sampling)
 
 
 def main() -> int:

@@ -12,7 +12,10 @@ import torch
 from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
 
 from vist3a import pairing as networks
+from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.networks.anysplat import AnySplatConfig
+from vist3a.sampling.sampling import SamplingConfig
+from vist3a.stitching.extract import TapConfig
 from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, published_sizes, rehearse, weights
 from vist3a_app.rehearsal.measuring import measure
 from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, Part, build, parameter_counts
@@ -33,14 +36,10 @@ WAN = {
     "scheduler": PUBLISHED_SIZES["wan-1.3b"]["scheduler"],
 }
 SHAPES = Shapes(
-    frames=5,
-    video=(32, 32),
-    kernel=(3, 3, 3),
+    sampling=SamplingConfig(steps=2, guidance=3.0, frames=5, height=32, width=32, flow_shift=5.0),
+    tap=TapConfig(kernel=(3, 3, 3)),
     kinds=("encoder",),
-    steps=2,
-    guidance=3.0,
-    flow_shift=5.0,
-    distill_weights={"depth": 1.0},
+    distill_weights=DistillWeights(depth=1.0),
     lora_targets=("to_q", "to_v"),
 )
 PAIRING = Pairing(

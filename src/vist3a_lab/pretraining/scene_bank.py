@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vist3a.generators.word_tokenizer import build_tokenizer
 from vist3a.records import Cameras
+from vist3a_lab.pretraining.bank_size import BankSize
 from vist3a_lab.pretraining.relation_words import relation_targets
 from vist3a_lab.procedural import (
     COLOURS,
@@ -34,20 +35,16 @@ UNKNOWN = -1
 """Label of what a scene does not answer."""
 
 
-@dataclass(frozen=True)
-class BankConfig:
-    """Size of the bank. ``refresh_every`` 0 keeps the scenes for ever; ``objects`` fixes the number of objects of all scenes."""
+@dataclass(frozen=True, kw_only=True)
+class BankConfig(BankSize):
+    """Size of the bank and of its scenes; ``objects`` fixes the number of objects of all scenes."""
 
-    capacity: int
     frames: int = 13
-    extra_views: int = 0
     height: int = 64
     width: int = 64
     supersample: int = 2
     captions: int = 3
     max_words: int = 40
-    refresh_scenes: int = 32
-    refresh_every: int = 0
     with_depth: bool = False
     objects: int | None = None
     unsteady: UnsteadyConfig | None = None
@@ -55,7 +52,9 @@ class BankConfig:
 
     def __post_init__(self) -> None:
         if self.unsteady is not None and (self.with_depth or self.extra_views):
-            raise ValueError("unsteady clips have no depth and no held-out views; allowed: with_depth false, extra_views 0")
+            raise ValueError(
+                "unsteady clips have no depth and no held-out views; allowed: with_depth false, extra_views 0"
+            )
 
 
 class SceneBank:
