@@ -16,8 +16,7 @@ from vist3a.pairing import generator_place, load_generator, load_reconstruction
 from vist3a.records import Condition
 from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
-from vist3a.stitching.artifact import Pairing
-from vist3a.weights.identity import generator_identity, network_identity
+from vist3a.weights.identity import Identity, Pairing, generator_identity, network_identity
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import commercial_use
 from vist3a_app.pipelines.strict import Strict
