@@ -95,6 +95,12 @@ def takes_text(family: str) -> bool:
     return generator_class.takes_text
 
 
+def denoiser_folder(family: str) -> str:
+    """Folder of the denoiser in the repositories of a family, as ``transformer``."""
+    generator_class: type[VideoGenerator] = registry.find("generators", family)
+    return generator_class.ATTRIBUTES["denoiser"][0]
+
+
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
     """Sizes of the published reconstruction networks by name: the family and the config that it is built with."""
     families = {family: registry.find("networks", family) for family in registry.names("networks")}

@@ -62,7 +62,9 @@ class Pairing:
 def check_same(what: str, kind: str, made: Identity, wanted: Identity, again: str) -> None:
     """ValueError where ``wanted`` is not the network that something was made for."""
     if not made.same_as(wanted):
-        raise ValueError(f"{what} for the {kind} {made}, not for {wanted}; allowed: the {kind} it was made with, or {again}")
+        raise ValueError(
+            f"{what} for the {kind} {made}, not for {wanted}; allowed: the {kind} it was made with, or {again}"
+        )
 
 
 def generator_identity(
