@@ -24,7 +24,7 @@ from tiny_chain import chosen, create, run
 
 from vist3a.runtime.atomic import replacing
 from vist3a_app.hooks.generator_model import GeneratorModel, record_generator
-from vist3a_app.hooks.generator_requests import Request, read_requests
+from vist3a_app.serving.requests import Request, read_requests
 from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 # MLflow's own packages warn each other.

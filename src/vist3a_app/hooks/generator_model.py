@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vist3a_app.hooks.generator_requests import PROMPT, read_requests
+from vist3a_app.serving.requests import PROMPT, read_requests
 
 MODEL = "generator"
 OUTPUT = "VIST3A_OUTPUT"
