@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -73,10 +71,25 @@ def view(scene: str, port: int) -> None:
 
 
 @click.command()
-@click.option("--port", type=int, default=5001, show_default=True)
-@click.option("--model", default="models:/vist3a/latest", show_default=True, help="A registered generator.")
-def serve(port: int, model: str) -> None:
-    """Put the registered generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}."""
-    environment = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"} | dict(os.environ)
-    words = ["models", "serve", "-m", model, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], environment)
+@click.option("--port", type=int, default=5001, show_default=True, help="0: a free one.")
+@click.option(
+    "--model",
+    default="models:/vist3a/latest",
+    show_default=True,
+    help="A registered generator, or the folder of a bundle or project.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="For scenes. Default: generated.")
+@click.option("--device", help="cpu, cuda, cuda:1, or auto.")
+def serve(port: int, model: str, out: Path | None, device: str | None) -> None:
+    """Put a generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}."""
+    import vist3a
+    from vist3a_app.hooks.generator_model import registered_bundle
+    from vist3a_app.serving import http_door
+    from vist3a_app.serving.service import SceneService
+
+    with http_door.bound(port) as listening:
+        folder = registered_bundle(model) if model.startswith("models:/") else Path(model)
+        given = {} if device is None else {"networks": {"device": device}}
+        service = SceneService(vist3a.load(folder, parameters=given), out)
+        click.echo(f"http://{http_door.HOST}:{listening.getsockname()[1]}/invocations  (Ctrl-C ends it)")
+        http_door.serve(service, listening)
