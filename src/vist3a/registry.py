@@ -58,6 +58,11 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "depth_anything3": "vist3a.networks.depth_anything3:DepthAnything3",
             "mvdust3r": "vist3a.networks.mvdust3r:MVDust3r",
         },
+        "exporters": {
+            "ply": "vist3a.export.gaussian_file:PLY",
+            "spz": "vist3a.export.gaussian_file:SPZ",
+            "glb": "vist3a.export.gaussian_file:GLB",
+        },
     }
 )
 _registered: dict[tuple[str, str], Any] = {}
