@@ -10,6 +10,7 @@ import torch
 
 from vist3a import registry
 from vist3a.generators.base import VideoGenerator
+from vist3a.generators.published import PublishedSizes
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.template import EnterableNetwork
@@ -101,8 +102,20 @@ def denoiser_folder(family: str) -> str:
     return generator_class.ATTRIBUTES["denoiser"][0]
 
 
+def published_generators(family: str) -> PublishedSizes:
+    """Sizes of the published generators of a family, by name; none where its class states none."""
+    generator_class: type[VideoGenerator] = registry.find("generators", family, "networks.generator.family")
+    return generator_class.published
+
+
+def published_networks(family: str) -> Mapping[str, NetworkConfig]:
+    """Sizes of the published 3D networks of a family, by name; none where its class states none."""
+    network_class: type[EnterableNetwork[Any]] = registry.find("networks", family, "networks.reconstruction.family")
+    return network_class.published
+
+
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
-    """Sizes of the published reconstruction networks by name: the family and the config that it is built with."""
+    """Sizes of all published 3D networks with a name in the registry: the family and the config that it is built with."""
     families = {family: registry.find("networks", family) for family in registry.names("networks")}
     return {name: (family, config) for family, kind in families.items() for name, config in kind.published.items()}
 
@@ -164,9 +177,9 @@ def load_reconstruction(
 
 
 def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:
-    known = published_configs()
-    if name not in known or known[name][0] != family:
-        own = f"family {known[name][0]}" if name in known else repr(name)
-        allowed = ", ".join(name for name, (of, _) in known.items() if of == family)
-        raise ValueError(f"{where}: {own}; allowed for family {family}: {allowed}")
-    return known[name][1]
+    own = published_networks(family)
+    if name not in own:
+        others = published_configs()
+        said = f"family {others[name][0]}" if name in others else repr(name)
+        raise ValueError(f"{where}: {said}; allowed for family {family}: {', '.join(own) or 'none'}")
+    return own[name]

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class PublicWeights:
     """One published checkpoint, an entry of ``weights.yml``.
 
-    ``config`` names the sizes of the network (see :func:`vist3a.pairing.published_configs`); ``repo``,
+    ``config`` names the sizes of the network (see :func:`vist3a.pairing.published_networks`); ``repo``,
     ``revision`` and ``file`` say where on the Hugging Face hub it is; ``path`` is a copy on this machine, which then is
     the one that is read. ``sha256`` is checked where it is known. ``commercial``: whether the licence permits any
     commercial use at all (None: not known); the licence's own text decides. ``package``: the file is part of this installed
