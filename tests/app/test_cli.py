@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict
 
 from vist3a.pairing import generator_place
 from vist3a.weights.weight_files import read_config
-from vist3a_app.cli import _spoken, cli, sentence
+from vist3a_app.cli import _spoken, cli
 from vist3a_app.datasets.json_report import JsonReport
 from vist3a_app.hooks.tracking_settings import TrackingSettings
+from vist3a_app.sentences import sentence
 
 
 def caught(call: Callable[[], Any]) -> Exception:
