@@ -15,7 +15,7 @@ from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.template import EnterableNetwork
 from vist3a.weights.known import KnownWeights
-from vist3a.weights.public import PublicGenerator, PublicWeights, locate, use_licence
+from vist3a.weights.public import PublicGenerator, PublicWeights, is_hub_id, locate, use_licence
 from vist3a.weights.weight_files import CONFIG
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -70,7 +70,7 @@ def generator_place(
             "of weights.yml, or a hub id"
         )
     if source not in public:
-        if source.count("/") != 1:
+        if not is_hub_id(source):
             raise FileNotFoundError(
                 f"networks.generator.source: {source} is no folder (for the embedded networks: `dvc pull`, or `kedro run "
                 f"--pipelines=pretrain`), no hub id (owner/name), and no entry under generators of weights.yml; entries: "
@@ -165,15 +165,34 @@ def load_reconstruction(
         use_licence(source, weights.licence, weights.commercial)
         network = network_class.from_public_file(locate(weights), sizes)
     else:
-        raise FileNotFoundError(
-            f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
-            "`kedro run --pipelines=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
-            f"{', '.join(public) or 'none'}"
-        )
+        raise _no_network(source, public)
     network.input_size = size
     if compile:
         network.compile_blocks()
     return network.mixed_precision(DTYPES[dtype]).requires_grad_(False).eval().to(device)
+
+
+def check_sources(
+    generator: str, network: str, generators: Mapping[str, PublicGenerator], networks: Mapping[str, PublicWeights]
+) -> None:
+    """Whether anything stands behind the sources of a pairing, as far as that can be told without loading.
+
+    Raises:
+        FileNotFoundError: A source is no folder or file that is there, and no name of published weights.
+    """
+    known = generator in generators or is_hub_id(generator)
+    if not known and not Path(generator).expanduser().is_dir():
+        generator_place(generator, generators)  # which says what is wrong
+    if network not in networks and not Path(network).expanduser().exists():
+        raise _no_network(network, networks)
+
+
+def _no_network(source: str, public: Mapping[str, PublicWeights]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
+        "`kedro run --pipelines=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
+        f"{', '.join(public) or 'none'}"
+    )
 
 
 def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from copy import copy
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any
 
@@ -18,6 +21,18 @@ from vist3a_app.sentences import sentence
 TRACEBACK = "VIST3A_TRACEBACK"
 
 
+def _check_pipelines(names: Iterable[str]) -> None:
+    """ValueError for a pipeline that there is not; Kedro's own does not say which there are."""
+    from kedro.framework.project import pipelines
+
+    for name in names:
+        if name not in pipelines:
+            near = get_close_matches(name, pipelines, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(sorted(known for known in pipelines if not known.startswith("__")))
+            raise ValueError(f"--pipelines: {name!r}; allowed: {known}{hint}")
+
+
 def _spoken(command: click.Command) -> click.Command:
     """The command, whose users' mistakes end in one sentence and exit status 1."""
     call = command.callback
@@ -28,11 +43,15 @@ def _spoken(command: click.Command) -> click.Command:
         # Kedro's older word for one pipeline, which it warns about at length.
         if options.get("pipeline") and not options.get("pipelines"):
             options |= {"pipeline": None, "pipelines": [options["pipeline"]]}
+        wanted = os.environ.get(TRACEBACK, "0") not in {"", "0"}
+        # What Kedro logs of wrong parameters, in many lines, is said again in the sentence.
+        logging.getLogger("kedro.validation.parameter_validator").disabled = not wanted
         try:
+            _check_pipelines(options.get("pipelines") or ())
             return call(*arguments, **options)
         except Exception as error:
             told = sentence(error)
-            if told is None or os.environ.get(TRACEBACK, "0") not in {"", "0"}:
+            if told is None or wanted:
                 raise
             raise click.ClickException(told) from error
 

@@ -253,6 +253,11 @@ def _downloaded(weights: PublicWeights) -> Path:
         ) from error
 
 
+def is_hub_id(source: str) -> bool:
+    """Whether a source that is no folder can be a repository of a hub (owner/name); a path that is not there is none."""
+    return source.count("/") == 1 and not source.startswith(("/", ".", "~"))
+
+
 def sha256_of(path: Path) -> str:
     """Hash of a file, computed once for as long as its size and time stay: a run asks several times."""
     status = path.stat()

@@ -15,6 +15,7 @@ from vist3a.weights.public import (
     PublicWeights,
     generator_is_here,
     is_here,
+    is_hub_id,
     why_not_downloaded,
 )
 from vist3a_app.configuration import EMBEDDED_NETWORKS
@@ -27,7 +28,7 @@ class PublicPairing:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """ValueError of one sentence: what is missing here, and what runs without."""
+        """ValueError or FileNotFoundError of one sentence: what is missing here, and what is allowed."""
         given = catalog.load("parameters") if "parameters" in catalog else {}
         groups = {name: group.model_dump() if hasattr(group, "model_dump") else group for name, group in given.items()}
         # Whole groups: who reads the name of a family alone needs none of its weights.
@@ -36,6 +37,12 @@ class PublicPairing:
             return
         rehearsed = "rehearse" in read
         known = KnownWeights.read(groups["networks"].get("weights") or {})
+        if "networks" in read and not rehearsed:
+            from vist3a.pairing import check_sources
+
+            one, other = groups["networks"]["generator"]["source"], groups["networks"]["reconstruction"]["source"]
+            # Now, and not when the first stage loads them, which may be after hours of curation.
+            check_sources(one, other, known.generators, known.networks)
         needed = [] if rehearsed else list(weights_needed(groups, read, known))
         if groups["networks"].get("commercial"):
             refuse_without_commercial_use(needed)
@@ -68,7 +75,7 @@ def public_names(networks: Mapping[str, Any], known: KnownWeights) -> list[str]:
     """The networks of the pairing that are published ones: entries of weights.yml, and ids on the hub."""
     generator, network = networks["generator"]["source"], networks["reconstruction"]["source"]
     names = []
-    if not Path(generator).expanduser().exists() and (generator in known.generators or generator.count("/") == 1):
+    if not Path(generator).expanduser().exists() and (generator in known.generators or is_hub_id(generator)):
         names.append(generator)
     if not Path(network).expanduser().exists() and network in known.networks:
         names.append(network)
