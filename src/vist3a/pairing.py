@@ -197,7 +197,7 @@ def _no_network(source: str, public: Mapping[str, PublicWeights]) -> FileNotFoun
 
 def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:
     own = published_networks(family)
-    if name not in own:
+    if name is None or name not in own:
         others = published_configs()
         said = f"family {others[name][0]}" if name in others else repr(name)
         raise ValueError(f"{where}: {said}; allowed for family {family}: {', '.join(own) or 'none'}")

@@ -36,7 +36,10 @@ def sentence(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, DatasetError) and (cause := error.__cause__) is not None:
         # A missing file of the catalog is a stage that was not run.
-        if isinstance(cause, FileNotFoundError) and (made := _not_made(str(error), cause)) is not None:
+        root: BaseException = cause
+        while isinstance(root, DatasetError) and root.__cause__ is not None:
+            root = root.__cause__  # the catalog wraps what a dataset has wrapped
+        if isinstance(root, FileNotFoundError) and (made := _not_made(str(error), root)) is not None:
             return made
         return _line(error) if isinstance(cause, OSError) or sentence(cause) is not None else None
     if isinstance(error, PROGRAMMING) or not _raised_by_us(error.__traceback__):

@@ -22,8 +22,9 @@ class Strict(BaseModel):
     @classmethod
     def _are_known(cls, values: Any) -> Any:
         """Before pydantic's own refusal, which does not say what is allowed."""
-        unknown = [str(key) for key in values if key not in cls.model_fields] if isinstance(values, Mapping) else []
-        if unknown:
+        if not isinstance(values, Mapping) or cls.model_config.get("extra") != "forbid":
+            return values
+        if unknown := [str(key) for key in values if key not in cls.model_fields]:
             near = get_close_matches(unknown[0], cls.model_fields, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"unknown key {', '.join(unknown)}{hint}; allowed: {', '.join(cls.model_fields)}")

@@ -110,13 +110,15 @@ def _whole(value: Any) -> int | None:
     """The integer that a number is, be it of a floating-point type; None where it is none, or cannot be told."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    exact = isinstance(value, Integral) or (float(value).is_integer() and abs(float(value)) < EXACT_FLOAT)
-    return int(value) if exact else None
+    if isinstance(value, Integral):
+        return int(value)
+    return int(float(value)) if float(value).is_integer() and abs(float(value)) < EXACT_FLOAT else None
 
 
 @cache
 def _kind(name: str) -> Any:  # a TypeAdapter, whose type beartype does not read
     """Type and bounds of a parameter of ``generate``."""
     about = GenerateParams.model_fields[name]
+    kind: Any = about.annotation
     bounds = tuple(about.metadata)
-    return TypeAdapter(Annotated[(about.annotation, *bounds)] if bounds else about.annotation)
+    return TypeAdapter(Annotated[(kind, *bounds)] if bounds else kind)
