@@ -321,8 +321,8 @@ def served_together(store: str, output: Path, alone: list[Content], count: int, 
             for number in range(count)
         ]
         refused = [pool.submit(server.ask, records) for records, _ in bad]
-        for number, answer in enumerate(good):
-            status, found = answer.result()
+        # When all are done: two of them may be of one scene, and the later writes into the folder of the earlier.
+        for number, (status, found) in enumerate([answer.result() for answer in good]):
             assert status == 200, found
             assert content(found["predictions"][0]["folder"]) == alone[number % len(SCENES)]
         for (_, sentence), answer in zip(bad, refused, strict=True):

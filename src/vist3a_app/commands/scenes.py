@@ -109,7 +109,9 @@ def view(scene: str, port: int) -> None:
 
 
 @click.command()
-@click.option("--port", type=int, default=5001, show_default=True, help="0: a free one.")
+@click.option(
+    "--port", type=int, default=5001, show_default=True, envvar="SERVE_PORT", help="0: a free one. Also as SERVE_PORT."
+)
 @click.option(
     "--model",
     default="models:/vist3a/latest",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vist3a_app.serving.requests import COLUMNS
@@ -103,4 +104,5 @@ def serve(service: SceneService, listening: socket.socket) -> None:
     """Answer at ``listening`` until Ctrl-C."""
     import uvicorn
 
-    uvicorn.Server(uvicorn.Config(application(service), log_level="warning")).run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # which uvicorn raises again after it has answered those who wait
+        uvicorn.Server(uvicorn.Config(application(service), log_level="warning")).run(sockets=[listening])
