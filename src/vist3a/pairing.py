@@ -180,6 +180,7 @@ def check_sources(
     Raises:
         FileNotFoundError: A source is no folder or file that is there, and no name of published weights.
     """
+    # Whether a hub has the id is not asked here, which would need a network.
     known = generator in generators or is_hub_id(generator)
     if not known and not Path(generator).expanduser().is_dir():
         generator_place(generator, generators)  # which says what is wrong
@@ -198,6 +199,7 @@ def _no_network(source: str, public: Mapping[str, PublicWeights]) -> FileNotFoun
 def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:
     own = published_networks(family)
     if name is None or name not in own:
+        # A name of another family is the likely slip, and worth its own words.
         others = published_configs()
         said = f"family {others[name][0]}" if name in others else repr(name)
         raise ValueError(f"{where}: {said}; allowed for family {family}: {', '.join(own) or 'none'}")

@@ -84,7 +84,7 @@ def _parameters(text: str) -> Iterator[str]:
         elif told is not None:
             found = f" (it is {told['value']})" if told["kind"] in {"int", "float", "str", "bool"} else ""
             yield f"{where}: {_said(told['message'])}{found}"
-            where = group
+            where = group  # a message without a place of its own is of the whole group
         elif line and not line.startswith(" "):
             where = f"{group}.{line}"
 

@@ -54,6 +54,7 @@ def save_adapter(folder: Path, denoiser: Any, aligned: Aligned) -> None:
         >>> save_adapter(Path("adapter"), generator.denoiser, Aligned(pairing, denoiser, fingerprint, decoder.point))
     """
     save_lora(denoiser, folder)
+    # From the network itself, so that what is written down cannot differ from what was trained.
     settings = denoiser.peft_config[ADAPTER]
     artifact = AdapterArtifact(aligned, settings.r, float(settings.lora_alpha), artifact_file.code_version())
     artifact_file.write_artifact(folder / FILE, asdict(artifact))
@@ -77,6 +78,7 @@ def load_adapter(folder: Path, denoiser: Any, wanted: Aligned | None) -> None:
     artifact = None if wanted is None else read_artifact(folder)
     if artifact is not None and wanted is not None:
         made, what = artifact.aligned, f"{folder} is an adapter"
+        # The denoiser first: of a generator with other weights everything else is wrong as well.
         check_same(what, "denoiser", made.denoiser, wanted.denoiser, f"{ALIGN}{FILE}")
         made.pairing.check(what, wanted.pairing, f"{ALIGN}{FILE}")
         if wanted.decoder is not None and made.decoder != wanted.decoder:

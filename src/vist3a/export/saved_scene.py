@@ -44,7 +44,9 @@ def read_scene(folder: Path) -> Exported:
         raise ValueError(
             f"{folder / DEPTH} has shape {tuple(depth.shape)}; allowed: {(len(names), *size)}, as {CAMERAS} has so many views"
         )
+    # A confidence of one everywhere: nothing is left out for it.
     trust = torch.ones_like(depth) if confidence is None else confidence
+    # A batch of one, as networks give scenes.
     each = Cameras(cameras.world_to_camera[None], cameras.intrinsics[None])
     scene = Reconstruction(each, depth[None], trust[None], unproject_depth(depth[None], each), trust[None])
     facts: dict[str, Any] = json.loads((folder / PROMPT).read_text(encoding="utf-8"))
@@ -56,6 +58,7 @@ def read_scene(folder: Path) -> Exported:
 def _picture(folder: Path, name: str, size: tuple[int, int]) -> Tensor:
     """[3, height, width] in [0, 1]."""
     file = folder / name
+    # The names come from a file: none may lead out of the folder.
     if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
         raise FileNotFoundError(f"{folder / CAMERAS} names the picture {name}; allowed: files in {folder}")
     with Image.open(file) as image:

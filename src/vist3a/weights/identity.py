@@ -81,6 +81,7 @@ def generator_identity(
     """
     entry = known.generators.get(source)
     place = Path(source).expanduser()
+    # A folder comes before a name, as it does when the generator is loaded.
     if place.is_dir():
         return Identity(family, source, _of_files(place / part))
     if entry is None:
@@ -100,5 +101,6 @@ def _of_files(place: Path) -> str:
     files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.suffix in READ)
     if not files:
         raise FileNotFoundError(f"{place} holds no weights; allowed: a folder with {', '.join(READ)}")
+    # Names below the place only, so that a copy elsewhere is the same network.
     named = (f"{file.relative_to(place)} {sha256_of(file)}" for file in files)
     return hashlib.sha256("\n".join(named).encode()).hexdigest()

@@ -26,6 +26,7 @@ def write_reconstruction(family: str, config: str, folder: Path, device: torch.d
     """A published 3D network, in our layout; a note on its size. ValueError for a name that its family does not state."""
     network = build_reconstruction(family, _stated(published_networks(family), "3D network", family, config), device)
     network.save_pretrained(folder)
+    # The next network is as large: both at once may not fit.
     del network
     gc.collect()
     return _size_of(folder)

@@ -120,5 +120,6 @@ def _kind(name: str) -> Any:  # a TypeAdapter, whose type beartype does not read
     """Type and bounds of a parameter of ``generate``."""
     about = GenerateParams.model_fields[name]
     kind: Any = about.annotation
+    # Read from the parameter itself, so that a request and a run cannot have different bounds.
     bounds = tuple(about.metadata)
     return TypeAdapter(Annotated[(kind, *bounds)] if bounds else kind)

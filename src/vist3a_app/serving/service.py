@@ -72,6 +72,7 @@ class SceneService:
 
     def _check(self, requests: list[Request]) -> None:
         """ValueError for what cannot be generated as it is asked for."""
+        # A run cuts a long prompt with a warning; here nobody would read the warning.
         self._text_to_3d.check([request.prompt for request in requests], whole=True)
         for row, request in enumerate(requests):
             sides = {name: request.changes[name] for name in ("frames", "height", "width") if name in request.changes}

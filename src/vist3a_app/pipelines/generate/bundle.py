@@ -69,6 +69,7 @@ def save_bundle(
     ):
         group[key] = _packed(folder, name, group[key])
     (folder / PARAMETERS).write_text(json.dumps(groups, indent=1) + "\n")
+    # Last: the fingerprints are those of the copies.
     artifact_file.write_artifact(folder / FILE, asdict(_artifact(folder, networks)))
 
 
@@ -126,7 +127,8 @@ def _check(folder: Path, networks: Networks) -> None:
     """ValueError where networks, decoder or adapter are not those that ``bundle.json`` names."""
     made = read_artifact(folder)
     if made is None:
-        return
+        return  # of an earlier version; decoder and adapter inside may still say what they are of
+    # What lies there now, by its bytes: networks outside of the bundle may have changed since.
     found, what, again = _artifact(folder, networks), f"{folder} is a bundle", "a bundle that is made with this one"
     check_same(what, "denoiser", made.denoiser, found.denoiser, again)
     made.pairing.check(what, found.pairing, again)
