@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.runtime.atomic import replacing
-from vist3a.weights.public import sha256_of
+
+BLOCK = 2**20
+"""Bytes that are read at once."""
 
 
 def write_artifact(file: Path, values: Mapping[str, Any]) -> None:
@@ -46,12 +48,29 @@ def read_artifact(file: Path, form: int) -> dict[str, Any] | None:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 over names and hashes of the safetensors files in ``folder``: equal where the numbers are equal.
+    """SHA-256 over names and content of the safetensors files in ``folder``: equal where tensors and their metadata are equal.
 
     JSON files do not count, as they also say where networks lay and which version wrote them.
+
+    Raises:
+        ValueError: A file is damaged.
     """
-    named = (f"{file.name} {sha256_of(file)}" for file in sorted(folder.glob("*.safetensors")))
+    named = (f"{file.name} {_content(file)}" for file in sorted(folder.glob("*.safetensors")))
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def _content(file: Path) -> str:
+    """Hash of a safetensors file with its header in order: the library writes metadata in another one each time."""
+    with file.open("rb") as read:
+        length = int.from_bytes(read.read(8), "little")
+        try:
+            header = json.loads(read.read(min(length, file.stat().st_size)))
+        except ValueError as error:
+            raise ValueError(f"{file} is no whole safetensors file; allowed: the file as it was written") from error
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        while block := read.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def code_version() -> str:
