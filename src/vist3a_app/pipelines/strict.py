@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,18 @@ class Strict(BaseModel):
     """Frozen; unknown keys are refused, and so are values that a preset leaves open."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_known(cls, values: Any) -> Any:
+        """Before pydantic's own refusal, which does not say what is allowed."""
+        if not isinstance(values, Mapping) or cls.model_config.get("extra") != "forbid":
+            return values
+        if unknown := [str(key) for key in values if key not in cls.model_fields]:
+            near = get_close_matches(unknown[0], cls.model_fields, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown key {', '.join(unknown)}{hint}; allowed: {', '.join(cls.model_fields)}")
+        return values
 
     @model_validator(mode="before")
     @classmethod
