@@ -32,7 +32,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,17 @@ from torch.utils.checkpoint import checkpoint
 
 from vist3a.alignment import align as alignment
 from vist3a.alignment import clip_latents
-from vist3a.alignment.align import AlignSampling, decode_views
+from vist3a.alignment.align import AlignData, AlignRun, AlignStep
 from vist3a.alignment.align_draw import AlignDraw
+from vist3a.alignment.align_settings import AlignSettings
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.terms import weighted_terms
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.wan import WanGenerator
 from vist3a.networks.blocks.dpt_head import DPTHead
 from vist3a.records import Clip, Condition
 from vist3a.rendering import Renderer, renderer_for
+from vist3a.runtime.launch import ALONE
 from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.rollout import Rollout, prediction_coefficients
 from vist3a.scorers.clip import ClipScorer
@@ -88,10 +91,15 @@ class Scene:
     plain_rewards: WeightedSum
     scorers: list[ClipScorer]
     clips: list[Clip]
-    sampling: AlignSampling
+    sampling: AlignSettings
     sizes: Sizes
     render: Renderer
     clock: Clock
+
+    @property
+    def data(self) -> AlignData:
+        """One prompt, and clips without captions."""
+        return AlignData([PROMPT], self.clips, lambda texts: self.text.rows(len(texts)), negative=self.negative)
 
     @property
     def adapter(self) -> dict[str, nn.Parameter]:
@@ -176,14 +184,11 @@ def build(sizes: Sizes, tiny: bool, clock: Clock) -> Scene:
     smooth = functional.interpolate(coarse, (sizes.frames, side, side), mode="trilinear").transpose(1, 2)
     clips = [Clip(f"noise-{number}", frames.contiguous()) for number, frames in enumerate(smooth)]
     steps, views = STEPS[tiny]
-    # Two at random and the last where the step knows that variant, else three at random: the same cost.
-    kept = {"gradient_steps": 2, "variant": "released"} if "variant" in AlignSampling.__dataclass_fields__ else {}
-    sampling = AlignSampling(
-        **{
-            "prompts_per_step": 1, "clips_per_step": CLIPS, "denoising_steps": steps, "gradient_steps": 3, "guidance": 5.0,
-            "scored_views": views, "generative_weight": 1.0, "frames": sizes.frames, "height": side, "width": side,
-            "flow_shift": 3.0, **kept,
-        }
+    # Two at random and the last. A rate of zero leaves the adapter as it is; the optimizer works as ever.
+    sampling = AlignSettings(
+        seed=SEED, prompts_per_step=1, clips_per_step=CLIPS, denoising_steps=steps, gradient_steps=2, variant="released",
+        guidance=5.0, scored_views=views, generative_weight=1.0, frames=sizes.frames, height=side, width=side, flow_shift=3.0,
+        loop=LoopConfig(1, 0.0, warmup=0, weight_decay=0.0, log_every=1, checkpoint_every=10**9, ema=None),
     )  # fmt: skip
     return Scene(
         generator, decoder, text, negative, rewards, plain_rewards, list(scorers.values()), clips, sampling, sizes,
@@ -268,8 +273,7 @@ def ours(
         note.setdefault("level", level)
         return own["training_pair"](clean, noise, level)
 
-    # A rate of zero leaves the adapter as it is; the optimiser works as ever.
-    loop = LoopConfig(repeats + 1, 0.0, warmup=0, weight_decay=0.0, log_every=1, checkpoint_every=10**9)
+    settings = replace(scene.sampling, loop=replace(scene.sampling.loop, steps=repeats + 1))
     with watched(scene) as take:
 
         def backpropagate(*args: Any, **named: Any) -> None:
@@ -297,9 +301,8 @@ def ours(
             replaced(generator, training_pair=training_pair),
         ):
             alignment.align(
-                generator, lambda texts: scene.text.rows(len(texts)), scene.decoder, scene.render, scene.rewards, [PROMPT],
-                scene.clips, loop, scene.sampling, seed=SEED, negative=scene.negative, log=log,
-            )  # fmt: skip
+                generator, scene.decoder, scene.rewards, scene.data, settings, AlignRun(log=log), scene.render
+            )
     measured.first = times[1] - times[0]
     measured.peak = max(*peaks, peak(scene.clock.device))
     if draws is not None:
@@ -471,17 +474,9 @@ class Truth:
 
     def of(self, scene: Scene) -> float:
         """The angle of ours to it, as the scene now runs."""
-        gradient, _, _ = alignment._reward_gradient(
-            scene.generator,
-            scene.decoder,
-            scene.render,
-            scene.rewards,
-            self.latents,
-            [PROMPT],
-            AlignDraw(0, 1.0, [], self.views.tolist(), self.views.tolist()),
-            1.0,
-            False,
-        )
+        step = AlignStep(scene.generator, scene.decoder, scene.rewards, scene.data, scene.sampling, ALONE, scene.render)
+        drawn = AlignDraw(0, 1.0, [], self.views.tolist(), self.views.tolist())
+        gradient, _, _ = step.reward_gradient(self.latents, [PROMPT], drawn, by_term=False)
         return angle(gradient, self.gradient)
 
 
@@ -653,7 +648,7 @@ def main() -> int:
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     report = Report(arguments.out, clock, {"device": name, "torch": torch.__version__, "tiny": arguments.tiny})
     scene = build(sizes, arguments.tiny, clock)
-    report.say(f"{name}, torch {torch.__version__}: networks built", sampling=vars(scene.sampling))
+    report.say(f"{name}, torch {torch.__version__}: networks built", sampling=asdict(scene.sampling))
     draws, expected, path = compare_gradients(scene, report, cast)
     plain = plain_steps(scene, draws, arguments.repeats, cast)
     parts = ", ".join(f"{part} {value:.2f}" for part, value in plain.report()["parts"].items())

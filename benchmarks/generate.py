@@ -195,7 +195,9 @@ def ours(
     repeats: int,
 ) -> tuple[Result, Tensor, float]:
     """This project's own functions, ``repeats`` times after the compilation, whose seconds come last."""
-    config = SamplingConfig(sizes.steps, 7.5, sizes.frames, sizes.video, sizes.video, 5.0)
+    config = SamplingConfig(
+        steps=sizes.steps, guidance=7.5, frames=sizes.frames, height=sizes.video, width=sizes.video, flow_shift=5.0
+    )
     result, waited = Result(), 0.0
     for repeat in range(repeats + 1):
         if repeat == 1:

@@ -22,7 +22,10 @@ import torch
 import yaml
 
 from vist3a import presets, registry
+from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.generators.published import Part
+from vist3a.sampling.sampling import SamplingConfig
+from vist3a.stitching.extract import TapConfig
 from vist3a.weights.known import KnownWeights
 from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, rehearse
 
@@ -52,14 +55,17 @@ def pairing_of(name: str, steps: int) -> tuple[Pairing, Shapes]:
     )
     kernel, sampling = preset["extract"]["kernel"], preset["generate"]
     shapes = Shapes(
-        frames=read("base/globals.yml")["frames"],
-        video=(side, side),
-        kernel=(kernel[0], kernel[1], kernel[2]),
+        sampling=SamplingConfig(
+            steps=steps,
+            guidance=sampling["guidance"],
+            frames=read("base/globals.yml")["frames"],
+            height=side,
+            width=side,
+            flow_shift=sampling["flow_shift"],
+        ),
+        tap=TapConfig(kernel=(kernel[0], kernel[1], kernel[2])),
         kinds=tuple(read("base/parameters/extract.yml")["extract"]["kinds"]),
-        steps=steps,
-        guidance=sampling["guidance"],
-        flow_shift=sampling["flow_shift"],
-        distill_weights=preset["distill"]["weights"],
+        distill_weights=DistillWeights(**preset["distill"]["weights"]),
         lora_targets=TARGETS,
     )
     return pairing, shapes
@@ -74,7 +80,8 @@ def shrink(pairing: Pairing, shapes: Shapes) -> tuple[Pairing, Shapes]:
     registry.find("generators", "wan").published = {pairing.generator: parts}
     registry.find("networks", "anysplat").published = {pairing.reconstruction: TINY.network}
     tiny = replace(pairing, generator_dtype="float32", scene=(TINY.scene, TINY.scene), max_text_tokens=8)
-    return tiny, replace(shapes, video=(TINY.video, TINY.video), frames=TINY.frames)
+    sampling = replace(shapes.sampling, frames=TINY.frames, height=TINY.video, width=TINY.video)
+    return tiny, replace(shapes, sampling=sampling)
 
 
 def main() -> int:

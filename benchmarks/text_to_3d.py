@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     loading = time.perf_counter() - start
-    config = SamplingConfig(arguments.steps, params.guidance, params.frames, params.height, params.width)
+    config = replace(params.part(SamplingConfig), steps=arguments.steps)
     first = sum(make(generator, decoder, WARM_UP, config)[:2])
     print(
         f"{config.steps} steps, guidance {config.guidance:g}, {config.frames} frames of {config.height} x {config.width}, "

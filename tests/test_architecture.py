@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import project_graph
@@ -102,3 +104,51 @@ print([name for name in {unneeded!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "[]"
+
+
+# Of every stage that trains or measures something.
+PLAIN = {"seed", "batch", "loop"}
+# Networks say their sizes in a ``Config``, too; these are no knobs of a run.
+SETTINGS = re.compile(r"(Config|Settings|Weights|Limits|Schedule|Shape|Size)$")
+
+
+def declared_fields() -> Iterator[tuple[str, str, set[str], bool]]:
+    """Module, class, own fields and whether it is typed parameters; of classes that read or take settings."""
+    classes = [
+        (module, node)
+        for module, path in project_graph.modules().items()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    typed = {"Strict"}
+    # Parameters derive from Strict, in one or several steps.
+    while new := {n.name for _, n in classes if {ast.unparse(b) for b in n.bases} & typed} - typed:
+        typed |= new
+    for module, node in classes:
+        own = {s.target.id for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)}
+        if node.name in typed and not module.startswith("vist3a."):
+            yield module, node.name, own, True
+        elif SETTINGS.search(node.name) and not module.startswith(("vist3a.networks.", "vist3a_lab.scorers.")):
+            yield module, node.name, own, False
+
+
+def test_a_knob_is_declared_once() -> None:
+    """Parameters are composed of the settings classes: two fields or more of one of them beside each other are a copy."""
+    found = list(declared_fields())
+    settings = {name: own for _, name, own, typed in found if not typed}
+    assert {
+        "AlignSettings",
+        "DistillSettings",
+        "SamplingConfig",
+        "LoopConfig",
+        "TapConfig",
+        "Limits",
+    } <= settings.keys()
+    copies = [
+        f"{module}.{name} declares {', '.join(sorted(both))} of {other}"
+        for module, name, own, typed in found
+        if typed
+        for other, fields in settings.items()
+        if len(both := (own & fields) - PLAIN) >= 2
+    ]
+    assert copies == []

@@ -35,6 +35,34 @@ frames = given[0].frames[None]
 scene = vist3a.reconstruct(frames, decoder, generator)
 assert scene.depth.shape[:2] == frames.shape[:2] and bool(scene.depth.isfinite().all())
 assert torch.equal(vist3a.reconstruct(frames, network).depth, network.reconstruct(frames).depth)
+
+from vist3a.adapters.lora import add_lora
+from vist3a.alignment.rewards.terms import weighted_terms
+from vist3a.stitching.tuning import prepare
+
+def trained(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters() if p.requires_grad])
+
+loop = vist3a.LoopConfig(steps=1, learning_rate=1e-3, warmup=0)
+student = vist3a.stitch(generator, tiny_network(dtype=torch.float32), given, kinds=("encoder",), kernel=(3, 3, 3))
+prepare(student, "full", 0, 0.0)
+before = trained(student)
+vist3a.distill(
+    student, network, generator, given, vist3a.DistillSettings(seed=0, batch=1, views=(5,), loop=loop),
+)
+assert not torch.equal(trained(student), before)
+add_lora(generator.denoiser, 2, 4.0, ["to_q", "to_v"], seed=0)
+before = trained(generator.denoiser)
+size = dict(frames=5, height=frames.shape[-2], width=frames.shape[-1])
+vist3a.align(
+    generator, student.requires_grad_(False).eval(), weighted_terms({{"camera_smoothness": 1.0}}, {{}}, None),
+    vist3a.AlignData(["a red ball"], given, generator.embed),
+    vist3a.AlignSettings(
+        seed=0, **size, prompts_per_step=1, clips_per_step=1, denoising_steps=2, gradient_steps=1, guidance=1.5,
+        scored_views=2, generative_weight=0.5, loop=loop,
+    ),
+)
+assert not torch.equal(trained(generator.denoiser), before)
 try:
     vist3a.reconstruct(frames, network, generator)
 except ValueError as error:
@@ -50,7 +78,7 @@ except ValueError as error:
 """
 
 
-def test_layer_search_stitching_and_reconstruction_need_the_library_alone() -> None:
+def test_layer_search_stitching_training_and_reconstruction_need_the_library_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(REPOSITORY / 'tests')!r}]\n{PROGRAM}"],
         capture_output=True, text=True, check=False, timeout=600,

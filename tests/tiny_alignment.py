@@ -7,7 +7,7 @@ from tiny_networks import WORDS, tiny_generator
 
 from vist3a.networks.base import ReconstructionModel
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.search import solve_points
 from vist3a.stitching.tap import Tap
 from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
@@ -20,7 +20,7 @@ def decoder(network: ReconstructionModel) -> StitchedDecoder:
     """Stitched behind the encoder's first block, fitted on noise."""
     generator = tiny_generator()
     point = network.stitch_point("encoder.01")
-    settings = tap_settings(generator, network, [point], (16, 16), kernel=(3, 3, 3))
+    settings = tap_settings(generator, network, [point], (16, 16), TapConfig(kernel=(3, 3, 3)))
     frames = {f"c{i}": (torch.rand(5, 3, 16, 16) * 255).byte() for i in range(4)}
     moments = accumulate(Tap(generator, network, settings), list(frames), frames.__getitem__, batch=2)
     solved = solve_points(moments, moments, settings, (1e-2,), "position")

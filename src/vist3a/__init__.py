@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vist3a.adapters.artifact import load_adapter as load_adapter
     from vist3a.adapters.artifact import save_adapter as save_adapter
+    from vist3a.alignment.align import AlignData as AlignData
     from vist3a.alignment.align import align as align
+    from vist3a.alignment.align_settings import AlignSettings as AlignSettings
+    from vist3a.distillation.distill import DistillSettings as DistillSettings
     from vist3a.distillation.distill import distill as distill
     from vist3a.generation.text_to_3d import Scene as Scene
     from vist3a.generation.text_to_3d import TextTo3D as TextTo3D
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from vist3a.records import Gaussians as Gaussians
     from vist3a.records import Reconstruction as Reconstruction
     from vist3a.registry import register as register
+    from vist3a.runtime.loop import LoopConfig as LoopConfig
     from vist3a.stitching.artifact import load_decoder as load_decoder
     from vist3a.stitching.artifact import save_decoder as save_decoder
     from vist3a.stitching.layer_search import LayerSearch as LayerSearch
@@ -44,10 +48,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 _PLACES = {
+    "AlignData": "alignment.align",
+    "AlignSettings": "alignment.align_settings",
     "Cameras": "records",
     "Clip": "records",
+    "DistillSettings": "distillation.distill",
     "Gaussians": "records",
     "LayerSearch": "stitching.layer_search",
+    "LoopConfig": "runtime.loop",
     "Reconstruction": "records",
     "Scene": "generation.text_to_3d",
     "TextTo3D": "generation.text_to_3d",

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from vist3a.data.checks import Limits
 from vist3a.data.reading import Order, read_clip
 from vist3a.data.rejected import RejectedError
 from vist3a.data.sources import scan
@@ -37,7 +36,6 @@ def reconstruct_folder(
     given = {name: value for name, value in given.items() if value is not None}
     groups = LayeredConfigLoader("conf", runtime_params=given, **CONFIG_LOADER_ARGS)["parameters"]
     networks, curate = Networks(**groups["networks"]), CurateParams(**groups["curate"])
-    limits = Limits(**curate.checks.model_dump())
     # A video is found through its folder.
     candidates = scan(source if source.is_dir() else source.parent)
     if source.is_file():
@@ -46,7 +44,7 @@ def reconstruct_folder(
     network, render = networks.load_reconstruction(), renderer_for(at)
     for candidate in candidates:
         try:
-            clip = read_clip(candidate, views, curate.height, curate.width, limits, order)
+            clip = read_clip(candidate, views, curate.height, curate.width, curate.checks, order)
         except RejectedError as error:
             refused.append(f"{candidate.location}: {error}")
             logger.warning("left out: %s", refused[-1])

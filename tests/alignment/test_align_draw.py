@@ -8,15 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from vist3a.alignment.align_draw import (
-    AlignDraw,
-    Variant,
-    draw_align_step,
-    kept_steps,
-    middle_guidance,
-    middle_steps,
-)
-from vist3a.runtime.loop import step_generator
+from vist3a.alignment.align_draw import AlignDraw, draw_align_step, kept_steps
+from vist3a.alignment.align_settings import AlignSettings, Variant
+from vist3a.runtime.loop import LoopConfig, step_generator
+from vist3a.sampling.sampling import SamplingConfig
 
 FIXED: dict[str, Any] = {
     "variant": "drtune",
@@ -24,12 +19,19 @@ FIXED: dict[str, Any] = {
     "guidance": 3.0,
     "gradient_steps": 2,
     "frames": 5,
+    "height": 16,
+    "width": 16,
     "scored_views": 3,
+    "seed": 0,
+    "prompts_per_step": 1,
+    "clips_per_step": 1,
+    "generative_weight": 1.0,
+    "loop": LoopConfig(1, 1e-3, ema=None),
 }
 
 
 def drawn(step: int, **changes: Any) -> AlignDraw:
-    return draw_align_step(step_generator(4, step), **FIXED | changes)
+    return draw_align_step(step_generator(4, step), AlignSettings(**FIXED | changes))
 
 
 @pytest.mark.parametrize(("variant", "count", "always"), [("drtune", 2, set()), ("last", 1, {5}), ("released", 3, {5})])
@@ -81,11 +83,31 @@ def test_decoded_views_may_be_others_than_the_rendered_ones() -> None:
 
 
 def test_seed_and_step_decide() -> None:
-    ranges: dict[str, Any] = {"denoising_steps": (2, 40), "guidance": (4.0, 6.0), "variant": "released"}
+    ranges: dict[str, Any] = {"denoising_steps": (3, 40), "guidance": (4.0, 6.0), "variant": "released"}
     assert drawn(3, **ranges) == drawn(3, **ranges)
     assert drawn(3, **ranges) != drawn(4, **ranges)
 
 
 def test_the_middle_stands_for_a_range() -> None:
-    assert (middle_steps(12), middle_steps((10, 50))) == (12, 30)
-    assert (middle_guidance(3.0), middle_guidance((4.0, 6.0))) == (3.0, 5.0)
+    size = {"frames": 5, "height": 16, "width": 16}
+    plain = AlignSettings(**FIXED).middle_sampling()
+    assert plain == SamplingConfig(steps=6, guidance=3.0, **size)
+    ranges = AlignSettings(**FIXED | {"denoising_steps": (10, 50), "guidance": (4.0, 6.0), "flow_shift": 2.0})
+    assert ranges.middle_sampling() == SamplingConfig(steps=30, guidance=5.0, flow_shift=2.0, **size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"denoising_steps": (9, 3)},
+            r"align.denoising_steps: \(9, 3\); allowed: a whole number from 1 on, or a range",
+        ),
+        ({"denoising_steps": True}, "align.denoising_steps: True; allowed"),
+        ({"guidance": 0.5}, "align.guidance: 0.5; allowed: a number from 1 on"),
+        ({"variant": "released"}, "align.gradient_steps: 6 with variant released needs 7 denoising steps, and"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        AlignSettings(**FIXED | {"gradient_steps": 6} | changes)

@@ -10,7 +10,9 @@ from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.adapters.lora import add_lora
 from vist3a.alignment import align as aligning
-from vist3a.alignment.align import AlignSampling, align, decode_views
+from vist3a.alignment.align import AlignData, AlignRun, align
+from vist3a.alignment.align_settings import AlignSettings
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
@@ -51,19 +53,14 @@ def test_nothing_frozen_gets_a_gradient_and_parts_are_timed(monkeypatch) -> None
 
     monkeypatch.setattr(aligning, "backpropagate", listened)
     logged: dict[int, dict[str, float]] = {}
-    align(
-        generator,
-        generator.embed,
-        stitched,
-        renderer_for(CPU),
-        reward_from(judge, RENDERED),
-        PROMPTS,
-        [Clip("c", torch.rand(5, 3, 16, 16).double(), PROMPTS[0])],
-        LoopConfig(steps=2, learning_rate=1e-2, warmup=0, log_every=1),
-        AlignSampling(1, 1, 3, 2, 1.5, 2, 0.5, 5, 16, 16),
-        seed=3,
-        log=lambda step, scalars: logged.update({step: dict(scalars)}),
-    )
+    settings = AlignSettings(
+        seed=3, prompts_per_step=1, clips_per_step=1, denoising_steps=3, gradient_steps=2, guidance=1.5, scored_views=2,
+        generative_weight=0.5, frames=5, height=16, width=16,
+        loop=LoopConfig(steps=2, learning_rate=1e-2, warmup=0, log_every=1, ema=None),
+    )  # fmt: skip
+    data = AlignData(PROMPTS, [Clip("c", torch.rand(5, 3, 16, 16).double(), PROMPTS[0])], generator.embed)
+    run = AlignRun(log=lambda step, scalars: logged.update({step: dict(scalars)}))
+    align(generator, stitched, reward_from(judge, RENDERED), data, settings, run)
     assert given == trained
     # No tensor of the reward's graph outlives it: frames, scene and renderings are gone when the denoiser needs the memory.
     assert alive == [before, before]

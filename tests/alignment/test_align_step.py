@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from tiny_networks import tiny_generator, tiny_network
 from torch import Tensor
 
 from vist3a.adapters.lora import add_lora
-from vist3a.alignment.align import AlignSampling, Phrased, align, decode_views
+from vist3a.alignment.align import AlignData, AlignRun, align
 from vist3a.alignment.align_draw import draw_align_step
+from vist3a.alignment.align_settings import AlignSettings
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.base import Views
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.generators.wan import WanGenerator
@@ -27,6 +31,15 @@ CPU = torch.device("cpu")
 SEED, STEPS, GUIDANCE, SIZE = 3, 4, 1.5, (16, 16)
 MOMENTUM = 0.9
 Gradients = Mapping[str, Tensor]
+
+
+def settings_of(prompts: int, clips: int, **others: Any) -> AlignSettings:
+    """Rollouts of four steps at fixed guidance, for clips of five frames."""
+    fixed: dict[str, Any] = {
+        "seed": SEED, "prompts_per_step": prompts, "clips_per_step": clips, "denoising_steps": STEPS, "guidance": GUIDANCE,
+        "frames": 5, "height": SIZE[0], "width": SIZE[1], "loop": LoopConfig(1, 0.0, ema=None),
+    }  # fmt: skip
+    return AlignSettings(**fixed | others)
 
 
 def trainable() -> WanGenerator:
@@ -55,14 +68,12 @@ def stitched() -> StitchedDecoder:
 
 
 def objective(
-    generator: WanGenerator, stitched: StitchedDecoder, sampling: AlignSampling, step: int
+    generator: WanGenerator, stitched: StitchedDecoder, settings: AlignSettings, step: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean reward, generative loss and final latents of one step, as the paper writes them, in one graph."""
     random = step_generator(SEED, step)
-    drawn = draw_align_step(
-        random, variant=sampling.variant, denoising_steps=STEPS, guidance=GUIDANCE, gradient_steps=2, frames=5, scored_views=3
-    )  # fmt: skip
-    count = sampling.prompts_per_step
+    drawn = draw_align_step(random, settings)
+    count = settings.prompts_per_step
     prompts = [PROMPTS[(step * count + i) % len(PROMPTS)] for i in range(count)]
     shape = generator.latent_grid(5, *SIZE)
     z = torch.cat([prompt_noise(prompt, SEED + step, shape) for prompt in prompts]).double()
@@ -80,7 +91,7 @@ def objective(
     rendered = renderer_for(CPU)(scene.gaussians, scene.cameras[:, drawn.views], SIZE).rgb.clamp(0, 1)
     total, _ = reward_from(scorer(1), RENDERED)(Views(frames[:, drawn.views], rendered, tuple(prompts), scene))
     data = clips()
-    chosen = torch.randint(len(data), (sampling.clips_per_step,), generator=random).tolist()
+    chosen = torch.randint(len(data), (settings.clips_per_step,), generator=random).tolist()
     shortest = min(5, *(len(data[i].frames) for i in chosen))
     clean = torch.cat([generator.normalise(generator.encode(data[i].frames[None, :shortest])) for i in chosen])
     noise = torch.randn(clean.shape, generator=random)
@@ -95,7 +106,7 @@ def objective(
 
 def trained(
     stitched: StitchedDecoder,
-    sampling: AlignSampling,
+    settings: AlignSettings,
     steps: int,
     folder: Path,
     generator: WanGenerator | None = None,
@@ -104,19 +115,16 @@ def trained(
     """What Adam's first moment holds of the gradients after steps of length zero, and what was logged."""
     generator = trainable() if generator is None else generator
     logged: dict[int, dict[str, float]] = {}
+    loop = LoopConfig(
+        steps, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1, ema=None
+    )
     align(
         generator,
-        generator.embed,
         stitched,
-        renderer_for(CPU),
         reward_from(scorer(1), dict(terms)),
-        PROMPTS,
-        clips(),
-        LoopConfig(steps, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1),
-        sampling,
-        seed=SEED,
-        checkpoint=folder / "one.pt",
-        log=lambda step, scalars: logged.update({step - 1: dict(scalars)}),
+        AlignData(PROMPTS, clips(), generator.embed),
+        replace(settings, loop=loop),
+        AlignRun(folder / "one.pt", lambda step, scalars: logged.update({step - 1: dict(scalars)})),
     )
     state = torch.load(folder / "one.pt", weights_only=True)
     moments = {key: own["exp_avg"] for key, own in state["optimizers"][0]["state"].items()}
@@ -135,13 +143,13 @@ def test_the_gradient_is_that_of_the_whole_objective(
     stitched: StitchedDecoder, tmp_path: Path, weight: float, variant: str
 ) -> None:
     """Of two steps, which differ in prompts, noise, views and clips."""
-    sampling = AlignSampling(2, 2, STEPS, 2, GUIDANCE, 3, weight, 5, *SIZE, variant=variant)
-    found, logged = trained(stitched, sampling, 2, tmp_path)
+    settings = settings_of(2, 2, gradient_steps=2, scored_views=3, generative_weight=weight, variant=variant)
+    found, logged = trained(stitched, settings, 2, tmp_path)
     generator = trainable()
     expected: dict[str, Tensor] = {}
     for step in range(2):
         generator.zero_grad()
-        reward, generative, z = objective(generator, stitched, sampling, step)
+        reward, generative, z = objective(generator, stitched, settings, step)
         (-reward + weight * generative).backward()
         reward, generative = reward.detach(), generative.detach()
         for name, parameter in generator.denoiser.named_parameters():
@@ -168,8 +176,8 @@ def test_a_sampler_that_adds_noise_adds_another_in_every_step(stitched: Stitched
         assert generator.sampler(STEPS, generator.latent_grid(5, *SIZE)).stochastic
         return generator
 
-    sampling = AlignSampling(1, 1, STEPS, 1, GUIDANCE, 5, 0.0, 5, *SIZE)
-    _, logged = trained(stitched, sampling, 2, tmp_path, noisy(), {"text_decoded": 1.0})
+    settings = settings_of(1, 1, gradient_steps=1, scored_views=5, generative_weight=0.0)
+    _, logged = trained(stitched, settings, 2, tmp_path, noisy(), {"text_decoded": 1.0})
     generator = noisy()
     for step in range(2):
         text, empty = generator.embed([PROMPTS[step]]), generator.embed([""])
@@ -186,8 +194,8 @@ def test_a_sampler_that_adds_noise_adds_another_in_every_step(stitched: Stitched
 
 def test_a_step_raises_the_reward(stitched: StitchedDecoder, tmp_path: Path) -> None:
     """Along the direction that the optimiser is given, downhill of its loss, the reward of the same step rises at that rate."""
-    sampling = AlignSampling(2, 2, STEPS, 2, GUIDANCE, 3, 0.0, 5, *SIZE)
-    found, _ = trained(stitched, sampling, 1, tmp_path)
+    settings = settings_of(2, 2, gradient_steps=2, scored_views=3, generative_weight=0.0)
+    found, _ = trained(stitched, settings, 1, tmp_path)
     rewards = []
     slope = sum(float(value.square().sum()) for value in found.values()) / (1 - MOMENTUM)
     length = 1e-5 / slope**0.5
@@ -198,7 +206,7 @@ def test_a_step_raises_the_reward(stitched: StitchedDecoder, tmp_path: Path) -> 
         with torch.no_grad():
             for name, moment in found.items():
                 parameters[name.removeprefix("transformer.")].sub_(sign * length * moment)
-            rewards.append(float(objective(generator, stitched, sampling, 0)[0]))
+            rewards.append(float(objective(generator, stitched, settings, 0)[0]))
     assert rewards[1] > rewards[0]
 
 
@@ -206,8 +214,10 @@ def test_a_mean_over_prompts_does_not_depend_on_their_number(stitched: StitchedD
     """The generative loss is a mean over clips and the reward a mean over prompts, each logged as such."""
     rows = []
     for count in (1, 3):
-        sampling = AlignSampling(count, count, STEPS, 1, GUIDANCE, 2, 0.5, 5, *SIZE, term_gradients_every=2)
-        _, logged = trained(stitched, sampling, 2, tmp_path / str(count))
+        settings = settings_of(
+            count, count, gradient_steps=1, scored_views=2, generative_weight=0.5, term_gradients_every=2
+        )
+        _, logged = trained(stitched, settings, 2, tmp_path / str(count))
         rows.append(logged[0])
         # Terms are looked at on their own in every second step; in the others the last norms stand.
         norms = {name: value for name, value in logged[0].items() if name.startswith("reward_gradient/")}
@@ -247,8 +257,8 @@ def test_impossible_alignments_are_refused(stitched: StitchedDecoder, tmp_path: 
     ):
         with pytest.raises(ValueError, match=sentence):
             align(
-                generator, generator.embed, stitched, renderer_for(CPU), reward_from(scorer(1), RENDERED), prompts, clips(),
-                LoopConfig(1, 0.0), AlignSampling(1, count, STEPS, 1, GUIDANCE, 2, 0.5, 5, *SIZE), seed=0,
+                generator, stitched, reward_from(scorer(1), RENDERED), AlignData(prompts, clips(), generator.embed),
+                settings_of(1, count, gradient_steps=1, scored_views=2, generative_weight=0.5),
             )  # fmt: skip
 
 
@@ -262,14 +272,12 @@ def test_rollouts_are_asked_by_place_and_clips_cut_to_their_length(stitched: Sti
             places.append(list(where))
             return generator.embed([f"{prompt} on the floor" for prompt in prompts])
 
-        sampling = AlignSampling(2, 2, STEPS, 2, GUIDANCE, 3, 1.0, 5, *SIZE)
+        loop = LoopConfig(2, 1e-3, warmup=0, log_every=1, ema=None)
+        settings = settings_of(2, 2, gradient_steps=2, scored_views=3, generative_weight=1.0, loop=loop)
         reward, seen = reward_from(scorer(0), RENDERED), []
         data = [Clip(c.name, c.frames if long else c.frames[:5], c.caption) for c in clips()]
-        align(
-            generator, Phrased(generator.embed, ask), stitched, renderer_for(CPU), reward, PROMPTS, data,
-            LoopConfig(2, 1e-3, warmup=0, log_every=1), sampling, seed=SEED,
-            log=lambda _, scalars, seen=seen: seen.append(scalars["generative_loss"]),
-        )  # fmt: skip
+        run = AlignRun(log=lambda _, scalars, seen=seen: seen.append(scalars["generative_loss"]))
+        align(generator, stitched, reward, AlignData(PROMPTS, data, generator.embed, ask), settings, run)
         losses.append(seen)
     assert places == [[0, 1], [2, 3]] * 2
     assert losses[0] == losses[1]

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from vist3a.alignment.drift import DriftAlarm, DriftConfig
+from vist3a.alignment.drift import DriftAlarm
 
 SENTENCE = (
     "the reward rises (0 to 4) while the judge falls (10 to 6) between steps 0 and 40 on the same prompts and noise"
@@ -20,7 +20,7 @@ def planted(reward: list[float], judge: list[float]) -> dict[int, tuple[float, f
 
 def alarms(series: dict[int, tuple[float, float]], window: int = 5) -> list[int]:
     """Steps at which the two count as apart, told step by step."""
-    alarm = DriftAlarm(DriftConfig(window=window))
+    alarm = DriftAlarm(window)
     return [step for step in series if alarm({k: v for k, v in series.items() if k <= step})]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,13 @@ from tiny_alignment import PROMPTS, RENDERED, decoder, scorer
 from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.adapters.lora import add_lora
-from vist3a.alignment.align import AlignSampling, align
-from vist3a.alignment.drift import DriftConfig
+from vist3a.alignment.align import AlignData, AlignRun, align
+from vist3a.alignment.align_settings import AlignSettings, WatchConfig
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
-from vist3a.alignment.watch import Watch, WatchConfig, watch_generator
+from vist3a.alignment.watch import Watch, watch_generator
 from vist3a.records import Clip
-from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
-from vist3a.sampling.sampling import SamplingConfig
 from vist3a.stitching.decoder import StitchedDecoder
 
 CPU = torch.device("cpu")
@@ -43,6 +42,17 @@ def without_gaussians() -> StitchedDecoder:
     return decoder(build("vggt").requires_grad_(False))
 
 
+SETTINGS = AlignSettings(
+    seed=3, prompts_per_step=1, clips_per_step=1, denoising_steps=2, gradient_steps=1, guidance=1.5, scored_views=2,
+    generative_weight=0.5, frames=5, height=16, width=16, term_gradients_every=2, loop=LoopConfig(3, 1e-2, ema=None),
+)  # fmt: skip
+
+
+def data_of(generator: Any) -> AlignData:
+    frames = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double()
+    return AlignData(PROMPTS, [Clip("c", frames, PROMPTS[0])], generator.embed)
+
+
 def trained(
     stitched: StitchedDecoder,
     reward: WeightedSum,
@@ -54,20 +64,9 @@ def trained(
     add_lora(generator.denoiser, 2, 4.0, ["to_q", "to_v"], seed=0)
     generator.denoiser.to(torch.float64)
     logged: dict[int, Mapping[str, float]] = {}
-    align(
-        generator,
-        generator.embed,
-        stitched,
-        renderer_for(CPU),
-        reward,
-        PROMPTS,
-        [Clip("c", torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double(), PROMPTS[0])],
-        LoopConfig(steps=steps, learning_rate=1e-2, warmup=0, log_every=1),
-        AlignSampling(1, 1, 2, 1, 1.5, 2, 0.5, 5, 16, 16, term_gradients_every=2),
-        seed=3,
-        log=lambda step, scalars: logged.update({step: dict(scalars)}),
-        watch=watching(generator),
-    )
+    settings = replace(SETTINGS, loop=LoopConfig(steps=steps, learning_rate=1e-2, warmup=0, log_every=1, ema=None))
+    run = AlignRun(log=lambda step, scalars: logged.update({step: dict(scalars)}), watch=watching(generator))
+    align(generator, stitched, reward, data_of(generator), settings, run)
     return {name: p.detach() for name, p in generator.denoiser.named_parameters() if p.requires_grad}, logged
 
 
@@ -77,20 +76,9 @@ def watch(
     gaussians = stitched.network.has_gaussians
     judge = reward_from(scorer(9), {"text_decoded": 1.0} | ({"text_rendered": 1.0} if gaussians else {}))
     return watch_generator(
-        generator,
-        generator.embed,
-        stitched,
-        renderer_for(CPU),
-        {"reward": reward, "judge": judge},
-        PROMPTS[:2],
-        SamplingConfig(2, 1.5, 5, 16, 16),
-        WatchConfig(**every, drift=DriftConfig(window=4)),
-        seed=3,
-        device=CPU,
-        negative=None,
-        path=path,
-        pictures=pictures,
-    )
+        generator, stitched, {"reward": reward, "judge": judge}, data_of(generator), SETTINGS,
+        WatchConfig(**every, drift_window=4), path=path, pictures=pictures,
+    )  # fmt: skip
 
 
 def test_watching_changes_no_weight_and_logs_beside_the_reward(with_gaussians: StitchedDecoder, tmp_path: Path) -> None:
@@ -187,7 +175,7 @@ def test_drifting_scores_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         look = next(looks)
         return {"reward/total": [look, look + 1.0], "judge/total": [-look, -look]}, []
 
-    config = WatchConfig(judge_every=10, drift=DriftConfig(window=4))
+    config = WatchConfig(judge_every=10, drift_window=4)
     watching = Watch(list, score, config, tmp_path / "watch.json", lambda step, picture: None)
     with caplog.at_level(logging.WARNING, "vist3a"):
         drift = [float(watching(step)["watch/drift"]) for step in range(0, 60, 5)]

@@ -75,6 +75,67 @@ def test_an_unknown_key_is_refused(group: str, pipelines: dict[str, Any]) -> Non
         validated(parameters, pipelines)
 
 
+@pytest.mark.parametrize(
+    ("group", "changes", "sentence"),
+    [
+        (
+            "align",
+            {"loop": {"stepz": 3}},
+            r"unknown key 'loop\.stepz'; did you mean 'steps'\? allowed: steps, learning_rate,",
+        ),
+        (
+            "align",
+            {"watch": {"judge_evry": 3}},
+            r"unknown key 'judge_evry'; did you mean 'judge_every'\? allowed: judge_every, .*, judge",
+        ),
+        (
+            "align",
+            {"prompt_per_step": 3},
+            r"unknown key 'prompt_per_step'; did you mean 'prompts_per_step'\? allowed: frames,",
+        ),
+        ("distill", {"match": {"loop": {"x": 3}}}, r"unknown key 'match\.loop\.x'; allowed: steps,"),
+        (
+            "distill",
+            {"weights": {"depht": 3}},
+            r"unknown key 'weights\.depht'; did you mean 'depth'\? allowed: pose, depth,",
+        ),
+        (
+            "curate",
+            {"checks": {"min_contrst": 3}},
+            r"unknown key 'checks\.min_contrst'; did you mean 'min_contrast'\? allowed",
+        ),
+    ],
+)
+def test_an_unknown_key_is_refused_with_those_that_are_allowed(
+    group: str, changes: dict[str, Any], sentence: str, pipelines: dict[str, Any]
+) -> None:
+    parameters: Any = OmegaConf.to_container(OmegaConf.merge(project_config.parameters(), {group: changes}))
+    with pytest.raises(Exception, match=sentence):
+        validated(parameters, pipelines)
+
+
+@pytest.mark.parametrize(
+    ("group", "changes", "place"),
+    [
+        ("align", {"loop": {"steps": 0}}, "loop.steps"),
+        ("align", {"width": 0}, "width"),
+        ("distill", {"match": {"early": 1.0}}, "match.early"),
+        ("distill", {"color_jitter": [0.5, 0.5, 0.5, 0.6]}, "color_jitter.3"),
+        ("extract", {"kernel": [5, 3, 0]}, "kernel.2"),
+        ("generate", {"guidance": 0.5}, "guidance"),
+        ("curate", {"frames": 4}, "frames"),
+        ("curate", {"checks": {"cut_likeness": -2}}, "checks.cut_likeness"),
+        ("evaluate", {"steps": 0}, "steps"),
+    ],
+)
+def test_the_bounds_of_the_library_hold_for_parameters(
+    group: str, changes: dict[str, Any], place: str, pipelines: dict[str, Any]
+) -> None:
+    parameters: Any = OmegaConf.to_container(OmegaConf.merge(project_config.parameters(), {group: changes}))
+    with pytest.raises(Exception, match=rf"(?m)^{place}$"):
+        validated(parameters, pipelines)
+
+
 def test_an_unknown_group_is_refused_with_the_nearest_name() -> None:
     class Catalog(dict[str, Any]):
         def load(self, name: str) -> Any:

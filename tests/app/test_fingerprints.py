@@ -29,7 +29,7 @@ QUOTES = '"""'
 # Modules of every package, and the stages that a line of code in them makes stale.
 USERS: Mapping[str, set[str]] = {
     "vist3a.adapters.lora": ALL - {"curate"},
-    "vist3a.alignment.align": ALIGNING,
+    "vist3a.alignment.align": ALIGNING - {"evaluate"},
     "vist3a.alignment.watch": ALIGNING - {"evaluate"},
     "vist3a.data.clip_store": CHAIN | {"claims", "alignment_study"},
     "vist3a.data.formats.colmap": {"curate"},

@@ -12,9 +12,12 @@ from ltx_video import PLACE as LTX
 from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
 
 from vist3a import pairing as networks
+from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.generators.published import Part
 from vist3a.generators.wan import PUBLISHED, WanGenerator
 from vist3a.networks.anysplat import AnySplat, AnySplatConfig
+from vist3a.sampling.sampling import SamplingConfig
+from vist3a.stitching.extract import TapConfig
 from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, rehearse, weights
 from vist3a_app.rehearsal.measuring import measure
 from vist3a_app.rehearsal.random_weights import build, parameter_counts
@@ -35,14 +38,10 @@ WAN = {
     "scheduler": PUBLISHED["wan-1.3b"]["scheduler"],
 }
 SHAPES = Shapes(
-    frames=5,
-    video=(32, 32),
-    kernel=(3, 3, 3),
+    sampling=SamplingConfig(steps=2, guidance=3.0, frames=5, height=32, width=32, flow_shift=5.0),
+    tap=TapConfig(kernel=(3, 3, 3)),
     kinds=("encoder",),
-    steps=2,
-    guidance=3.0,
-    flow_shift=5.0,
-    distill_weights={"depth": 1.0},
+    distill_weights=DistillWeights(depth=1.0),
     lora_targets=("to_q", "to_v"),
 )
 PAIRING = Pairing(

@@ -12,13 +12,14 @@ from picture_kinds import bytes_of, colours, saved
 from video_kinds import clip, encode
 
 from vist3a.data.checks import Limits
-from vist3a.data.curation import Shape, gather_folder
+from vist3a.data.curation import gather_folder
 from vist3a.data.rejected import RejectedError
 from vist3a.data.sources import scan
 from vist3a.data.unread import Unread
 from vist3a.data.video import VideoFile
 from vist3a.data.video_container import video_endings
 from vist3a.export.video import save_image
+from vist3a.records.clip_shape import ClipShape
 
 
 def test_endings_of_common_containers_are_known() -> None:
@@ -54,7 +55,7 @@ def test_files_that_cannot_be_read_are_named_once_for_each_ending(tmp_path: Path
         text = name.endswith((".txt", ".csv", ".json", ".svg"))
         (tmp_path / "in" / name).write_bytes(b"words; 1 2 3\n" if text else rng.bytes(2000))
     (tmp_path / "in" / "windows.txt").write_bytes("Fenster".encode("utf-16"))
-    gathered = gather_folder(tmp_path / "in", tmp_path, Shape(5, 64, 64), Limits())
+    gathered = gather_folder(tmp_path / "in", tmp_path, ClipShape(frames=5, height=64, width=64), Limits())
     assert [row["name"] for row in gathered.rows] == ["good"]
     reasons = dict(gathered.rejected)
     assert set(reasons) == {"good.raw9", "sub/c.raw9", "photo", "drawing.svg", "x.CR2"}
@@ -121,6 +122,6 @@ def test_one_bad_scene_does_not_end_the_run(tmp_path: Path) -> None:
         save_image(source / "room" / f"{i}.png", view)
     saved(source / "room" / "3.png", np.arange(64, dtype=np.float32).reshape(8, 8), format="TIFF")
     (source / "broken.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(500))
-    gathered = gather_folder(source, tmp_path, Shape(5, 64, 64), Limits())
+    gathered = gather_folder(source, tmp_path, ClipShape(frames=5, height=64, width=64), Limits())
     assert [row["name"] for row in gathered.rows] == ["good"]
     assert [place for place, _ in gathered.rejected] == ["broken.mkv", "room"]

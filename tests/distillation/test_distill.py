@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from stitching.test_decoder import SIZE, clips, fitted
 from tiny_networks import tiny_generator, tiny_network
 
-from vist3a.distillation.distill import DistillSampling, distill
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.distillation.distill_loss import DistillWeights, distill_terms, feature_distance, weighted
+from vist3a.distillation.match_outputs import match_outputs
+from vist3a.distillation.match_tokens import MatchTokensConfig, match_tokens
 from vist3a.geometry.quaternion import rotation_from_quaternion
 from vist3a.runtime.loop import LoopConfig, TrainingLoop
 from vist3a.stitching.decoder import StitchedDecoder
@@ -90,7 +93,7 @@ def test_gradients_are_the_mean_of_four_scales_per_pixel(name: str) -> None:
     assert float(distill_terms(a, b)[f"{name}_gradient"]) == pytest.approx(total, rel=1e-12)
 
 
-@pytest.mark.parametrize("change", [{"color_jitter": (0.5, 0.5, 0.5, 0.1)}, {"sample_latents": True}])
+@pytest.mark.parametrize("change", [{"color_jitter": (0.5, 0.5, 0.5, 0.1)}, {"latents": "sample"}])
 def test_what_a_step_sees_can_be_varied(change: dict[str, object]) -> None:
     """Jittered clips for both networks, and samples instead of modes: other losses, the same again for the same seed."""
     generator, teacher = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
@@ -101,12 +104,11 @@ def test_what_a_step_sees_can_be_varied(change: dict[str, object]) -> None:
         student = StitchedDecoder(tiny_network(dtype=torch.float32), spec, fit)
         prepare(student, "full", 4, 8.0)
         found: list[float] = []
-        sampling = dataclasses.replace(DistillSampling(1, (5,)), **changes)  # type: ignore[arg-type]
-        loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1)
+        loop = LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1, ema=None)
+        settings = dataclasses.replace(DistillSettings(seed=0, batch=1, views=(5,), loop=loop), **changes)  # type: ignore[arg-type]
         distill(
-            student, teacher, generator, data, loop, DistillWeights(), sampling,
-            seed=0, log=lambda _, scalars: found.append(scalars["loss"]),
-        )  # fmt: skip
+            student, teacher, generator, data, settings, logs=lambda _: lambda _, scalars: found.append(scalars["loss"])
+        )
         return found
 
     varied = losses(**change)
@@ -131,7 +133,9 @@ def test_low_precision_does_not_hold_the_student_back() -> None:
     def step_loss(step: int):
         return torch.stack([trained[name].float().sum() for name in low]).sum(), {}
 
-    loop = TrainingLoop({"student": student}, LoopConfig(steps=50, learning_rate=2e-4, warmup=0, weight_decay=0.0))
+    loop = TrainingLoop(
+        {"student": student}, LoopConfig(steps=50, learning_rate=2e-4, warmup=0, weight_decay=0.0, ema=None)
+    )
     loop.run(step_loss)
     # 50 steps of a cosine schedule: 25 rates; a step alone would be lost in 1.
     for name in low:
@@ -156,11 +160,57 @@ def test_a_few_steps_lower_the_loss(tuning: str, mixed: bool) -> None:
         teacher,
         generator,
         data,
-        LoopConfig(steps=24, learning_rate=2e-3, warmup=2, log_every=1),
-        DistillWeights(features=1.0),
-        DistillSampling(2, (5,), ("encoder.norm", "aggregator.global.03"), 2),
-        seed=0,
-        log=lambda _, scalars: losses.append(scalars["loss"]),
+        DistillSettings(
+            seed=0,
+            batch=2,
+            views=(5,),
+            features=("encoder.norm", "aggregator.global.03"),
+            heads_every=2,
+            weights=DistillWeights(features=1.0),
+            loop=LoopConfig(steps=24, learning_rate=2e-3, warmup=2, log_every=1, ema=None),
+        ),
+        logs=lambda _: lambda _, scalars: losses.append(scalars["loss"]),
     )
     heads = losses[::2]  # every second step compares the heads' outputs too
     assert sum(heads[-3:]) < 0.9 * sum(heads[:3])
+
+
+def test_both_rounds_follow_each_other(tmp_path: Path) -> None:
+    """One call is the two rounds by hand, to the bit; each has its log, and finished training is not done again."""
+    generator, teacher = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
+    data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
+    match = MatchTokensConfig(
+        point="encoder.norm", batch=1, loop=LoopConfig(steps=3, learning_rate=1e-3, warmup=0, ema=None)
+    )
+    settings = DistillSettings(
+        seed=5,
+        match=match,
+        batch=1,
+        views=(5,),
+        loop=LoopConfig(steps=2, learning_rate=1e-4, warmup=0, log_every=1, ema=None),
+    )
+
+    def student() -> StitchedDecoder:
+        fit, spec = fitted()
+        made = StitchedDecoder(tiny_network(dtype=torch.float32), spec, fit)
+        prepare(made, "full", 4, 8.0)
+        return made
+
+    by_hand, at_once, again = student(), student(), student()
+    match_tokens(by_hand, teacher, generator, data, match, seed=5)
+    match_outputs(by_hand, teacher, generator, data, settings, seed=5)
+    logged: dict[str, list[int]] = {}
+    for one in (at_once, again):
+        distill(
+            one, teacher, generator, data, settings, folder=tmp_path,
+            logs=lambda name: lambda step, _: logged.setdefault(name, []).append(step),
+        )  # fmt: skip
+    assert logged == {"match": [3], "distill": [1, 2]}
+    for name, value in by_hand.state_dict().items():
+        assert torch.equal(at_once.state_dict()[name], value), name
+        assert torch.equal(again.state_dict()[name], value), name
+    only_tokens, tokens_by_hand = student(), student()
+    distill(only_tokens, teacher, generator, data, dataclasses.replace(settings, loop=None))
+    match_tokens(tokens_by_hand, teacher, generator, data, match, seed=5)
+    for name, value in tokens_by_hand.state_dict().items():
+        assert torch.equal(only_tokens.state_dict()[name], value), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from tiny_networks import tiny_generator, tiny_network
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.distillation.distill import DistillSampling, _batch, distill
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.distillation.distill_loss import DistillWeights, distill_terms, feature_distance, weighted
+from vist3a.distillation.match_outputs import _batch
 from vist3a.records import Cameras, Clip, Reconstruction, TokenState
 from vist3a.runtime.loop import LoopConfig, step_generator
 from vist3a.stitching.decoder import StitchedDecoder
@@ -32,6 +34,12 @@ def numbered(lengths: tuple[int, ...], width: int = 2) -> list[Clip]:
     ]
 
 
+def settings_of(batch: int, views: tuple[int, ...], **others: Any) -> DistillSettings:
+    return DistillSettings(
+        **{"seed": 0, "batch": batch, "views": views, "loop": LoopConfig(1, 0.0, ema=None), **others}
+    )
+
+
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_batch_is_cut_anywhere_and_from_every_clip(mirror: bool) -> None:
     """Views follow each other; every start and length that fits is drawn; a mirrored batch runs and looks both ways."""
@@ -39,7 +47,7 @@ def test_a_batch_is_cut_anywhere_and_from_every_clip(mirror: bool) -> None:
     starts: dict[tuple[int, int], set[int]] = {}
     ways, seen = set(), set()
     for step in range(400):
-        cut = _batch(clips, DistillSampling(2, (5, 9, 13), mirror=mirror), step_generator(0, step))
+        cut = _batch(clips, settings_of(2, (5, 9, 13), mirror=mirror), step_generator(0, step))
         for part in cut:
             assert part.shape[1:] == (3, 2, 2)
             first = part[:, 0, 0]
@@ -57,7 +65,7 @@ def test_a_batch_is_cut_anywhere_and_from_every_clip(mirror: bool) -> None:
 
 
 def test_clips_that_are_too_short_for_all_lengths_come_whole() -> None:
-    cut = _batch(numbered((3, 4)), DistillSampling(3, (5, 9)), step_generator(0, 1))
+    cut = _batch(numbered((3, 4)), settings_of(3, (5, 9)), step_generator(0, 1))
     assert cut.shape[:2] == (3, 3) or cut.shape[:2] == (3, 4)
 
 
@@ -81,16 +89,17 @@ def test_the_gradient_is_that_of_the_distance_to_the_original_on_the_true_frames
     weights = DistillWeights(
         **{field.name: chosen.get(field.name, 0.0) for field in dataclasses.fields(DistillWeights)}
     )
-    sampling = DistillSampling(2, (5,), POINTS, heads_every=2)
+    loop = LoopConfig(
+        2, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1, ema=None
+    )
+    settings = settings_of(2, (5,), features=POINTS, heads_every=2, weights=weights, loop=loop)
     generator, teacher, decoder = tiny_generator(), tiny_network(seed=4), student()
     logged: dict[int, dict[str, float]] = {}
     distill(
-        decoder, teacher, generator, scenes(),
-        LoopConfig(2, 0.0, warmup=0, weight_decay=0.0, betas=(MOMENTUM, 0.99), gradient_clip=1e12, log_every=1),
-        weights, sampling, seed=7, checkpoint=tmp_path / "a.pt",
-        log=lambda step, scalars: logged.update({step - 1: dict(scalars)}),
+        decoder, teacher, generator, scenes(), dataclasses.replace(settings, seed=7), folder=tmp_path,
+        logs=lambda _: lambda step, scalars: logged.update({step - 1: dict(scalars)}),
     )  # fmt: skip
-    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    state = torch.load(tmp_path / "loop.pt", weights_only=True)
     moments = {key: own["exp_avg"] for key, own in state["optimizers"][0]["state"].items()}
     # Gains and biases of one axis are in a group of their own, behind all others.
     ordered = sorted(state["parameters"], key=lambda name: state["parameters"][name].ndim < 2)
@@ -100,7 +109,7 @@ def test_the_gradient_is_that_of_the_distance_to_the_original_on_the_true_frames
     decoder.network.one_gaussian_per_pixel()
     teacher.one_gaussian_per_pixel()
     for step in range(2):
-        frames = _batch(scenes(), sampling, step_generator(7, step))
+        frames = _batch(scenes(), settings, step_generator(7, step))
         latents = generator.encode(frames)
         entered, target = (
             decoder.network.run_from(decoder.state(latents), SIZE, keep=list(POINTS))[1],
@@ -152,13 +161,13 @@ def states_apart(own: dict[str, TokenState], target: dict[str, TokenState]) -> T
 def test_states_before_the_entry_are_left_out_and_nothing_to_learn_from_is_refused() -> None:
     generator, teacher, decoder = tiny_generator(), tiny_network(seed=4), student()
     logged: dict[str, float] = {}
-    sampling = DistillSampling(1, (5,), ("encoder.00", "encoder.01"))
+    settings = settings_of(1, (5,), features=("encoder.00", "encoder.01"), weights=DistillWeights(features=1.0),
+                    loop=LoopConfig(1, 0.0, warmup=0, log_every=1, ema=None))  # fmt: skip
     arguments = (decoder, teacher, generator)
-    distill(*arguments, scenes(), LoopConfig(1, 0.0, warmup=0, log_every=1), DistillWeights(features=1.0), sampling, seed=0,
-            log=lambda _, scalars: logged.update(scalars))  # fmt: skip
+    distill(*arguments, scenes(), settings, logs=lambda _: lambda _, scalars: logged.update(scalars))
     assert "features" not in logged and logged["depth"] > 0
     with pytest.raises(ValueError, match="at least one clip in the fit split"):
-        distill(*arguments, [], LoopConfig(1, 0.0), DistillWeights(), sampling, seed=0)
+        distill(*arguments, [], settings)
 
 
 def outputs(seed: int):

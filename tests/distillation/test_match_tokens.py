@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -29,15 +30,20 @@ def bad_student(entry: str = "encoder.01") -> StitchedDecoder:
     return student
 
 
+def matching(batch: int, **others: Any) -> MatchTokensConfig:
+    once = LoopConfig(steps=1, learning_rate=1e-3, ema=None)
+    return MatchTokensConfig(**{"point": POINT, "batch": batch, "loop": once, **others})
+
+
 def test_targets_are_those_of_every_variant_of_a_clip() -> None:
     generator, teacher = tiny_generator(), tiny_network()
     (clip,) = clips(1)
-    targets = token_targets(teacher, generator, [clip], MatchTokensConfig(POINT, 1), CPU)
+    targets = token_targets(teacher, generator, [clip], matching(1), CPU)
     for row, frames in enumerate((clip.frames, clip.frames.flip(-1))):
         torch.testing.assert_close(targets.latents[row : row + 1], generator.encode(frames[None]))
         expected = teacher.tokens_at([POINT], frames[None])[POINT].patch_tokens
         torch.testing.assert_close(targets.tokens[POINT][row : row + 1], expected)
-    plain = token_targets(teacher, generator, [clip], MatchTokensConfig(POINT, 1, mirror=False), CPU)
+    plain = token_targets(teacher, generator, [clip], matching(1, mirror=False), CPU)
     torch.testing.assert_close(plain.latents, targets.latents[:1])
 
 
@@ -45,10 +51,8 @@ def test_targets_are_those_of_every_variant_of_a_clip() -> None:
 def test_tokens_come_closer_and_later_blocks_stay(views: int | None, sensitivity: float) -> None:
     generator, teacher, student = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32), bad_student()
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
-    config, loop = (
-        MatchTokensConfig(POINT, 2, mirror=False, views=views, sensitivity=sensitivity),
-        LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0),
-    )
+    loop = LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0)
+    config = matching(2, mirror=False, views=views, sensitivity=sensitivity, loop=loop)
     targets = token_targets(teacher, generator, data, config, CPU)
 
     def distance() -> float:
@@ -59,7 +63,7 @@ def test_tokens_come_closer_and_later_blocks_stay(views: int | None, sensitivity
 
     behind = {k: p.clone() for k, p in student.network.named_parameters() if "global_blocks" in k or "head" in k}
     before = distance()
-    match_tokens(student, teacher, generator, data, loop, config, seed=0)
+    match_tokens(student, teacher, generator, data, config, seed=0)
     assert distance() < 0.85 * before
     assert behind
     for name, value in behind.items():
@@ -70,7 +74,8 @@ def test_early_steps_train_only_what_lies_before_the_inner_points() -> None:
     generator, teacher = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
     student, inner = bad_student("encoder.00"), "encoder.01"
     data = [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(2)]
-    config = MatchTokensConfig(POINT, 2, inner=(inner,), early=0.5, mirror=False)
+    loop = LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0, log_every=25)
+    config = matching(2, inner=(inner,), early=0.5, mirror=False, loop=loop)
     targets = token_targets(teacher, generator, data, config, CPU)
     tokens = targets.tokens[inner]
     torch.testing.assert_close(
@@ -94,8 +99,7 @@ def test_early_steps_train_only_what_lies_before_the_inner_points() -> None:
         if step == 50:
             halfway.update(values())
 
-    loop = LoopConfig(steps=100, learning_rate=3e-3, warmup=2, ema=None, weight_decay=0.0, log_every=25)
-    match_tokens(student, teacher, generator, data, loop, config, seed=0, log=log)
+    match_tokens(student, teacher, generator, data, config, seed=0, log=log)
     assert seen == {25: {"inner"}, 50: {"inner"}, 75: {"tokens", "inner"}, 100: {"tokens", "inner"}}
     # The last block makes the inner tokens; what norms them comes behind.
     block, norm = (
@@ -119,8 +123,7 @@ def test_inner_points_before_the_stitch_are_left_out() -> None:
             tiny_network(dtype=torch.float32),
             tiny_generator(dtype=torch.float32),
             [dataclasses.replace(clip, frames=clip.frames.float()) for clip in clips(1)],
-            LoopConfig(steps=3, learning_rate=1e-3, warmup=1),
-            MatchTokensConfig(POINT, 1, inner=inner, early=0.5),
+            matching(1, inner=inner, early=0.5, loop=LoopConfig(steps=3, learning_rate=1e-3, warmup=1, ema=None)),
             seed=0,
         )
         results.append(student.state_dict())
@@ -136,8 +139,7 @@ def test_inner_points_behind_the_point_are_refused() -> None:
             tiny_network(dtype=torch.float32),
             tiny_generator(dtype=torch.float32),
             clips(1),
-            LoopConfig(steps=1, learning_rate=1e-3),
-            MatchTokensConfig(POINT, 1, inner=(POINT,)),
+            matching(1, inner=(POINT,)),
             seed=0,
         )
 
@@ -151,8 +153,7 @@ def test_a_point_before_the_stitch_is_refused() -> None:
             tiny_network(dtype=torch.float32),
             tiny_generator(dtype=torch.float32),
             clips(1),
-            LoopConfig(steps=1, learning_rate=1e-3),
-            MatchTokensConfig(names[names.index(student.point)], 1),
+            matching(1, point=names[names.index(student.point)]),
             seed=0,
         )
 
@@ -166,8 +167,7 @@ def test_a_part_of_the_views_needs_a_point_in_the_encoder() -> None:
             tiny_network(dtype=torch.float32),
             tiny_generator(dtype=torch.float32),
             clips(1),
-            LoopConfig(steps=1, learning_rate=1e-3),
-            MatchTokensConfig(point, 1, views=2),
+            matching(1, point=point, views=2),
             seed=0,
         )
 

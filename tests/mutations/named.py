@@ -19,15 +19,16 @@ NAMED = (
     Named("the sign of the reward", "vist3a/alignment/align.py", "-total.mean() * share", "total.mean() * share"),
     Named(
         "the generative weight is ignored in the gradient", "vist3a/alignment/align.py",
-        "(sampling.generative_weight * generative).backward()", "generative.backward()",
+        "(settings.generative_weight * generative).backward()", "generative.backward()",
     ),
     Named(
         "every step starts from the same noise", "vist3a/alignment/align.py",
-        "prompt_noise(prompt, seed + step, shape, device)", "prompt_noise(prompt, seed, shape, device)",
+        "prompt_noise(prompt, settings.seed + step, shape, self.device)",
+        "prompt_noise(prompt, settings.seed, shape, self.device)",
     ),
     Named(
         "every step draws the same noise along the way", "vist3a/alignment/align.py",
-        "step_generators(own, seed + step)", "step_generators(own, seed)",
+        "step_generators(own, settings.seed + step)", "step_generators(own, settings.seed)",
     ),
     Named(
         "every step of the schedule has the same weight", "vist3a/alignment/reward_gradient.py",
@@ -50,11 +51,11 @@ NAMED = (
         "_clip_generator(seed, name, self.device)", '_clip_generator(seed, "", self.device)',
     ),
     Named(
-        "the teacher of distillation sees decoded frames", "vist3a/distillation/distill.py",
+        "the teacher of distillation sees decoded frames", "vist3a/distillation/match_outputs.py",
         "teacher.trunk(frames, keep=points)", "teacher.trunk(generator.decode(latents), keep=points)",
     ),
     Named(
-        "the teacher's heads see decoded frames", "vist3a/distillation/distill.py",
+        "the teacher's heads see decoded frames", "vist3a/distillation/match_outputs.py",
         "teacher.heads(target_taps, size, frames)", "teacher.heads(target_taps, size, generator.decode(latents))",
     ),
     Named(
@@ -63,7 +64,7 @@ NAMED = (
         "latents = generator.encode(frames)\n        return decoder(latents, size, generator.decode(latents), with_gaussians)",
     ),
     Named(
-        "every clip is cut at its first view", "vist3a/distillation/distill.py",
+        "every clip is cut at its first view", "vist3a/distillation/match_outputs.py",
         "first = int(torch.randint(len(clips[i].frames) - views + 1, (), generator=generator))", "first = 0",
     ),
     Named(

@@ -12,7 +12,7 @@ from vist3a.records import Clip
 from vist3a.records.frame_size import resize_frames
 from vist3a.sampling.sampling import decode_scene
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.functional_error import stitched
 from vist3a.stitching.search import solve_points
 from vist3a.stitching.tap import Tap
@@ -56,7 +56,9 @@ def test_a_clip_is_stitched_between_two_sizes() -> None:
     clips = [
         Clip(f"c{i}", torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(i)).double()) for i in range(6)
     ]
-    settings = tap_settings(generator, network, [network.stitch_point("encoder.01")], (32, 32), kernel=(3, 3, 3))
+    settings = tap_settings(
+        generator, network, [network.stitch_point("encoder.01")], (32, 32), TapConfig(kernel=(3, 3, 3))
+    )
     assert settings.spec.stride == (1, 2, 2)
     stored = {clip.name: (clip.frames * 255).byte() for clip in clips}
     moments = accumulate(Tap(generator, network, settings), list(stored), stored.__getitem__, batch=2)

@@ -15,17 +15,18 @@ from tiny_alignment import PROMPTS, RENDERED, decoder, scorer
 from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.adapters.lora import add_lora
-from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.align import AlignData, AlignRun, align
+from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.records import Clip
-from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.processes import joined
 from vist3a.stitching.decoder import StitchedDecoder
 
 RUNS = [("one", 0, 1), ("two", 0, 2), ("two", 1, 2)]
 CPU = torch.device("cpu")
-SAMPLING = AlignSampling(
+SETTINGS = AlignSettings(
+    seed=3,
     prompts_per_step=3,
     clips_per_step=2,
     denoising_steps=(3, 4),
@@ -38,6 +39,7 @@ SAMPLING = AlignSampling(
     width=16,
     term_gradients_every=1,
     variant="released",
+    loop=LoopConfig(steps=2, learning_rate=1e-2, warmup=0, gradient_clip=1e9, log_every=1, ema=None),
 )
 
 
@@ -50,20 +52,9 @@ def train(stitched: StitchedDecoder, folder: Path, name: str) -> None:
     clips = [Clip(f"c{i}", torch.rand(5, 3, 16, 16).double(), prompt) for i, prompt in enumerate(PROMPTS)]
     logged: dict[int, dict[str, float]] = {}
     with joined(CPU) as processes:
-        align(
-            generator,
-            generator.embed,
-            stitched,
-            renderer_for(CPU),
-            reward_from(scorer(1), RENDERED),
-            PROMPTS,
-            clips,
-            LoopConfig(steps=2, learning_rate=1e-2, warmup=0, gradient_clip=1e9, log_every=1),
-            SAMPLING,
-            seed=3,
-            checkpoint=folder / f"{name}.pt",
-            log=lambda step, scalars: logged.update({step: dict(scalars)}),
-        )
+        run = AlignRun(folder / f"{name}.pt", lambda step, scalars: logged.update({step: dict(scalars)}))
+        data = AlignData(PROMPTS, clips, generator.embed)
+        align(generator, stitched, reward_from(scorer(1), RENDERED), data, SETTINGS, run)
         weights = torch.cat([p.detach().flatten() for p in generator.denoiser.parameters() if p.requires_grad])
         torch.save(weights, folder / f"{name}-{processes.rank}.pt")
     if processes.first:

@@ -22,7 +22,8 @@ from tiny_networks import tiny_generator, tiny_network
 from torch import Tensor
 
 from vist3a.adapters.lora import add_lora, save_lora
-from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.align import AlignData, AlignRun, align
+from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Clip
@@ -35,7 +36,11 @@ from vist3a.stitching.decoder import StitchedDecoder
 
 STEPS, STOP = 3, 2
 # Three prompts are shared unequally by two processes; nothing is rendered, so that every device can run it in float64.
-SAMPLING = AlignSampling(3, 2, (3, 4), 1, (1.5, 3.0), 2, 0.5, 5, 16, 16, variant="released")
+SETTINGS = AlignSettings(
+    seed=3, prompts_per_step=3, clips_per_step=2, denoising_steps=(3, 4), gradient_steps=1, guidance=(1.5, 3.0), scored_views=2,
+    generative_weight=0.5, frames=5, height=16, width=16, variant="released",
+    loop=LoopConfig(steps=STEPS, learning_rate=1e-2, warmup=0, gradient_clip=1e9, ema=0.9, checkpoint_every=1),
+)  # fmt: skip
 
 
 class Stop(Exception):
@@ -64,17 +69,12 @@ def train(
     with suppress(Stop):
         align(
             generator,
-            generator.embed,
             stitched,
-            renderer_for(torch.device("cpu")),
             reward_from(scorer(1).to(device), {"text_decoded": 1.0}),
-            PROMPTS,
-            clips,
-            LoopConfig(steps=STEPS, learning_rate=1e-2, warmup=0, gradient_clip=1e9, ema=0.9, checkpoint_every=1),
-            SAMPLING,
-            seed=3,
-            checkpoint=checkpoint,
-            watch=watch,
+            AlignData(PROMPTS, clips, generator.embed),
+            SETTINGS,
+            AlignRun(checkpoint, watch=watch),
+            renderer_for(torch.device("cpu")),
         )
 
 

@@ -111,7 +111,7 @@ def test_matrices_of_linear_layers_step_by_muon_and_the_rest_by_adam() -> None:
         others = [p for name, p in model.named_parameters() if name != "0.weight"]
         return (model[0].weight * slope).sum() + torch.stack([p.sum() for p in others]).sum(), {}
 
-    config = LoopConfig(steps=1, learning_rate=1e-4, matrix_learning_rate=1e-2, warmup=0, weight_decay=0.0)
+    config = LoopConfig(steps=1, learning_rate=1e-4, matrix_learning_rate=1e-2, warmup=0, weight_decay=0.0, ema=None)
     TrainingLoop({"m": model}, config).run(step_loss)
     moved = {name: p.detach() - before[name] for name, p in model.named_parameters()}
     for name in ("0.bias", "1.weight", "1.bias"):
@@ -130,7 +130,7 @@ def test_steps_with_broken_gradients_are_skipped_and_counted() -> None:
         value, parts = loss(step)
         return (value * float("nan") if step == 2 else value), parts
 
-    loop = TrainingLoop({"m": model}, LoopConfig(steps=5, learning_rate=1e-2, log_every=5))
+    loop = TrainingLoop({"m": model}, LoopConfig(steps=5, learning_rate=1e-2, log_every=5, ema=None))
     loop.run(sometimes_broken, lambda step, scalars: logged.update({step: dict(scalars)}))
     assert loop.skipped == 1
     assert logged[5]["skipped_steps"] == 1

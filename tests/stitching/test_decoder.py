@@ -13,7 +13,7 @@ from vist3a.records import StitchFit
 from vist3a.records.frame_size import resize_frames
 from vist3a.rendering import renderer_for
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.functional_error import clip_distances, output_distance, sequential, stitched
 from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.search import solve_points
@@ -41,7 +41,7 @@ def fitted(point: str = "encoder.01", bias: str = "position") -> tuple[StitchFit
 def tapped(names: list[str], mode: str = "replicate") -> Tap:
     generator, network = tiny_generator(), tiny_network()
     points = [point for point in network.stitch_points if point.name in names]
-    settings = tap_settings(generator, network, points, SIZE, kernel=(3, 3, 3), padding_mode=mode)
+    settings = tap_settings(generator, network, points, SIZE, TapConfig(kernel=(3, 3, 3), padding_mode=mode))
     return Tap(generator, network, settings)
 
 
@@ -53,7 +53,7 @@ def sources(count: int):
 def test_exact_tokens_give_the_original_network() -> None:
     """A stitch layer that emits the true tokens of one clip (bias per position, equal views) reproduces the network there."""
     generator, network = tiny_generator(), tiny_network()
-    spec = tap_settings(generator, network, network.stitch_points[:1], SIZE, kernel=(1, 1, 1)).spec
+    spec = tap_settings(generator, network, network.stitch_points[:1], SIZE, TapConfig(kernel=(1, 1, 1))).spec
     frame = torch.rand(1, 1, 3, *SIZE, dtype=torch.float64)
     state = network.tokens_at(["encoder.01"], frame)["encoder.01"]
     width = state.patch_tokens.shape[-1]

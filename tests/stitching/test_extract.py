@@ -14,7 +14,7 @@ from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.data.clip_batches import ClipBatch
 from vist3a.records import StitchPoint
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.heldout import measure
 from vist3a.stitching.layer import StitchLayer
 from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
@@ -35,7 +35,14 @@ def tiny_tap(points: tuple[str, ...] = ("encoder.00", "encoder.01", "aggregator.
     generator, network = tiny_generator(), tiny_network()
     chosen = [point for point in network.stitch_points if point.name in points]
     generator.input_size = options.pop("generator_size", None)
-    return Tap(generator, network, tap_settings(generator, network, chosen, SIZE, **options))
+    seed, normalised = options.pop("sample_seed", None), options.pop("normalised", False)
+    config = TapConfig(
+        **options,
+        latents="mode" if seed is None else "sample",
+        latent_space="normalised" if normalised else "raw",
+        seed=seed or 0,
+    )
+    return Tap(generator, network, tap_settings(generator, network, chosen, SIZE, config))
 
 
 def same(a, b, tolerance: float = 1e-10) -> None:
@@ -149,9 +156,13 @@ def cka_by_rows(x: torch.Tensor, y: torch.Tensor) -> float:
 
 def test_a_planted_block_is_found_and_noise_explains_nothing() -> None:
     generator = tiny_generator()
-    settings_ = tap_settings(generator, tiny_network(), tiny_network().stitch_points[:1], SIZE, kernel=(3, 3, 3))
+    settings_ = tap_settings(
+        generator, tiny_network(), tiny_network().stitch_points[:1], SIZE, TapConfig(kernel=(3, 3, 3))
+    )
     network = PlantedNetwork(generator, settings_.spec)
-    tap = Tap(generator, network, tap_settings(generator, network, network.stitch_points, SIZE, kernel=(3, 3, 3)))
+    tap = Tap(
+        generator, network, tap_settings(generator, network, network.stitch_points, SIZE, TapConfig(kernel=(3, 3, 3)))
+    )
     splits = {
         name: frames(count, seed) for name, count, seed in (("fit", 40, 1), ("selection", 10, 2), ("heldout", 12, 3))
     }

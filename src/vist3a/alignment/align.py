@@ -7,7 +7,7 @@ generator's LoRA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,284 +16,241 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.adapters.lora import merged_lora
-from vist3a.alignment.align_draw import AlignDraw, Variant, draw_align_step
+from vist3a.alignment.align_draw import AlignDraw, draw_align_step
+from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.clip_latents import ClipLatents
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.reward_gradient import backpropagate
-from vist3a.alignment.rewards.base import Need, Views
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.term_gradients import term_gradient_norms
 from vist3a.generators.base import VideoGenerator
-from vist3a.records import Clip, Condition, Reconstruction
+from vist3a.records import Clip, Condition
 from vist3a.records.condition import Embed
+from vist3a.rendering import renderer_for
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.launch import Processes
-from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
+from vist3a.runtime.loop import TrainingLoop, step_generator
 from vist3a.runtime.part_meter import PartMeter
 from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
-from vist3a.stitching.base import Decoder
 from vist3a.stitching.decoder import StitchedDecoder
 
+Ask = Callable[[Sequence[str], Sequence[int]], Condition]
+"""Conditions of prompts of rollouts, from the prompts and their places among all prompts of the run."""
+
 
 @dataclass(frozen=True)
-class Phrased:
-    """Conditions of texts, and of the prompts of rollouts, which are asked in other words each time.
+class AlignData:
+    """What a generator is aligned on.
 
-    ``ask`` gets prompts and their places among all prompts of the run.
+    Attributes:
+        prompts: Prompts of rollouts, taken in turn.
+        clips: Clips of the generative loss, each with its caption.
+        embed: Conditions of prompts and of the captions of clips.
+        ask: Conditions of the prompts of rollouts, where these are asked in other words each time; None: ``embed``.
+        negative: What guidance compares with; None: the empty text, where the generator compares at all.
     """
 
+    prompts: Sequence[str]
+    clips: Sequence[Clip]
     embed: Embed
-    ask: Callable[[Sequence[str], Sequence[int]], Condition]
-
-    def __call__(self, texts: Sequence[str]) -> Condition:
-        """Conditions of texts as they are."""
-        return self.embed(texts)
+    ask: Ask | None = None
+    negative: Condition | None = None
 
 
 @dataclass(frozen=True)
-class AlignSampling:
-    """Sizes of an alignment step. ``gradient_steps`` is K; ``scored_views`` views per sample are rendered and scored.
+class AlignRun:
+    """Where an unfinished alignment is kept, and who follows it.
 
-    ``decoded_views`` (None: the same views) is the number of views that are scored as decoded frames.
-    A pair of ``denoising_steps`` or ``guidance`` is a range that every step draws from. ``gradient_batch`` of the steps with
-    gradient are run at once.
-    Every ``term_gradients_every`` steps (0: never) the gradient of each reward term is taken on its own, for its norm.
+    Attributes:
+        checkpoint: A run that finds this file continues it, to the same result; None: nothing is kept.
+        log: Called with steps and their scalars.
+        watch: Called before every step; its scalars are logged (see :class:`vist3a.alignment.watch.Watch`).
     """
 
-    prompts_per_step: int
-    clips_per_step: int
-    denoising_steps: int | tuple[int, int]
-    gradient_steps: int
-    guidance: float | tuple[float, float]
-    scored_views: int
-    generative_weight: float
-    frames: int
-    height: int
-    width: int
-    flow_shift: float | None = None
-    term_gradients_every: int = 0
-    gradient_batch: int = 1
-    variant: Variant = "drtune"
-    decoded_views: int | None = None
-
-
-def decode_views(
-    generator: VideoGenerator,
-    decoder: Decoder,
-    render: Renderer,
-    normalised: Float[Tensor, "batch channels times rows columns"],
-    prompts: Sequence[str],
-    view_indices: Tensor,
-    needs: Collection[Need] = ("decoded", "rendered"),
-    decoded_indices: Tensor | None = None,
-) -> tuple[Views, Reconstruction]:
-    """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
-
-    ``decoded_indices`` are the views of the frames where they are not those of the renderings.
-    What ``needs`` does not name is left out, the video decoder too where nothing of the 3D decoder reads the image.
-    """
-    raw, network = generator.denormalise(normalised), decoder.network
-    if "rendered" in needs and not network.has_gaussians:
-        raise ValueError(
-            "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
-            "terms on decoded views and on geometry"
-        )
-    frames = network.fit(generator.decode(raw)) if "decoded" in needs or decoder.needs_rgb else None
-    stride = generator.spatial_stride
-    size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
-    scene = decoder(raw, size, rgb=frames)
-    rendered = None
-    if "rendered" in needs:
-        assert scene.gaussians is not None
-        rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
-    shown = None if frames is None else frames[:, view_indices if decoded_indices is None else decoded_indices]
-    return Views(shown, rendered, tuple(prompts), scene), scene
+    checkpoint: Path | None = None
+    log: Log | None = None
+    watch: Callable[[int], Mapping[str, Tensor]] | None = None
 
 
 def align(
     generator: VideoGenerator,
-    embed: Embed | Phrased,
     decoder: StitchedDecoder,
-    render: Renderer,
     rewards: WeightedSum,
-    prompts: Sequence[str],
-    clips: Sequence[Clip],
-    loop: LoopConfig,
-    sampling: AlignSampling,
-    *,
-    seed: int,
-    negative: Condition | None = None,
-    checkpoint: Path | None = None,
-    log: Log | None = None,
-    watch: Callable[[int], Mapping[str, Tensor]] | None = None,
+    data: AlignData,
+    settings: AlignSettings,
+    run: AlignRun | None = None,
+    render: Renderer | None = None,
 ) -> None:
     """Train the generator's parameters that require gradients (its LoRA), in place.
 
-    ``embed`` gives the conditions of prompts and of the captions of clips; ``negative`` is what guidance compares with (None:
-    the empty text, where the generator compares at all). ``watch(step)`` is called before every step and its scalars are logged
-    (see :class:`vist3a.alignment.watch.Watch`). Of several processes
-    (:func:`vist3a.runtime.processes.joined`) each takes its share of the prompts and clips of a step.
+    Of several processes (:func:`vist3a.runtime.processes.joined`) each takes its share of the prompts and clips of a step.
+
+    Args:
+        generator: A video generator with autoencoder and denoiser, and adapters in the denoiser.
+        decoder: The stitched decoder that the reward looks through, frozen, on the same device.
+        rewards: The weighted terms of the reward.
+        data: Prompts, clips and their conditions.
+        settings: Sizes, draws, weights and the training.
+        run: Where the training is kept, and who follows it; None: nowhere and nobody.
+        render: Renderer of the Gaussians; None: that of the device.
+
+    Raises:
+        ValueError: There is no prompt, or a step has fewer prompts or clips than there are processes.
+
+    Example:
+        >>> add_lora(generator.denoiser, rank=8, alpha=16, targets=("to_q", "to_v"), seed=0)
+        >>> settings = AlignSettings(
+        ...     seed=0, frames=13, height=64, width=64, prompts_per_step=2, clips_per_step=2, denoising_steps=12,
+        ...     gradient_steps=2, guidance=3.0, scored_views=4, generative_weight=0.5,
+        ...     loop=LoopConfig(steps=20, learning_rate=1e-3),
+        ... )
+        >>> rewards = weighted_terms({"reprojection": 1.0, "camera_smoothness": 0.1}, {}, None)
+        >>> align(generator, decoder, rewards, AlignData(prompts, clips, generator.embed), settings)
     """
-    if not prompts:
+    if not data.prompts:
         raise ValueError("alignment needs at least one prompt")
-    processes = connected()
+    run, processes = run or AlignRun(), connected()
+    # A process without a prompt or clip would wait for the others with nothing to sum.
     for name in ("prompts_per_step", "clips_per_step"):
-        if getattr(sampling, name) < processes.count:
+        if getattr(settings, name) < processes.count:
             raise ValueError(
-                f"align.{name}: {getattr(sampling, name)}, but there are {processes.count} processes; allowed: at least one each"
+                f"align.{name}: {getattr(settings, name)}, but there are {processes.count} processes; allowed: at least one each"
             )
-    denoiser = generator.denoiser
-    device = next(denoiser.parameters()).device
-    if negative is None and generator.uses_negative:
-        with torch.no_grad():
-            negative = embed([""])
-    meter, latents = PartMeter(device), ClipLatents(generator, clips)
+    one_step = AlignStep(generator, decoder, rewards, data, settings, processes, render)
 
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        watched = watch(step) if watch is not None else {}
-        random = step_generator(seed, step)
-        first = step * sampling.prompts_per_step
-        chosen = [prompts[(first + i) % len(prompts)] for i in range(sampling.prompts_per_step)]
-        places = processes.share(range(first, first + len(chosen)))
-        asked = (lambda own: embed.ask(own, places)) if isinstance(embed, Phrased) else embed
-        logged, squares = _reward_step(
-            generator, asked, decoder, render, rewards, chosen, sampling, random, meter, processes,
-            step=step, seed=seed, negative=negative, device=device,
-        )  # fmt: skip
-        with meter("generative"):
-            generative = _generative_loss(generator, embed, latents, sampling, random, device, processes)
-            (sampling.generative_weight * generative).backward()
+        watched = run.watch(step) if run.watch is not None else {}
+        loss, logged = one_step(step)
+        return loss, {**watched, **logged}
+
+    TrainingLoop({"transformer": generator.denoiser}, settings.loop, run.checkpoint, processes).run(step_loss, run.log)
+
+
+class AlignStep:
+    """One step of alignment: leaves its gradients on the generator's parameters.
+
+    Everything that it draws comes from (seed, step).
+    """
+
+    def __init__(
+        self,
+        generator: VideoGenerator,
+        decoder: StitchedDecoder,
+        rewards: WeightedSum,
+        data: AlignData,
+        settings: AlignSettings,
+        processes: Processes,
+        render: Renderer | None = None,
+    ) -> None:
+        self.generator, self.decoder, self.rewards, self.data = generator, decoder, rewards, data
+        self.settings, self.processes = settings, processes
+        self.device = next(generator.denoiser.parameters()).device
+        self.render = renderer_for(self.device) if render is None else render
+        self.negative = data.negative
+        if self.negative is None and generator.uses_negative:
+            with torch.no_grad():
+                self.negative = data.embed([""])
+        self.meter, self.latents = PartMeter(self.device), ClipLatents(generator, data.clips)
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, without a graph, and what is logged."""
+        settings = self.settings
+        random = step_generator(settings.seed, step)
+        logged, squares = self._reward(step, random)
+        with self.meter("generative"):
+            generative = self._generative_loss(random)
+            # The gradients of the reward are on the parameters already; these add to them.
+            (settings.generative_weight * generative).backward()
         logged["generative_loss"] = generative.detach()
-        sum_over(processes, [*logged.values(), *squares.values()])
+        sum_over(self.processes, [*logged.values(), *squares.values()])
+        # Norms of parts do not add up, their squares do.
         logged |= {name: square.sqrt() for name, square in squares.items()}
-        loss = sampling.generative_weight * logged["generative_loss"]
-        return loss, {**watched, **logged, **meter.scalars()}
+        loss = settings.generative_weight * logged["generative_loss"]
+        return loss, {**logged, **self.meter.scalars()}
 
-    TrainingLoop({"transformer": denoiser}, loop, checkpoint, processes).run(step_loss, log)
+    def _reward(self, step: int, random: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Accumulate the gradient of minus the mean reward that this process's share of the step's prompts contributes.
 
+        The share's part of the mean of every term, and of the squared norms of the gradients at the latents; both sum over
+        processes.
+        """
+        generator, settings, count = self.generator, self.settings, self.settings.prompts_per_step
+        places = range(step * count, (step + 1) * count)
+        shape = generator.latent_grid(settings.frames, settings.height, settings.width)
+        # Drawn alike in all processes, whatever their share.
+        drawn = draw_align_step(random, settings)
+        own_places = self.processes.share(places)
+        own = [self.data.prompts[place % len(self.data.prompts)] for place in own_places]
+        # The whole rollout without a graph: only the kept steps are run again with one.
+        with self.meter("rollout"):
+            with torch.no_grad():
+                condition = self.data.embed(own) if self.data.ask is None else self.data.ask(own, own_places)
+            with merged_lora(generator.denoiser):
+                path = rollout(
+                    generator,
+                    torch.cat([prompt_noise(prompt, settings.seed + step, shape, self.device) for prompt in own]),
+                    condition,
+                    self.negative,
+                    steps=drawn.steps,
+                    guidance=drawn.guidance,
+                    keep=drawn.keep,
+                    flow_shift=settings.flow_shift,
+                    generators=step_generators(own, settings.seed + step),
+                )
+        with self.meter("reward"):
+            every = settings.term_gradients_every
+            by_term = bool(every) and step % every == 0
+            gradient, logged, squares = self.reward_gradient(path.latents, own, drawn, by_term)
+        # From the latents on it is a vector-Jacobian product per kept step.
+        with self.meter("gradient"):
+            backpropagate(generator, path, gradient, condition, self.negative, drawn.guidance, settings.gradient_batch)
+        return logged, squares
 
-def _reward_step(
-    generator: VideoGenerator,
-    embed: Embed,
-    decoder: StitchedDecoder,
-    render: Renderer,
-    rewards: WeightedSum,
-    prompts: Sequence[str],
-    sampling: AlignSampling,
-    random: torch.Generator,
-    meter: PartMeter,
-    processes: Processes,
-    *,
-    step: int,
-    seed: int,
-    negative: Condition | None,
-    device: torch.device,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Accumulate the gradient of minus the mean reward of ``prompts`` that this process's share of them contributes.
+    def reward_gradient(
+        self,
+        latents: Float[Tensor, "batch channels times rows columns"],
+        prompts: Sequence[str],
+        drawn: AlignDraw,
+        by_term: bool,
+    ) -> tuple[Float[Tensor, "batch channels times rows columns"], dict[str, Tensor], dict[str, Tensor]]:
+        """Gradient at normalised latents of minus the mean reward of a step to which ``prompts`` contribute their share.
 
-    The share's part of the mean of every term, and of the squared norms of the gradients at the latents; both sum over processes.
-    """
-    shape = generator.latent_grid(sampling.frames, sampling.height, sampling.width)
-    drawn = draw_align_step(
-        random,
-        variant=sampling.variant,
-        denoising_steps=sampling.denoising_steps,
-        guidance=sampling.guidance,
-        gradient_steps=sampling.gradient_steps,
-        frames=sampling.frames,
-        scored_views=sampling.scored_views,
-        decoded_views=sampling.decoded_views,
-    )
-    own = processes.share(prompts)
-    share = len(own) / len(prompts)
-    with meter("rollout"):
-        with torch.no_grad():
-            condition = embed(own)
-        with merged_lora(generator.denoiser):
-            path = rollout(
-                generator,
-                torch.cat([prompt_noise(prompt, seed + step, shape, device) for prompt in own]),
-                condition,
-                negative,
-                steps=drawn.steps,
-                guidance=drawn.guidance,
-                keep=drawn.keep,
-                flow_shift=sampling.flow_shift,
-                generators=step_generators(own, seed + step),
-            )
-    with meter("reward"):
-        every = sampling.term_gradients_every
-        gradient, logged, squares = _reward_gradient(
-            generator,
-            decoder,
-            render,
-            rewards,
-            path.latents,
-            own,
-            drawn,
-            share,
-            bool(every) and step % every == 0,
+        Also what is logged: the share's part of every term, and squared norms of gradients. A function of its own: on return
+        frames, scene and renderings are gone, before the denoiser needs the memory.
+        """
+        share = len(prompts) / self.settings.prompts_per_step
+        latents = latents.detach().requires_grad_(True)
+        scored, _ = decode_views(
+            self.generator,
+            self.decoder,
+            self.render,
+            latents,
+            prompts,
+            torch.tensor(drawn.views),
+            self.rewards.needs,
+            torch.tensor(drawn.decoded),
         )
-    with meter("gradient"):
-        backpropagate(generator, path, gradient, condition, negative, drawn.guidance, sampling.gradient_batch)
-    return logged, squares
+        total, parts = self.rewards(scored)
+        norms = term_gradient_norms(self.rewards.weights, parts, latents) if by_term else {}
+        (gradient,) = torch.autograd.grad(-total.mean() * share, latents)
+        logged = {f"reward/{name}": value.detach().mean() * share for name, value in {**parts, "total": total}.items()}
+        squares = {f"reward_gradient/{name}": (norm * share).square() for name, norm in norms.items()}
+        return gradient, logged, squares | {"reward_gradient_norm": gradient.square().sum()}
 
-
-def _reward_gradient(
-    generator: VideoGenerator,
-    decoder: StitchedDecoder,
-    render: Renderer,
-    rewards: WeightedSum,
-    latents: Float[Tensor, "batch channels times rows columns"],
-    prompts: Sequence[str],
-    drawn: AlignDraw,
-    share: float,
-    by_term: bool,
-) -> tuple[Float[Tensor, "batch channels times rows columns"], dict[str, Tensor], dict[str, Tensor]]:
-    """Gradient of minus the mean reward, times ``share``, at normalised latents; terms and squared norms to log.
-
-    A function of its own: on return frames, scene and renderings are gone, before the denoiser needs the memory.
-    """
-    latents = latents.detach().requires_grad_(True)
-    scored, _ = decode_views(
-        generator,
-        decoder,
-        render,
-        latents,
-        prompts,
-        torch.tensor(drawn.views),
-        rewards.needs,
-        torch.tensor(drawn.decoded),
-    )
-    total, parts = rewards(scored)
-    norms = term_gradient_norms(rewards.weights, parts, latents) if by_term else {}
-    (gradient,) = torch.autograd.grad(-total.mean() * share, latents)
-    logged = {f"reward/{name}": value.detach().mean() * share for name, value in {**parts, "total": total}.items()}
-    squares = {f"reward_gradient/{name}": (norm * share).square() for name, norm in norms.items()}
-    return gradient, logged, squares | {"reward_gradient_norm": gradient.square().sum()}
-
-
-def _generative_loss(
-    generator: VideoGenerator,
-    embed: Embed,
-    latents: ClipLatents,
-    sampling: AlignSampling,
-    random: torch.Generator,
-    device: torch.device,
-    processes: Processes,
-) -> Float[Tensor, ""]:
-    """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
-    clips = latents.clips
-    chosen = torch.randint(len(clips), (sampling.clips_per_step,), generator=random).tolist()
-    shortest = min(sampling.frames, *(len(clips[i].frames) for i in chosen))
-    own = processes.share(range(len(chosen)))
-    clean = latents([chosen[i] for i in own], shortest, device)
-    with torch.no_grad():
-        condition = embed([clips[chosen[i]].caption for i in own])
-    # Drawn for all clips, so that each has its noise wherever it is.
-    noise = torch.randn(len(chosen), *clean.shape[1:], generator=random)[own].to(device)
-    level = torch.rand(len(chosen), generator=random)[own].to(device)
-    pair = generator.training_pair(clean, noise, level)
-    error = generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target
-    return error.square().mean() * (len(own) / len(chosen))
+    def _generative_loss(self, random: torch.Generator) -> Float[Tensor, ""]:
+        """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
+        generator, settings, clips = self.generator, self.settings, self.data.clips
+        chosen = torch.randint(len(clips), (settings.clips_per_step,), generator=random).tolist()
+        shortest = min(settings.frames, *(len(clips[i].frames) for i in chosen))
+        own = self.processes.share(range(len(chosen)))
+        clean = self.latents([chosen[i] for i in own], shortest, self.device)
+        with torch.no_grad():
+            condition = self.data.embed([clips[chosen[i]].caption for i in own])
+        # Drawn for all clips, so that each has its noise wherever it is.
+        noise = torch.randn(len(chosen), *clean.shape[1:], generator=random)[own].to(self.device)
+        level = torch.rand(len(chosen), generator=random)[own].to(self.device)
+        pair = generator.training_pair(clean, noise, level)
+        error = generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target
+        return error.square().mean() * (len(own) / len(chosen))

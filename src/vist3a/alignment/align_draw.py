@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-Variant = Literal["drtune", "last", "released"]
-"""Denoising steps that carry gradient: K at random (VIST3A algorithm 1, after DRTune), the last one alone, or K at random and the
-last one (the code that VIST3A's authors released)."""
+from vist3a.alignment.align_settings import AlignSettings, Variant
 
 
 @dataclass(frozen=True)
@@ -26,29 +23,20 @@ class AlignDraw:
     decoded: list[int]
 
 
-def draw_align_step(
-    random: torch.Generator,
-    *,
-    variant: Variant,
-    denoising_steps: int | tuple[int, int],
-    guidance: float | tuple[float, float],
-    gradient_steps: int,
-    frames: int,
-    scored_views: int,
-    decoded_views: int | None = None,
-) -> AlignDraw:
+def draw_align_step(random: torch.Generator, settings: AlignSettings) -> AlignDraw:
     """Drawn from ``random`` alone. Ranges are uniform and include both ends; a number is itself and costs no draw."""
-    steps = denoising_steps
+    steps, guidance = settings.denoising_steps, settings.guidance
     if isinstance(steps, tuple):
         steps = int(torch.randint(steps[0], steps[1] + 1, (), generator=random))
     if isinstance(guidance, tuple):
         low, high = guidance
         guidance = low + (high - low) * float(torch.rand((), generator=random, dtype=torch.float64))
-    keep = kept_steps(variant, steps, gradient_steps, random)
-    views = torch.randperm(frames, generator=random)[:scored_views].sort().values.tolist()
+    # The order of the draws is part of the seeded results: new ones go to the end.
+    keep = kept_steps(settings.variant, steps, settings.gradient_steps, random)
+    views = torch.randperm(settings.frames, generator=random)[: settings.scored_views].sort().values.tolist()
     decoded = views
-    if decoded_views is not None:
-        decoded = torch.randperm(frames, generator=random)[:decoded_views].sort().values.tolist()
+    if settings.decoded_views is not None:
+        decoded = torch.randperm(settings.frames, generator=random)[: settings.decoded_views].sort().values.tolist()
     return AlignDraw(steps, guidance, keep, views, decoded)
 
 
@@ -61,13 +49,3 @@ def kept_steps(variant: Variant, steps: int, gradient_steps: int, random: torch.
         return [*torch.randperm(last, generator=random)[:gradient_steps].tolist(), last]
     chosen: list[int] = torch.randperm(steps, generator=random)[:gradient_steps].tolist()
     return chosen
-
-
-def middle_steps(denoising_steps: int | tuple[int, int]) -> int:
-    """A number of steps that stands for all."""
-    return denoising_steps if isinstance(denoising_steps, int) else sum(denoising_steps) // 2
-
-
-def middle_guidance(guidance: float | tuple[float, float]) -> float:
-    """A guidance that stands for all."""
-    return sum(guidance) / 2 if isinstance(guidance, tuple) else guidance

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from vist3a.metrics.trend import rising
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DriftConfig:
-    """The last ``window`` measurements are looked at; both trends must have at most this ``probability`` of being chance."""
-
-    window: int = 5
-    probability: float = 0.05
+PROBABILITY = 0.05
+"""Both trends must have at most this probability of being chance."""
 
 
 class DriftAlarm:
-    """Warns once when the two drift apart, and again only after they have come together in between."""
+    """Warns once when the two drift apart, and again only after they have come together in between.
 
-    def __init__(self, config: DriftConfig) -> None:
-        self.config = config
+    The last ``window`` measurements are looked at.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = window
         self._warned = False
 
     def __call__(self, series: dict[int, tuple[float, float]]) -> bool:
         """Whether (reward, judge) by step drift apart at the last step."""
-        steps = sorted(series)[-self.config.window :]
-        if len(steps) < self.config.window:
+        steps = sorted(series)[-self.window :]
+        if len(steps) < self.window:
             return False
         reward, judge = zip(*(series[step] for step in steps), strict=True)
-        apart = max(rising(reward), rising([-value for value in judge])) <= self.config.probability
+        apart = max(rising(reward), rising([-value for value in judge])) <= PROBABILITY
         if apart and not self._warned:
             logger.warning(
                 "the reward rises (%.4g to %.4g) while the judge falls (%.4g to %.4g) between steps %d and %d on the same "

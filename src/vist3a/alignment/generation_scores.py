@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.alignment.align import decode_views
+from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.base import Kind
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator

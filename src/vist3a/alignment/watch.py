@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vist3a.alignment.drift import DriftAlarm, DriftConfig
+from vist3a.alignment.align import AlignData
+from vist3a.alignment.align_settings import AlignSettings, WatchConfig
+from vist3a.alignment.drift import DriftAlarm
 from vist3a.alignment.generation_scores import score_scenes
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.export.video import image_sheet, to_bytes
 from vist3a.generators.base import VideoGenerator
-from vist3a.records import Condition
-from vist3a.records.condition import Embed
-from vist3a.rendering.base import Renderer
+from vist3a.rendering import renderer_for
 from vist3a.runtime.atomic import replacing
 from vist3a.runtime.picture_log import PictureLog
-from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a.sampling.sampling import sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 
 PREVIEW_VIEWS = 4
 """Views of a scene in a preview: one row decoded, one rendered where there are renderings."""
-
-
-@dataclass(frozen=True)
-class WatchConfig:
-    """Steps between judgements and between pictures (0: never), and when the two scores count as drifting apart."""
-
-    judge_every: int = 0
-    previews_every: int = 0
-    drift: DriftConfig = field(default_factory=DriftConfig)
 
 
 class Watch:
@@ -53,7 +43,7 @@ class Watch:
     ) -> None:
         self._sample, self._score = sample, score
         self.config, self.path, self._pictures = config, path, pictures
-        self._alarm = DriftAlarm(config.drift)
+        self._alarm = DriftAlarm(config.drift_window)
         stored = json.loads(path.read_text()) if path.is_file() else {}
         self.rows: dict[int, dict[str, float]] = {int(step): row for step, row in stored.items()}
 
@@ -90,24 +80,25 @@ class Watch:
 
 def watch_generator(
     generator: VideoGenerator,
-    embed: Embed,
     decoder: StitchedDecoder,
-    render: Renderer,
     scorers: Mapping[str, WeightedSum],
-    prompts: Sequence[str],
-    sampling: SamplingConfig,
+    data: AlignData,
+    settings: AlignSettings,
     config: WatchConfig,
     *,
-    seed: int,
-    device: torch.device,
-    negative: Condition | None,
     path: Path,
     pictures: PictureLog,
 ) -> Watch:
-    """A watch over ``generator``; ``scorers`` are ``reward`` and ``judge`` (where there is one), scored on all views."""
+    """A watch over ``generator`` while it is aligned on ``data`` with ``settings``; ranges are looked at in their middle.
 
+    ``scorers`` are ``reward`` and ``judge`` (where there is one), scored on all views.
+    """
+    device = next(generator.denoiser.parameters()).device
+    prompts, sampling, render = data.prompts[: config.prompts], settings.middle_sampling(), renderer_for(device)
+
+    # The training's own seed, but always that of its first step: every look is at the same noise.
     def sample() -> list[Tensor]:
-        return sample_latents(generator, embed, prompts, sampling, seed, device, negative)
+        return sample_latents(generator, data.embed, prompts, sampling, settings.seed, device, data.negative)
 
     def score(latents: list[Tensor], judged: bool) -> tuple[dict[str, list[float]], list[Tensor]]:
         return score_scenes(generator, decoder, render, scorers if judged else {}, prompts, latents)

@@ -6,29 +6,45 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from jaxtyping import UInt8
 from torch import Tensor
 
 from vist3a.data.frame_statistics import FrameStatistics, colour_change, frame_statistics, layout_likeness, luma
 from vist3a.data.rejected import RejectedError
 from vist3a.data.sampling import MIN_VIEWS
+from vist3a.runtime.bounds import Fraction, NotNegative
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is allowed. Brightness, contrast and differences are in [0, 1]; see ``frame_statistics`` for the measures."""
+    """What is allowed of real clips; see :mod:`vist3a.data.frame_statistics` for the measures.
 
-    min_brightness: float = 0.03
-    max_brightness: float = 0.97
-    min_contrast: float = 0.015
-    min_sharpness: float = 0.01
-    min_relative_sharpness: float = 0.25
-    min_difference: float = 0.003
-    cut_colour_change: float = 0.28
-    cut_likeness: float = 0.6
-    min_motion: float = 0.3
-    max_stride: float = 8.0
+    Attributes:
+        min_brightness: Least mean brightness of a frame, in [0, 1].
+        max_brightness: Largest mean brightness.
+        min_contrast: Least contrast.
+        min_sharpness: Least variance of the Laplacian over the variance of luma.
+        min_relative_sharpness: The same relative to the median of the shot (motion blur).
+        min_difference: A frame that differs less than this from the one before repeats it.
+        cut_colour_change: A scene cut changes the colors of more than this share of the pixels ...
+        cut_likeness: ... and correlates less than this with the frame before.
+        min_motion: Share of the picture that changes between views.
+        max_stride: Largest mean step between views, in frames of the source.
+    """
+
+    min_brightness: Fraction = 0.03
+    max_brightness: Fraction = 0.97
+    min_contrast: Fraction = 0.015
+    min_sharpness: NotNegative = 0.01
+    min_relative_sharpness: Fraction = 0.25
+    min_difference: Fraction = 0.003
+    cut_colour_change: Fraction = 0.28
+    cut_likeness: Annotated[float, Ge(-1), Le(1)] = 0.6
+    min_motion: Fraction = 0.3
+    max_stride: Annotated[float, Ge(1)] = 8.0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from vist3a.data.sources import scan
 from vist3a.data.splits import assign_splits
 from vist3a.data.world import World
 from vist3a.records.clip import Clip
+from vist3a.records.clip_shape import ClipShape
 from vist3a.records.frame_count import AllowedFrames, any_frames
 
 logger = logging.getLogger(__name__)
@@ -32,16 +33,6 @@ MAX_REASON = 200
 """Characters of an unforeseen error that stand in the report."""
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Size of every clip (fewer views where a real clip has fewer), and the video generator's rule of frame counts."""
-
-    views: int
-    height: int
-    width: int
-    allowed: AllowedFrames = any_frames
 
 
 @dataclass(frozen=True)
@@ -64,8 +55,17 @@ class Gathered:
         return pd.DataFrame(self.rejected, columns=["source", "reason"], dtype="str")
 
 
-def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits, order: Order = "given") -> Gathered:
+def gather_folder(
+    source: Path,
+    target: Path,
+    shape: ClipShape,
+    limits: Limits,
+    order: Order = "given",
+    allowed: AllowedFrames = any_frames,
+) -> Gathered:
     """Read, check and write every candidate below ``source``; ``order`` is that of :func:`read_clip`.
+
+    Where a real clip has fewer frames than ``shape`` says, it gets the largest number that is ``allowed``.
 
     Raises:
         ValueError: ``source`` is missing, empty, or nothing in it passes.
@@ -78,7 +78,7 @@ def gather_folder(source: Path, target: Path, shape: Shape, limits: Limits, orde
         dropped: tuple[str, ...] = ()
         try:
             dropped = candidate.reader.content.dropped if isinstance(candidate.reader, PosedScene) else ()
-            checked = read_clip(candidate, shape.views, shape.height, shape.width, limits, order, shape.allowed)
+            checked = read_clip(candidate, shape.frames, shape.height, shape.width, limits, order, allowed)
             pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
             if pixels in seen:
                 raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")
@@ -106,7 +106,7 @@ def _sentence(error: Exception) -> str:
 
 
 def gather_world(
-    world: World, name: str, scenes: int, seed: int, target: Path, shape: Shape, device: torch.device
+    world: World, name: str, scenes: int, seed: int, target: Path, shape: ClipShape, device: torch.device
 ) -> Gathered:
     """Render (on ``device``) and write scenes 0 .. ``scenes`` - 1 of a generated world, with cameras and depth.
 
@@ -115,7 +115,7 @@ def gather_world(
     batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
     rows = []
     for numbers in _progress(batches, "rendering scenes"):
-        batch = world.scenes(seed, list(numbers), (shape.height, shape.width), shape.views, device=device)
+        batch = world.scenes(seed, list(numbers), (shape.height, shape.width), shape.frames, device=device)
         for i, number in enumerate(numbers):
             clip = Clip(f"scene-{number:05d}", batch.rgb[i].cpu(), batch.captions[i], batch.cameras[i], batch.depth[i])
             rows.append(_write(target, clip, _measure(clip, f"{name}/{seed}/{number}")))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
+from vist3a.runtime.bounds import Fraction
+
 Frames = Float[Tensor, "views 3 height width"]
-Ranges = tuple[float, float, float, float]
+Ranges = tuple[Fraction, Fraction, Fraction, Annotated[float, Ge(0), Le(0.5)]]
 """Largest relative change of brightness, contrast and saturation, and of the hue as a part of the color circle (at most 0.5)."""
 GRAY = (0.299, 0.587, 0.114)
 

@@ -19,9 +19,23 @@ GRADIENT_LIMIT = 100.0
 
 @dataclass(frozen=True)
 class DistillWeights:
-    """Weights of the terms; the defaults are the paper's for AnySplat (``gaussians``: all parameters but scales).
+    """Weights of the terms, each the mean absolute difference to the teacher; the defaults are the paper's for AnySplat.
 
-    ``confidence`` is that of the depth. ``extrinsics`` and ``intrinsics`` are terms of the released code alone.
+    Attributes:
+        pose: Pose encodings.
+        depth: Depth of every pixel.
+        depth_gradient: Differences of neighboring pixels of the depth.
+        confidence: Confidence of the depth.
+        points: World points of every pixel.
+        points_gradient: Differences of neighboring points.
+        points_confidence: Confidence of the points.
+        gaussians: All parameters of the Gaussians but their scales.
+        gaussian_confidence: Confidence of the Gaussians.
+        scales: Scales of the Gaussians.
+        anchor_features: Features that the Gaussians are made of.
+        extrinsics: Camera-to-world matrices; a term of the released code alone.
+        intrinsics: Camera intrinsics in units of the frame's sides; a term of the released code alone.
+        features: Inner states; a term of ours.
     """
 
     pose: float = 1.0
@@ -38,6 +52,10 @@ class DistillWeights:
     extrinsics: float = 0.0
     intrinsics: float = 0.0
     features: float = 0.0
+
+
+PUBLISHED = DistillWeights()
+"""Those of the paper for AnySplat."""
 
 
 def feature_distance(student: Mapping[str, TokenState], teacher: Mapping[str, TokenState]) -> Float[Tensor, ""]:

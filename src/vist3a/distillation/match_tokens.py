@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -20,6 +22,7 @@ from vist3a.distillation.sensitivity import OUTPUTS, Output, gauss_newton, metri
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip
+from vist3a.runtime.bounds import BelowOne, NotNegative, Positive
 from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.runtime.progress import progress
 from vist3a.runtime.step_log import Log
@@ -32,31 +35,38 @@ PROBES = 2
 """Random projections of every output per clip; each gives one sample per token."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MatchTokensConfig:
-    """Tokens at ``point`` of ``batch`` clips are compared per step.
+    """Which tokens are compared, and how they are weighed.
 
-    ``views`` runs only as many random views of each clip (None: all), for points in the encoder, where views do not meet: more
-    clips for the same work, and views of one clip are alike.
-    ``sensitivity`` in [0, 1) is the share of the weight that token errors get by what they do to the network's outputs (see
-    :mod:`training.sensitivity`, measured on ``sensitivity_clips`` clips, of the outputs ``sensitive``); the rest is equal for all
-    directions.
-    ``mirror`` adds every clip flipped left to right: other latents, at no cost in data.
-    ``inner`` are stitch points on the way that are matched, too, with a total weight of ``inner_weight``, all directions alike:
-    every block then has a near goal. For the first ``early`` in [0, 1) of the steps they are the only goals, and no block behind
-    the last of them is run: later blocks would learn from what is still wrong.
+    Attributes:
+        point: Stitch point whose tokens are the goal.
+        batch: Clips per step.
+        inner: Stitch points on the way that are matched, too, all directions alike: every block then has a near goal.
+        inner_weight: What they weigh together.
+        early: For this share of the steps, the first ones, they are the only goals, and no block behind the last of them is run:
+            later blocks would learn from what is still wrong.
+        mirror: Every clip is also seen flipped left to right: other latents, at no cost in data.
+        views: Random views that are run of each clip (None: all), for points in the encoder, where views do not meet: more clips
+            for the same work, and views of one clip are alike.
+        sensitivity: Share of the weight that token errors get by what they do to the network's outputs (see
+            :mod:`vist3a.distillation.sensitivity`); the rest is equal for all directions.
+        sensitivity_clips: Clips that it is measured on.
+        sensitive: Outputs that count.
+        loop: The training.
     """
 
     point: str
-    batch: int
+    batch: Positive
     inner: tuple[str, ...] = ()
-    inner_weight: float = 0.5
-    early: float = 0.0
+    inner_weight: NotNegative = 0.5
+    early: BelowOne = 0.0
     mirror: bool = True
-    views: int | None = None
-    sensitivity: float = 0.0
-    sensitivity_clips: int = 8
-    sensitive: tuple[Output, ...] = OUTPUTS
+    views: Positive | None = None
+    sensitivity: BelowOne = 0.0
+    sensitivity_clips: Positive = 8
+    sensitive: Annotated[tuple[Output, ...], MinLen(1)] = OUTPUTS
+    loop: LoopConfig
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,6 @@ def match_tokens(
     teacher: ReconstructionModel,
     generator: VideoGenerator,
     clips: Sequence[Clip],
-    loop: LoopConfig,
     config: MatchTokensConfig,
     *,
     seed: int,
@@ -111,8 +120,6 @@ def match_tokens(
     ValueError when the stitch point does not lie before ``config.point`` and ``config.inner`` between them, or when
     views meet before ``config.point`` and ``config.views`` asks for a part of them.
     """
-    if not clips:
-        raise ValueError("distillation needs at least one clip in the fit split")
     names = [point.name for point in student.network.stitch_points]
     behind = names[names.index(student.point) + 1 :]
     goal = student.network.stitch_point(config.point).name
@@ -134,8 +141,10 @@ def match_tokens(
     device = next(student.parameters()).device
     size = teacher.frame_size(clips[0].frames.shape[-2], clips[0].frames.shape[-1])
     targets = token_targets(teacher, generator, clips, config, device)
+    # Errors in units of the teacher's spread, or the point with the largest tokens would outweigh all others.
     scales = {point: tokens.std() for point, tokens in targets.tokens.items()}
     root = None
+    # The metric is measured once: the teacher stays as it is.
     if config.sensitivity > 0:
         seen = clips[: config.sensitivity_clips]
         measured = gauss_newton(teacher, seen, config.point, device, probes=PROBES, seed=seed, outputs=config.sensitive)
@@ -150,7 +159,10 @@ def match_tokens(
         )
         views = views.to(device)
         state = student.state(targets.latents[rows], None if config.views is None else views)
-        points = config.inner if config.inner and step < config.early * loop.steps else (*config.inner, config.point)
+        # While they are the only goals, no block behind the last of them is run.
+        points = (
+            config.inner if config.inner and step < config.early * config.loop.steps else (*config.inner, config.point)
+        )
         _, states = student.network.run_from(state, size, keep=points, until=points[-1])
         errors = {
             point: (states[point].patch_tokens - targets.tokens[point][rows[:, None], views]) / scales[point]
@@ -158,13 +170,14 @@ def match_tokens(
         }
         terms: dict[str, Tensor] = {}
         if config.point in errors:
+            # A root of the metric turns weighted lengths into plain ones.
             last = errors.pop(config.point)
             terms["tokens"] = _distance(last if root is None else last @ root)
         if errors:
             terms["inner"] = config.inner_weight * torch.stack([_distance(error) for error in errors.values()]).mean()
         return torch.stack(list(terms.values())).sum(), terms
 
-    TrainingLoop({"student": student}, loop, checkpoint).run(step_loss, log)
+    TrainingLoop({"student": student}, config.loop, checkpoint).run(step_loss, log)
 
 
 def _distance(error: Tensor) -> Tensor:

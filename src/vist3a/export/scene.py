@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +30,7 @@ from vist3a.export.viewer import Caption, save_viewer
 from vist3a.records import Gaussians, Reconstruction
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.atomic import replacing
+from vist3a.runtime.bounds import BelowOne, NotNegative, Positive, PositiveFloat
 
 FRAMES_PER_SECOND = 8.0
 NAME_LENGTH = 60
@@ -37,19 +40,25 @@ NAME_LENGTH = 60
 class ExportSettings:
     """What the files hold, and the size of the videos.
 
-    ``smoothing`` closes gaps between the Gaussians (see :mod:`vist3a.export.smoothing`; 0: exactly what the network gave).
-    Gaussians below ``min_opacity`` go, then all are fused per voxel of ``voxel_size`` (in the network's unit), then the
-    ``max_gaussians`` that are seen most stay. ``drop_points`` is the share of points with the lowest confidence that is left out.
-    ``formats`` are exporters of the registry, which write further files.
+    Attributes:
+        smoothing: Squared pixels that close gaps between the Gaussians (see :mod:`vist3a.export.smoothing`; 0: exactly what the
+            network gave).
+        max_gaussians: Of the Gaussians so many stay, those that are seen most (None: all). This comes last.
+        min_opacity: Gaussians below it are left out. This comes first.
+        voxel_size: Gaussians and points are fused per voxel of this side, in the network's unit (None: they are not).
+        drop_points: Share of the points with the lowest confidence that is left out.
+        turntable_frames: Frames of the video around the scene.
+        turntable_size: Its height and width in pixels.
+        formats: Exporters of the registry, which write further files.
     """
 
-    smoothing: float = 0.0
-    max_gaussians: int | None = None
-    min_opacity: float = 0.0
-    voxel_size: float | None = None
-    drop_points: float = 0.1
-    turntable_frames: int = 60
-    turntable_size: int = 192
+    smoothing: NotNegative = 0.0
+    max_gaussians: Positive | None = None
+    min_opacity: BelowOne = 0.0
+    voxel_size: PositiveFloat | None = None
+    drop_points: BelowOne = 0.1
+    turntable_frames: Annotated[int, Gt(1)] = 60
+    turntable_size: Annotated[int, Gt(15)] = 192
     formats: tuple[str, ...] = ()
 
 

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
+from vist3a.runtime.bounds import Count, NotNegative, Positive, PositiveFloat
 from vist3a.runtime.checkpoint import load_checkpoint, save_checkpoint
 from vist3a.runtime.launch import ALONE, Processes
 from vist3a.runtime.muon import Muon
@@ -31,23 +33,34 @@ StepLoss = Callable[[int], tuple[Tensor, Mapping[str, Tensor]]]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """Knobs of the loop. ``ema`` is the decay of the parameter average (None: none). ``schedule`` follows the warm-up.
+    """Optimization of one network.
 
-    With ``matrix_learning_rate`` the weights of linear layers are trained by Muon (Jordan et al. 2024: momentum with its singular
-    values made equal), with steps of the length that AdamW's would have at that rate; everything else by AdamW.
+    Attributes:
+        steps: Optimizer steps.
+        learning_rate: Peak learning rate of AdamW.
+        matrix_learning_rate: Peak learning rate of Muon (Jordan et al. 2024: momentum with its singular values made equal) for
+            the weights of linear layers, with steps of the length that AdamW's would have at that rate. None: AdamW trains them.
+        schedule: What follows the warm-up.
+        warmup: Steps over which the learning rate rises.
+        weight_decay: Decoupled decay of everything that has two axes or more.
+        betas: Of AdamW.
+        gradient_clip: Largest norm of the gradient of all parameters.
+        ema: Decay of the average of the parameters, which replaces them at the end (None: no average).
+        log_every: Steps between two lines of the log.
+        checkpoint_every: Steps between two checkpoints.
     """
 
-    steps: int
-    learning_rate: float
-    matrix_learning_rate: float | None = None
+    steps: Positive
+    learning_rate: PositiveFloat
+    matrix_learning_rate: PositiveFloat | None = None
     schedule: Schedule = "cosine"
-    warmup: int = 100
-    weight_decay: float = 0.01
+    warmup: Count = 100
+    weight_decay: NotNegative = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip: float = 1.0
-    ema: float | None = None
-    log_every: int = 50
-    checkpoint_every: int = 500
+    gradient_clip: PositiveFloat = 1.0
+    ema: Annotated[float, Gt(0), Lt(1)] | None = 0.999
+    log_every: Positive = 50
+    checkpoint_every: Positive = 2000
 
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:

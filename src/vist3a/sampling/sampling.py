@@ -11,7 +11,9 @@ from torch import Tensor
 
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition, Reconstruction
+from vist3a.records.clip_shape import ClipShape
 from vist3a.records.condition import Embed
+from vist3a.runtime.bounds import Guidance, Positive, PositiveFloat
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
 from vist3a.stitching.base import Decoder
 
@@ -26,16 +28,32 @@ class GeneratedScene:
     scene: Reconstruction
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
-    """Denoising steps, guidance, and the size of the clip; ``flow_shift`` None is the generator's own."""
+@dataclass(frozen=True, kw_only=True)
+class DenoisingConfig:
+    """How noise becomes latents.
 
-    steps: int
-    guidance: float
-    frames: int
-    height: int
-    width: int
-    flow_shift: float | None = None
+    Attributes:
+        steps: Denoising steps.
+        guidance: Classifier-free guidance, 1 for none.
+    """
+
+    steps: Positive
+    guidance: Guidance
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(DenoisingConfig, ClipShape):
+    """How latents are sampled, and for clips of which size.
+
+    Attributes:
+        flow_shift: Time shift of flow-matching schedules; None: the generator's own.
+
+    Example:
+        >>> SamplingConfig(steps=20, guidance=3.0, frames=13, height=64, width=64)
+        SamplingConfig(frames=13, height=64, width=64, steps=20, guidance=3.0, flow_shift=None)
+    """
+
+    flow_shift: PositiveFloat | None = None
 
 
 @torch.no_grad()

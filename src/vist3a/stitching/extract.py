@@ -11,7 +11,9 @@ them once, with the layers already solved (:mod:`vist3a.stitching.heldout`). Eve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file
@@ -20,7 +22,8 @@ from vist3a.data.clip_batches import LoadFrames, clip_batches
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import StitchPoint
-from vist3a.stitching.grids import Interpolation, PaddingMode, Triple, derive_spec
+from vist3a.runtime.bounds import Count, Positive
+from vist3a.stitching.grids import Interpolation, PaddingMode, derive_spec
 from vist3a.stitching.moments import Moments, moments_of
 from vist3a.stitching.store import save_tensors
 from vist3a.stitching.tap import Size, Tap, TapSettings
@@ -29,25 +32,51 @@ ClipsDone = Callable[[int], None]
 """Called with the number of clips that are newly done."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TapConfig:
+    """How latents meet tokens.
+
+    Attributes:
+        kernel: Of the stitch convolution: time, rows, columns.
+        stride: Its stride; None: what follows from the two grids.
+        padding: Its padding on both sides; None: what follows from the two grids.
+        padding_mode: What is padded with.
+        interpolation: How latents are resampled where their grid is not the convolution's.
+        latents: The posterior's mode, or a sample.
+        latent_space: As the autoencoder gives them, or as the denoiser sees them.
+        frames: Of each clip so many are seen, the first ones; None: all.
+        seed: Draws the samples, by the name of the clip.
+    """
+
+    kernel: tuple[Positive, Positive, Positive] = (5, 3, 3)
+    stride: tuple[Positive, Positive, Positive] | None = None
+    padding: tuple[Count, Count, Count] | None = None
+    padding_mode: PaddingMode = "replicate"
+    interpolation: Interpolation = "corners"
+    latents: Literal["mode", "sample"] = "mode"
+    latent_space: Literal["raw", "normalised"] = "raw"
+    frames: Positive | None = None
+    seed: int = 0
+
+
 def tap_settings(
     generator: VideoGenerator,
     network: ReconstructionModel,
     points: Sequence[StitchPoint],
     size: Size,
-    *,
-    kernel: Triple = (5, 3, 3),
-    stride: Triple | None = None,
-    padding: Triple | None = None,
-    padding_mode: PaddingMode = "replicate",
-    interpolation: Interpolation = "corners",
-    sample_seed: int | None = None,
-    normalised: bool = False,
-    frames: int | None = None,
+    config: TapConfig | None = None,
 ) -> TapSettings:
     """Settings for clips of ``size`` (height, width), of which each network sees its own ``frame_size``.
 
-    Stride and padding follow from the two grids when they are None.
+    ``config`` None stands for its defaults.
+
+    Raises:
+        ValueError: There is no point to tap, or no convolution leads from one grid to the other.
+
+    Example:
+        >>> settings = tap_settings(generator, network, network.stitch_points, (64, 64), TapConfig(kernel=(5, 3, 3)))
     """
+    config = config or TapConfig()
     if not points:
         raise ValueError("no stitch point is left to tap (see extract.kinds)")
     _, _, rows, columns = generator.latent_grid(1, *generator.frame_size(*size))
@@ -56,13 +85,15 @@ def tap_settings(
         (rows, columns),
         tokens,
         generator.temporal_stride,
-        kernel,
-        padding_mode,
-        stride=stride,
-        padding=padding,
-        interpolation=interpolation,
+        config.kernel,
+        config.padding_mode,
+        stride=config.stride,
+        padding=config.padding,
+        interpolation=config.interpolation,
     )
-    return TapSettings(tuple(points), tokens, spec, sample_seed, normalised, frames)
+    # Stored with the moments, which must be read with what they were made with.
+    sample_seed = config.seed if config.latents == "sample" else None
+    return TapSettings(tuple(points), tokens, spec, sample_seed, config.latent_space == "normalised", config.frames)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, LayerScore, StitchFit
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import ClipsDone, accumulate, tap_settings
+from vist3a.stitching.extract import ClipsDone, TapConfig, accumulate, tap_settings
 from vist3a.stitching.heldout import Candidate, HeldOut, measure
 from vist3a.stitching.moments import Moments
 from vist3a.stitching.ridge import Bias
@@ -89,7 +89,7 @@ def find_layer(
         bias: One per channel (a Conv3d), or one per token position.
         batch: Clips that go through the networks together.
         seed: Draws the splits, where none are given, and the bootstrap over scenes.
-        tap: Options of :func:`vist3a.stitching.extract.tap_settings`: ``kernel``, ``stride``, ``padding``, ``sample_seed``, ...
+        tap: Fields of :class:`vist3a.stitching.extract.TapConfig`: ``kernel``, ``stride``, ``padding``, ``latents``, ...
 
     Raises:
         ValueError: A split is empty, no point is left to tap, or none of them is a complete entry.
@@ -108,8 +108,9 @@ def find_layer(
     def load(name: str) -> Tensor:
         return (frames[name] * 255).round().to(torch.uint8)
 
+    config = TapConfig(**{"seed": seed, **tap})
     return search_clips(
-        generator, network, splits, load, kinds=kinds, ridges=ridges, bias=bias, batch=batch, seed=seed, **tap
+        generator, network, splits, load, config, kinds=kinds, ridges=ridges, bias=bias, batch=batch, seed=seed
     )
 
 
@@ -118,6 +119,7 @@ def search_clips(
     network: ReconstructionModel,
     splits: Splits,
     load: LoadFrames,
+    tap: TapConfig | None = None,
     *,
     kinds: Sequence[str] | None = None,
     points: Sequence[str] | None = None,
@@ -125,7 +127,6 @@ def search_clips(
     bias: Bias = "channel",
     batch: int = 4,
     seed: int = 0,
-    **tap: Any,
 ) -> LayerSearch:
     """As :func:`find_layer`, for clips that ``load`` reads by name (uint8 [views, 3, height, width]) when they are met.
 
@@ -138,7 +139,7 @@ def search_clips(
         )
     height, width = load(splits["fit"][0]).shape[-2:]
     chosen = network.points_of(kinds, "kinds") if points is None else [network.stitch_point(name) for name in points]
-    settings = tap_settings(generator, network, chosen, (height, width), **tap)
+    settings = tap_settings(generator, network, chosen, (height, width), tap)
     if points is None:
         check_choice(settings.points)
     tapped = Tap(generator, network, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vist3a.adapters.lora import add_lora, load_lora, merge_lora, save_lora
-from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.align import AlignData, align
+from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.rewards.one_scorer import reward_from
-from vist3a.distillation.distill import DistillSampling, distill
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.distillation.distill_loss import DistillWeights
 from vist3a.generators.base import VideoGenerator
 from vist3a.generators.condition_store import ConditionStore, encoder_identity
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip, Condition
-from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.layer_search import search_moments
 from vist3a.stitching.store import load_fit, load_moments, save_fit, save_moments
 from vist3a.stitching.tap import Tap
@@ -33,22 +33,23 @@ from vist3a_app.rehearsal.random_scorer import RandomScorer
 PROMPT = "a red ball on the floor"
 PICTURE = "picture.safetensors"
 NOISE = "noise"
-ONE_STEP = LoopConfig(steps=1, learning_rate=1e-4, warmup=1, log_every=1, checkpoint_every=10)
+ONE_STEP = LoopConfig(steps=1, learning_rate=1e-4, warmup=1, log_every=1, checkpoint_every=10, ema=None)
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Real shapes: ``frames`` of ``video`` (height, width), the stitch kernel, numbers of denoising steps tried and guidance."""
+    """Real shapes: those of generation with fewer denoising steps, the stitch convolution, and what distillation compares."""
 
-    frames: int
-    video: tuple[int, int]
-    kernel: tuple[int, int, int]
+    sampling: SamplingConfig
+    tap: TapConfig
     kinds: tuple[str, ...] | None
-    steps: int
-    guidance: float
-    flow_shift: float | None
-    distill_weights: Mapping[str, float]
+    distill_weights: DistillWeights
     lora_targets: tuple[str, ...]
+
+    @property
+    def video(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.sampling.height, self.sampling.width
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Stages:
         """Moments of one clip for all candidate points."""
         generator, network = self.load_generator("vae"), self.load_reconstruction()
         points = network.points_of(self.shapes.kinds)
-        settings = tap_settings(generator, network, points, self.shapes.video, kernel=self.shapes.kernel)
+        settings = tap_settings(generator, network, points, self.shapes.video, self.shapes.tap)
         moments = accumulate(Tap(generator, network, settings), [NOISE], self._bytes, batch=1)
         save_moments(self._new("moments"), dict.fromkeys(("fit", "selection"), moments), settings)
         return f"{len(points)} points, {moments.gram.shape[0]} features"
@@ -105,9 +106,10 @@ class Stages:
         generator, teacher, decoder = self.load_generator("vae"), self.load_reconstruction(), self._decoder()
         prepare(decoder, "lora", 64, 32.0)
         decoder.network.gradient_checkpointing = True
-        sampling = DistillSampling(1, (self.shapes.frames,))
-        weights = DistillWeights(**self.shapes.distill_weights)
-        distill(decoder, teacher, generator, [self._clip()], ONE_STEP, weights, sampling, seed=0)
+        settings = DistillSettings(
+            seed=0, batch=1, views=(self.shapes.sampling.frames,), weights=self.shapes.distill_weights, loop=ONE_STEP
+        )
+        distill(decoder, teacher, generator, [self._clip()], settings)
         return "1 clip"
 
     def generate(self) -> str:
@@ -116,16 +118,12 @@ class Stages:
         if (self.folder / "adapter").is_dir():
             load_lora(generator.denoiser, self.folder / "adapter")
             merge_lora(generator.denoiser)
-        height, width = self.shapes.video
-        config = SamplingConfig(
-            self.shapes.steps, self.shapes.guidance, self.shapes.frames, height, width, self.shapes.flow_shift
-        )
-        (latents,) = sample_latents(generator, self._condition, [PROMPT], config, 0, self.device)
+        (latents,) = sample_latents(generator, self._condition, [PROMPT], self.shapes.sampling, 0, self.device)
         generator.release("denoiser")
         decoder = self._decoder().requires_grad_(False).eval()
         scene = decode_scene(generator, decoder, PROMPT, latents).scene
         count = 0 if scene.gaussians is None else scene.gaussians.means.shape[1]
-        return f"{self.shapes.steps} denoising steps" + (f", {count} Gaussians" if count else "")
+        return f"{self.shapes.sampling.steps} denoising steps" + (f", {count} Gaussians" if count else "")
 
     def align(self) -> str:
         """One alignment step: a prompt, a clip, one denoising step with gradient; not without text."""
@@ -141,33 +139,32 @@ class Stages:
         rendered = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
         names = rendered if decoder.network.has_gaussians else ("reprojection", "pointmap_camera", "camera_smoothness")
         rewards = reward_from(scorer.to(self.device), dict.fromkeys(names, 1.0))
-        height, width = self.shapes.video
-        sampling = AlignSampling(
+        sampling = self.shapes.sampling
+        settings = AlignSettings(
+            seed=0,
             prompts_per_step=1,
             clips_per_step=1,
-            denoising_steps=self.shapes.steps,
+            denoising_steps=sampling.steps,
             gradient_steps=1,
-            guidance=self.shapes.guidance,
+            guidance=sampling.guidance,
             scored_views=2,
             generative_weight=1.0,
-            frames=self.shapes.frames,
-            height=height,
-            width=width,
-            flow_shift=self.shapes.flow_shift,
+            frames=sampling.frames,
+            height=sampling.height,
+            width=sampling.width,
+            flow_shift=sampling.flow_shift,
+            loop=ONE_STEP,
         )
-        render = renderer_for(self.device)
-        align(
-            generator, self._condition, decoder, render, rewards, [PROMPT], [self._clip()], ONE_STEP, sampling, seed=0
-        )
+        align(generator, decoder, rewards, AlignData([PROMPT], [self._clip()], self._condition), settings)
         save_lora(generator.denoiser, self.folder / "adapter")
-        return f"1 prompt, 1 clip, {self.shapes.steps} denoising steps, 1 of them with gradient"
+        return f"1 prompt, 1 clip, {sampling.steps} denoising steps, 1 of them with gradient"
 
     def _bytes(self, name: str) -> Tensor:
         """Frames of the clip as they are stored."""
         return (self._clip().frames * 255).to(torch.uint8)
 
     def _clip(self) -> Clip:
-        frames = torch.rand(self.shapes.frames, 3, *self.shapes.video, generator=_random())
+        frames = torch.rand(self.shapes.sampling.frames, 3, *self.shapes.video, generator=_random())
         return Clip("rehearsal", frames, PROMPT)
 
     def _decoder(self) -> StitchedDecoder:

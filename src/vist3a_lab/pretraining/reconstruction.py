@@ -25,6 +25,7 @@ from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.runtime.step_log import Log
 from vist3a_lab.pretraining.matching import MatchingHeads, correspondences
 from vist3a_lab.pretraining.scene_bank import SceneBank
+from vist3a_lab.pretraining.view_schedule import ViewSchedule
 
 
 @dataclass(frozen=True)
@@ -41,38 +42,6 @@ class ReconstructionLossWeights:
     locate: float = 2.0
     render_mse: float = 12.0
     render_l1: float = 1.0
-
-
-@dataclass(frozen=True)
-class ViewSchedule:
-    """What a training step sees; the ``*_from`` are fractions of the run.
-
-    Few views of many scenes first; from ``full_from`` on whole clips, with every fourth step still few views. Whole clips are
-    rendered from ``render_from`` on; from ``own_poses_from`` on, two of three rendered steps unproject with the predicted
-    cameras.
-    """
-
-    few_batch: int = 64
-    few_views: int = 4
-    max_stride: int = 4
-    full_batch: int = 24
-    full_views: int = 13
-    full_from: float = 0.45
-    render_from: float = 0.5
-    own_poses_from: float = 0.75
-    rendered_views: int = 3
-
-    def is_full(self, step: int, steps: int) -> bool:
-        """Whether this step sees whole clips."""
-        return step >= self.full_from * steps and step % 4 != 3
-
-    def renders(self, step: int, steps: int) -> bool:
-        """Whether this step has a rendering loss."""
-        return self.is_full(step, steps) and step >= self.render_from * steps
-
-    def own_poses(self, step: int, steps: int) -> bool:
-        """Whether a rendered step places its Gaussians with the predicted cameras."""
-        return step >= self.own_poses_from * steps and step % 4 != 1
 
 
 class TrainingHeads(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vist3a.generators.word_tokenizer import build_tokenizer
 from vist3a.records import Cameras
+from vist3a_lab.pretraining.bank_size import BankSize
 from vist3a_lab.pretraining.relation_words import relation_targets
 from vist3a_lab.procedural import (
     COLOURS,
@@ -33,20 +34,16 @@ UNKNOWN = -1
 """Label of what a scene does not answer."""
 
 
-@dataclass(frozen=True)
-class BankConfig:
-    """Size of the bank. ``refresh_every`` 0 keeps the scenes for ever; ``objects`` fixes the number of objects of all scenes."""
+@dataclass(frozen=True, kw_only=True)
+class BankConfig(BankSize):
+    """Size of the bank and of its scenes; ``objects`` fixes the number of objects of all scenes."""
 
-    capacity: int
     frames: int = 13
-    extra_views: int = 0
     height: int = 64
     width: int = 64
     supersample: int = 2
     captions: int = 3
     max_words: int = 40
-    refresh_scenes: int = 32
-    refresh_every: int = 0
     with_depth: bool = False
     objects: int | None = None
 

@@ -22,11 +22,11 @@ from vist3a.stitching.search import r2, r2_difference
 from vist3a.stitching.tap import Tap
 from vist3a_lab.studies.layer_study import StudyClips
 
-LATENTS: Mapping[str, Mapping[str, bool]] = {
-    "mode, raw": {"sample": False, "normalised": False},
-    "mode, normalised": {"sample": False, "normalised": True},
-    "sample, raw": {"sample": True, "normalised": False},
-    "sample, normalised": {"sample": True, "normalised": True},
+LATENTS: Mapping[str, Mapping[str, str]] = {
+    "mode, raw": {"latents": "mode", "latent_space": "raw"},
+    "mode, normalised": {"latents": "mode", "latent_space": "normalised"},
+    "sample, raw": {"latents": "sample", "latent_space": "raw"},
+    "sample, normalised": {"latents": "sample", "latent_space": "normalised"},
 }
 READ_ON = ("mode", "sample")
 
@@ -46,13 +46,13 @@ def compare_latents(
     """Of every kind of latents at ``point``: held-out R^2 read on modes and on samples, how far it is ahead of the first kind
     there, and the errors of the stitched network's outputs for the modes of ``measured`` held-out clips.
 
-    ``search_with`` runs a search with some options of ``tap_settings`` changed. ``seed`` draws samples and bootstrap.
+    ``search_with`` runs a search with some fields of ``TapConfig`` changed. ``seed`` draws samples and bootstrap.
     """
     report: dict[str, dict[str, Any]] = {}
     first: dict[str, PointErrors] = {}
     shown = clips.clips("heldout", measured)
     for name, kind in LATENTS.items():
-        found = search_with({"sample_seed": seed if kind["sample"] else None, "normalised": kind["normalised"]})
+        found = search_with({**kind, "seed": seed})
         decoder = StitchedDecoder(network, found.settings.spec, found.solved[point].layer).to(device)
         report[name] = {"outputs": output_distance(stitched(decoder, generator), network, shown, device)}
         for read in READ_ON:

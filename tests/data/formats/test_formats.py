@@ -9,11 +9,12 @@ from dataset_layouts import HEIGHT, VIEWS, WIDTH, Truth
 
 from vist3a.data.checks import Limits
 from vist3a.data.clip_store import ClipStore
-from vist3a.data.curation import Shape, gather_folder
+from vist3a.data.curation import gather_folder
 from vist3a.data.formats.lens import FISHEYE, Lens, colmap_lens
 from vist3a.data.rejected import RejectedError
 from vist3a.data.resizing import fit
 from vist3a.data.sources import scan
+from vist3a.records.clip_shape import ClipShape
 
 LIMITS = Limits(min_sharpness=0.0, min_relative_sharpness=0.0, min_difference=0.0, min_motion=0.0)
 SIZE = 64
@@ -25,7 +26,7 @@ def truth() -> Truth:
 
 
 def read(tmp_path, views=5):
-    gathered = gather_folder(tmp_path / "data", tmp_path, Shape(views, SIZE, SIZE), LIMITS)
+    gathered = gather_folder(tmp_path / "data", tmp_path, ClipShape(frames=views, height=SIZE, width=SIZE), LIMITS)
     (row,) = gathered.rows
     store = ClipStore(tmp_path, _index(gathered))
     return store.load(str(row["name"])), gathered.rejected

@@ -16,13 +16,14 @@ from PIL import Image
 
 from vist3a.data.checks import Limits
 from vist3a.data.clip_store import ClipStore
-from vist3a.data.curation import Shape, gather_folder
+from vist3a.data.curation import gather_folder
 from vist3a.data.formats import nerfstudio
 from vist3a.data.formats.depth_map import DepthFile
 from vist3a.data.formats.lens import Lens
 from vist3a.data.formats.posed import PosedScene
 from vist3a.data.rejected import RejectedError
 from vist3a.data.sampling import choose_views
+from vist3a.records.clip_shape import ClipShape
 
 LIMITS = Limits(min_sharpness=0.0, min_relative_sharpness=0.0, min_difference=0.0, min_motion=0.0)
 
@@ -35,7 +36,7 @@ def truth() -> Truth:
 def gather(folder: Path, out: Path):
     """Clips by name, and the sentences."""
     out.mkdir(exist_ok=True)
-    gathered = gather_folder(folder, out, Shape(5, 64, 64), LIMITS)
+    gathered = gather_folder(folder, out, ClipShape(frames=5, height=64, width=64), LIMITS)
     store = ClipStore(out, pd.DataFrame([{**row, "split": "fit"} for row in gathered.rows]))
     return {str(row["name"]): store.load(str(row["name"])) for row in gathered.rows}, [r for _, r in gathered.rejected]
 

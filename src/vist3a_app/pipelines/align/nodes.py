@@ -11,15 +11,16 @@ import pandas as pd
 
 from vist3a.adapters.artifact import save_adapter
 from vist3a.adapters.lora import add_lora
-from vist3a.alignment.align import AlignSampling, align
+from vist3a.alignment.align import AlignData, AlignRun, align
+from vist3a.alignment.align_settings import AlignSettings, WatchConfig
+from vist3a.alignment.watch import watch_generator
 from vist3a.data.clip_store import ClipStore
 from vist3a.pairing import DTYPES
-from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.history import History
 from vist3a.runtime.launch import Processes
-from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.part_meter import PARTS_LOGGED
+from vist3a.runtime.picture_log import picture_log
 from vist3a.runtime.processes import first_one_first, joined
 from vist3a.runtime.run_folder import run_folder
 from vist3a.runtime.shard import shard_frozen
@@ -27,7 +28,6 @@ from vist3a.runtime.step_log import step_log
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.phrasing import in_templates, prompts_of
 from vist3a_app.pipelines.align.reward_models import load_reward_models
-from vist3a_app.pipelines.align.watching import watch_over
 from vist3a_app.pipelines.aligned import aligned_with
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
@@ -67,9 +67,10 @@ def _train(
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
     prompts = prompts_of(params)
     asking = networks.asking(params.negative_prompt, params.max_text_tokens)
+    # The first process embeds what is not stored yet; the others find it there.
     with first_one_first(processes):
         embed, negative = asking.embed([*prompts, *(clip.caption for clip in fit_clips)], text_embeddings)
-        phrased = in_templates(params, asking, prompts, embed, text_embeddings)
+        ask = in_templates(params, asking, prompts, text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     if params.vae_dtype is not None:
         generator.vae.to(DTYPES[params.vae_dtype])
@@ -82,29 +83,21 @@ def _train(
         decoder.network.gradient_checkpointing = True
     if params.shard:
         shard_frozen(generator.denoiser, processes)
-    state = run_folder(  # with shards or without, a killed run goes on
+    # With shards or without, a killed run resumes.
+    state = run_folder(
         checkpoints, "align", params.model_dump_json(exclude={"shard"}), networks.model_dump_json(), stitched_decoder,
         clip_index.to_json(), "\n".join(prompts),
     )  # fmt: skip
     history = History(step_log("align"), state / "history.json", passing=PARTS_LOGGED)
-    watch = watch_over(params, generator, embed, decoder, models, prompts, negative, device, state / "watch.json")
+    data, settings = AlignData(prompts, fit_clips, embed, ask, negative), params.part(AlignSettings)
+    watch = watch_generator(
+        generator, decoder, models.watched, data, settings, params.watch.part(WatchConfig), path=state / "watch.json",
+        pictures=picture_log("align/preview"),
+    )  # fmt: skip
+    # A sharded generator runs in all processes or in none.
     others = watch.accompany if params.shard else None
-    align(
-        generator,
-        phrased,
-        decoder,
-        renderer_for(device),
-        models.reward,
-        prompts,
-        fit_clips,
-        LoopConfig(**params.loop.model_dump()),
-        AlignSampling(**{name: getattr(params, name) for name in AlignSampling.__dataclass_fields__}),
-        seed=params.seed,
-        negative=negative,
-        checkpoint=state / "loop.pt",
-        log=history,
-        watch=watch if processes.first else others,
-    )
+    run = AlignRun(state / "loop.pt", history, watch if processes.first else others)
+    align(generator, decoder, models.reward, data, settings, run)
     if not processes.first:
         return lambda folder: None, {}, pd.DataFrame()
     first, last = history.ends(window=5)

@@ -6,10 +6,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from vist3a.alignment.align_draw import Variant
+from vist3a.alignment.align_settings import AlignSettings, Variant, WatchConfig, check_range
 from vist3a.alignment.rewards.terms import KINDS, L1, PERCEPTUAL, is_term, renders, term_names
-from vist3a_app.pipelines.align.ranges import Guidance, Steps
-from vist3a_app.pipelines.loop import Loop
 from vist3a_app.pipelines.networks import Dtype, Template
 from vist3a_app.pipelines.strict import Place, Strict
 
@@ -38,29 +36,19 @@ class RewardWeights(Strict):
         return {name: weight for name, weight in self.model_dump().items() if weight is not None}
 
 
-class Watching(Strict):
-    """The generator is looked at while it is trained, on ``prompts`` fixed prompts and noise.
+class Watching(Strict, WatchConfig):
+    """The generator is looked at while it is trained; pictures go into the record of the run.
 
-    Every ``judge_every`` steps (0: never) ``judge`` (a folder, or an entry under rewards of weights.yml, which no term may use)
-    and the reward score what it makes; a warning says when over the last ``drift_window`` judgements the reward rises and the
-    judge falls. Every ``previews_every`` steps (0: never) a picture goes into the record of the run.
+    ``judge`` is a folder, or an entry under rewards of weights.yml, which no term may use.
     """
 
     judge: str
-    judge_every: int = Field(0, ge=0)
-    previews_every: int = Field(0, ge=0)
-    prompts: int = Field(2, gt=0)
-    # Of fewer than four values no order is unlikely enough.
-    drift_window: int = Field(5, ge=4)
 
 
-class AlignParams(Strict):
-    """``prompts_file`` (one prompt per line) replaces the prompts of the generated ``world``.
+class AlignParams(Strict, AlignSettings):
+    """The settings of alignment, and what is loaded for it: prompts, reward models, networks in their numeric types, adapters.
 
-    ``variant``: ``drtune`` takes gradient at ``gradient_steps`` random denoising steps, ``last`` at the last one alone,
-    ``released`` at as many random ones and the last; ``gradient_batch`` of them are run at once (less time, more memory).
-    ``denoising_steps`` and ``guidance`` are numbers, or ranges that every step draws from.
-    ``scored_views`` are rendered and scored; ``decoded_views`` (null: the same ones) other views are scored as decoded frames.
+    ``prompts_file`` (one prompt per line) replaces the prompts of the generated ``world``.
     ``prompt_templates``: each prompt of a rollout is asked in one of them, drawn anew each time (none: the generator's own);
     ``negative_prompt`` and ``max_text_tokens`` (null: the generator's) hold in training alone.
     ``vae_dtype`` is the numeric type of the video autoencoder (null: that of the generator).
@@ -70,11 +58,9 @@ class AlignParams(Strict):
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
-    LPIPS (null: distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``. Every
-    ``term_gradients_every`` steps (0: never) the norm of each term's own gradient is logged.
+    LPIPS (null: distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``.
     """
 
-    seed: int
     prompts_file: Place | None = None
     world: str = "procedural"
     prompts: int = Field(gt=0)
@@ -84,25 +70,10 @@ class AlignParams(Strict):
     reward_models: dict[str, str | None] = Field(default_factory=dict)
     perceptual: str | None = None
     reward_dtype: Dtype = "float32"
-    term_gradients_every: int = Field(0, ge=0)
     watch: Watching
-    prompts_per_step: int = Field(gt=0)
-    clips_per_step: int = Field(gt=0)
-    variant: Variant = "drtune"
-    denoising_steps: Steps
-    gradient_steps: int = Field(gt=0)
-    gradient_batch: int = Field(1, gt=0)
-    guidance: Guidance
-    flow_shift: float | None = Field(None, gt=0)
-    scored_views: int = Field(gt=0)
-    decoded_views: int | None = Field(None, gt=0)
     prompt_templates: tuple[Template, ...] = ()
     negative_prompt: str | None = None
     max_text_tokens: int | None = Field(None, gt=0)
-    generative_weight: float = Field(ge=0)
-    frames: int = Field(gt=0)
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
     gradient_checkpointing: Literal[False, True, "decoders"] = False
     compile: bool = False
     shard: bool = False
@@ -110,7 +81,6 @@ class AlignParams(Strict):
     lora_rank: int = Field(gt=0)
     lora_alpha: float = Field(gt=0)
     lora_targets: tuple[Literal["to_q", "to_k", "to_v", "to_out.0"], ...]
-    loop: Loop
 
     @model_validator(mode="after")
     def _terms_exist(self) -> AlignParams:
@@ -144,6 +114,7 @@ class AlignParams(Strict):
             )
         return self
 
+    # Before the types are read: pydantic's own sentences about unions name every branch.
     @field_validator("variant", mode="before")
     @classmethod
     def _is_known(cls, value: Any) -> Any:
@@ -151,17 +122,17 @@ class AlignParams(Strict):
             raise ValueError(f"align.variant: {value!r}; allowed: {', '.join(get_args(Variant))}")
         return value
 
-    @model_validator(mode="after")
-    def _steps_suffice(self) -> AlignParams:
-        steps = self.denoising_steps
-        fewest = steps[0] if isinstance(steps, tuple) else steps
-        needed = self.gradient_steps + (self.variant == "released")
-        if self.variant != "last" and needed > fewest:
-            raise ValueError(
-                f"align.gradient_steps: {self.gradient_steps} with variant {self.variant} needs {needed} denoising steps, and "
-                f"align.denoising_steps gives {fewest}; allowed: fewer gradient steps or more denoising steps"
-            )
-        return self
+    @field_validator("denoising_steps", mode="before")
+    @classmethod
+    def _steps_may_be_a_range(cls, value: Any) -> Any:
+        check_range("denoising_steps", value)
+        return value
+
+    @field_validator("guidance", mode="before")
+    @classmethod
+    def _guidance_may_be_a_range(cls, value: Any) -> Any:
+        check_range("guidance", value)
+        return value
 
     def further_models(self) -> dict[str, str]:
         """Reward models beside ``reward_scorer``, by name."""

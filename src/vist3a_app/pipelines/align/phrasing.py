@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 
 from vist3a import registry
-from vist3a.alignment.align import Phrased
+from vist3a.alignment.align import Ask
 from vist3a.data.prompt_list import read_prompts
 from vist3a.data.world import World
-from vist3a.records.condition import Embed
 from vist3a.runtime.loop import step_generator
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import PLACE, Networks
@@ -25,16 +24,14 @@ def prompts_of(params: AlignParams) -> list[str]:
     return read_prompts(Path(params.prompts_file))
 
 
-def in_templates(
-    params: AlignParams, networks: Networks, prompts: Sequence[str], embed: Embed, store: Path
-) -> Embed | Phrased:
-    """``embed``, which asks the prompts of rollouts in the templates, where there are any; all are embedded now."""
+def in_templates(params: AlignParams, networks: Networks, prompts: Sequence[str], store: Path) -> Ask | None:
+    """Asks the prompts of rollouts in the templates, where there are any; all are embedded now."""
     if not params.prompt_templates:
-        return embed
+        return None
     count = params.loop.steps * params.prompts_per_step
     texts = [phrased(params.prompt_templates, prompts[n % len(prompts)], n, params.seed) for n in range(count)]
     files = networks.conditions(texts, store)
-    return Phrased(embed, lambda _, places: files([texts[place] for place in places]))
+    return lambda _, places: files([texts[place] for place in places])
 
 
 def phrased(templates: Sequence[str], prompt: str, place: int, seed: int) -> str:

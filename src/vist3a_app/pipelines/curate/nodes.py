@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vist3a import registry
+from vist3a.records.clip_shape import ClipShape
 from vist3a.runtime.device import resolve_device
 from vist3a_app.pipelines.curate.params import CurateParams
 
@@ -27,8 +28,7 @@ MEASURES = ("frames", "stride", "sharpness", "brightness", "motion")
 
 def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
     """Function that fills the clip folder, clip index, quarantine; clips are for the generators of a ``family``."""
-    from vist3a.data.checks import Limits
-    from vist3a.data.curation import Shape, gather_folder, gather_world
+    from vist3a.data.curation import gather_folder, gather_world
     from vist3a.generators.frame_rule import allowed_frames
     from vist3a.records.frame_count import check_frames
 
@@ -44,15 +44,13 @@ def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], No
 
     # Gone with the function, which is also when gathering fails or the program ends.
     weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
-    shape = Shape(params.frames, params.height, params.width, allowed)
+    shape = params.part(ClipShape)
     if params.source in registry.names("worlds"):
         made, world = params.procedural, registry.find("worlds", params.source, "curate.source")()
         device = resolve_device(made.device)
         gathered = gather_world(world, params.source, made.scenes, made.seed, staging, shape, device)
     else:
-        gathered = gather_folder(
-            Path(params.source), staging, shape, Limits(**params.checks.model_dump()), params.order
-        )
+        gathered = gather_folder(Path(params.source), staging, shape, params.checks, params.order, allowed)
     for _, reason in gathered.rejected:
         logger.warning("quarantined %s", reason)
     index = gathered.index(params.seed, params.splits.selection, params.splits.heldout)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from vist3a.data.checks import Limits
+from vist3a.data.sampling import MIN_VIEWS
+from vist3a.records.clip_shape import ClipShape
 from vist3a_app.pipelines.strict import Strict
+
+MIN_SIDE = 16
+"""Rows and columns of the smallest frames that are allowed."""
 
 
 class Procedural(Strict):
@@ -32,22 +38,7 @@ class Splits(Strict):
         return self
 
 
-class Checks(Strict):
-    """Limits for real clips (see ``scenes.checks.Limits`` and ``scenes.frame_statistics``)."""
-
-    min_brightness: float = Field(ge=0, le=1)
-    max_brightness: float = Field(ge=0, le=1)
-    min_contrast: float = Field(ge=0, le=1)
-    min_sharpness: float = Field(ge=0)
-    min_relative_sharpness: float = Field(ge=0, le=1)
-    min_difference: float = Field(ge=0, le=1)
-    cut_colour_change: float = Field(ge=0, le=1)
-    cut_likeness: float = Field(ge=-1, le=1)
-    min_motion: float = Field(ge=0, le=1)
-    max_stride: float = Field(ge=1)
-
-
-class CurateParams(Strict):
+class CurateParams(Strict, ClipShape):
     """``source`` is the name of a generated world (``procedural``) or a folder of videos and image folders.
 
     ``seed`` decides the splits. ``order``: images of a folder come in the order of their names (``given``), or in none, and are
@@ -57,10 +48,16 @@ class CurateParams(Strict):
 
     source: str = Field(min_length=1)
     order: Literal["given", "similarity"] = "given"
-    frames: int = Field(ge=5)
-    height: int = Field(ge=16)
-    width: int = Field(ge=16)
     seed: int
     procedural: Procedural
     splits: Splits
-    checks: Checks
+    checks: Limits
+
+    # One frame of one pixel is a shape, too, but no clip.
+    @field_validator("frames", "height", "width")
+    @classmethod
+    def _are_enough(cls, value: int, info: Any) -> int:
+        fewest = MIN_VIEWS if info.field_name == "frames" else MIN_SIDE
+        if value < fewest:
+            raise ValueError(f"curate.{info.field_name}: {value}; allowed: {fewest} or more")
+        return value

@@ -12,12 +12,9 @@ from typing import Any
 import pandas as pd
 
 from vist3a.data.clip_store import ClipStore
-from vist3a.distillation.distill import distill
-from vist3a.distillation.distill_loss import DistillWeights
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.distillation.harm import judge
-from vist3a.distillation.match_tokens import MatchTokensConfig, match_tokens
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.run_folder import run_folder
 from vist3a.runtime.step_log import step_log
 from vist3a.stitching.artifact import save_decoder
@@ -68,34 +65,11 @@ def distill_decoder(
         )[""]
 
     before, start = measured(), trained_parameters(decoder)
-    if params.match is not None:
-        match_tokens(
-            decoder,
-            teacher,
-            generator,
-            fit_clips,
-            LoopConfig(**params.match.loop.model_dump()),
-            MatchTokensConfig(**params.match.model_dump(exclude={"loop"})),
-            seed=params.seed,
-            checkpoint=state / "match.pt",
-            log=step_log("match"),
-        )
-    if params.loop is not None:
-        distill(
-            decoder,
-            teacher,
-            generator,
-            fit_clips,
-            LoopConfig(**params.loop.model_dump()),
-            DistillWeights(**params.weights.model_dump()),
-            params.sampling(),
-            seed=params.seed,
-            checkpoint=state / "loop.pt",
-            log=step_log("distill"),
-        )
+    distill(decoder, teacher, generator, fit_clips, params.part(DistillSettings), folder=state, logs=step_log)
     after = measured()
     shutil.rmtree(state, ignore_errors=True)
     verdict = judge(averaged(before, fmean), averaged(after, fmean))
+    # What the chain hands on is never worse than the closed form.
     if not verdict.better:
         put_back(decoder, start)
     if verdict.worse:

@@ -91,9 +91,7 @@ def measure_generation(
         prompts = read_prompts(Path(params.prompts_file))
     embed, negative = networks.embed(prompts, text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
-    config = SamplingConfig(
-        params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift
-    )
+    config = params.part(SamplingConfig)
     results, pictures = {}, {}
     for state in ("before", "after"):
         if state == "after":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from vist3a.sampling.sampling import SamplingConfig
 from vist3a_app.pipelines.strict import Place, Strict
 
 
@@ -15,7 +16,7 @@ class Truth(Strict):
     extra_views: int = Field(gt=0)
 
 
-class EvaluateParams(Strict):
+class EvaluateParams(Strict, SamplingConfig):
     """Held-out ``clips`` for geometry; ``prompts`` unseen in alignment for generation, sampled before and after with equal noise,
     ``batch`` of them at once.
 
@@ -32,11 +33,5 @@ class EvaluateParams(Strict):
     prompts: int = Field(gt=1)
     batch: int = Field(1, gt=0)
     clips: int = Field(gt=0)
-    steps: int = Field(gt=0)
-    guidance: float = Field(ge=1)
-    flow_shift: float | None = Field(None, gt=0)
-    frames: int = Field(gt=0)
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
     pictures: int = Field(ge=0)
     metrics: tuple[str, ...] = ()

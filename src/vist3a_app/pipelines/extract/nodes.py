@@ -13,7 +13,7 @@ import pandas as pd
 from vist3a.data.clip_store import ClipStore
 from vist3a.runtime.progress import counting
 from vist3a.runtime.run_folder import run_folder
-from vist3a.stitching.extract import accumulate, tap_settings
+from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.store import save_moments
 from vist3a.stitching.tap import Tap
 from vist3a_app.pipelines.extract.params import ExtractParams
@@ -31,7 +31,7 @@ def extract_moments(
     store = ClipStore(clips, clip_index)
     height, width = store.load_frames(store.names("fit")[0]).shape[-2:]
     points = network.points_of(params.kinds)
-    settings = tap_settings(generator, network, points, (height, width), **params.tap_options())
+    settings = tap_settings(generator, network, points, (height, width), params.part(TapConfig))
     state = run_folder(
         checkpoints, "extract", params.model_dump_json(), networks.model_dump_json(), clip_index.to_json(),
         *networks.local_weights(),

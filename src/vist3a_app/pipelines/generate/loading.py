@@ -55,11 +55,6 @@ def adapt(
     merge_lora(generator.denoiser)
 
 
-def sampling_of(params: GenerateParams) -> SamplingConfig:
-    """How latents are sampled."""
-    return SamplingConfig(params.steps, params.guidance, params.frames, params.height, params.width, params.flow_shift)
-
-
 def with_decoder(
     params: GenerateParams,
     networks: Networks,
@@ -84,18 +79,9 @@ def with_decoder(
         generator,
         decoder,
         device,
-        sampling_of(params),
+        params.part(SamplingConfig),
         params.seed,
-        ExportSettings(
-            params.smoothing,
-            params.max_gaussians,
-            params.min_opacity,
-            params.voxel_size,
-            params.drop_points,
-            params.turntable_frames,
-            params.turntable_size,
-            params.formats,
-        ),
+        params.part(ExportSettings),
         reward,
         asked=networks.asked,
         negative_prompt=networks.generator.negative_prompt,

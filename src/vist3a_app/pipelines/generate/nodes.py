@@ -17,8 +17,8 @@ from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.progress import counting
 from vist3a.runtime.step_log import step_log
-from vist3a.sampling.sampling import sample_latents
-from vist3a_app.pipelines.generate.loading import adapt, load_3d_decoding, sampling_of
+from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a_app.pipelines.generate.loading import adapt, load_3d_decoding
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.generate.requests import requests
 from vist3a_app.pipelines.networks import Networks
@@ -83,7 +83,7 @@ def _sample(
         generator.stream_denoiser(device)
     elif params.accelerate:
         generator.accelerate()
-    config = sampling_of(params)
+    config = params.part(SamplingConfig)
     with counting("denoise", len(names) * params.steps) as done:
         return {
             name: sample_latents(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vist3a.runtime.device import resolve_device
+from vist3a.sampling.sampling import SamplingConfig
+from vist3a.stitching.extract import TapConfig
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.extract.params import ExtractParams
@@ -44,14 +46,11 @@ def rehearse_pairing(
         max_text_tokens=generator.max_text_tokens,
     )
     shapes = Shapes(
-        frames=generate.frames,
-        video=(generate.height, generate.width),
-        kernel=extract.kernel,
+        sampling=replace(generate.part(SamplingConfig), steps=params.steps),
+        # Of a clip of noise all frames are seen, in the mode.
+        tap=TapConfig(kernel=extract.kernel),
         kinds=extract.kinds,
-        steps=params.steps,
-        guidance=generate.guidance,
-        flow_shift=generate.flow_shift,
-        distill_weights=distill.weights.model_dump(),
+        distill_weights=distill.weights,
         lora_targets=align.lora_targets,
     )
     found = rehearse(pairing, shapes, folder, resolve_device(networks.device), params.stages, log=logger.info)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from vist3a.alignment.align_draw import middle_guidance
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
@@ -38,7 +37,7 @@ def report_variants(params: AlignmentStudyParams, align: AlignParams, figures: d
         "prompts_per_step": align.prompts_per_step,
         "clips_per_step": align.clips_per_step,
         "gradient_steps": align.gradient_steps,
-        "guidance": middle_guidance(align.guidance),
+        "guidance": align.middle_sampling().guidance,
         "generative_weight": align.generative_weight,
         "weights": weights,
     }

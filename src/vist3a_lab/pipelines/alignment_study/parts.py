@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vist3a.alignment.align_draw import middle_guidance
 from vist3a.alignment.rewards.terms import KINDS, weighted_terms
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.run_folder import run_folder
-from vist3a.sampling.sampling import SamplingConfig, sample_latents
+from vist3a.sampling.sampling import sample_latents
 from vist3a_app.pipelines.align.nodes import align_generator
 from vist3a_app.pipelines.align.params import AlignParams, RewardWeights
 from vist3a_app.pipelines.align.reward_models import load_reward_models
@@ -63,8 +62,8 @@ class Study:
         changes: dict[str, Any] = {
             "seed": seed,
             "denoising_steps": self.params.denoising_steps,
-            "guidance": middle_guidance(self.align.guidance),
-            "loop": self.align.loop.model_copy(update={"steps": self.params.steps}),
+            "guidance": self.align.middle_sampling().guidance,
+            "loop": replace(self.align.loop, steps=self.params.steps),
         }
         if variant != UNTRAINED:
             changes["rewards"] = RewardWeights(**variant_weights(self.align.weights(True), variant))
@@ -104,8 +103,7 @@ class Study:
         generator = networks.load_generator("vae", "denoiser")
         if adapter is not None:
             load_adapter(networks, generator, adapter, self.stitched_decoder)
-        guidance = middle_guidance(how.guidance)
-        config = SamplingConfig(params.denoising_steps, guidance, how.frames, how.height, how.width, how.flow_shift)
+        config = replace(how.middle_sampling(), steps=params.denoising_steps)
         latents = sample_latents(generator, embed, prompts, config, own, device, negative)
         verdict = partial(shows, judge) if judge.attribute_heads else None
         return score_variant(generator, decoder, renderer_for(device), scorers, verdict, prompts, latents)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from vist3a.records.clip_shape import ClipShape
 from vist3a_app.pipelines.strict import Strict
 
 
-class ClaimsParams(Strict):
+class ClaimsParams(Strict, ClipShape):
     """Every seed of ``seeds`` distils and aligns anew and is judged on scenes and prompts of its own.
 
     Held-out scenes, prompts and their noise are those of the procedural world of ``heldout_seed`` + seed; the training is that of
@@ -22,9 +23,13 @@ class ClaimsParams(Strict):
     noise_scenes: int = Field(gt=1)
     noise_levels: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=2)]
     prompts: int = Field(gt=1)
-    frames: int = Field(ge=5)
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
     pixel_step: int = Field(gt=0)
     distillation_steps: int = Field(gt=0)
     alignment_steps: int = Field(gt=0)
+
+    @field_validator("frames")
+    @classmethod
+    def _have_an_order(cls, value: int) -> int:
+        if value < 5:
+            raise ValueError(f"{value}; allowed: 5 or more, as the orders of fewer views say nothing")
+        return value

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vist3a.alignment.rewards.one_scorer import reward_from
+from vist3a.records.clip_shape import ClipShape
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.sampling import SamplingConfig, sample_latents
@@ -75,7 +77,7 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
     embed, negative = networks.embed(prompts, study.text_embeddings)
     generator, original = networks.load_generator("vae", "denoiser"), networks.load_reconstruction()
     judge = DualEncoder.from_pretrained(Path(how.judge), device)
-    config = SamplingConfig(how.steps, how.guidance, params.frames, params.height, params.width, how.flow_shift)
+    config = replace(how.part(SamplingConfig), **asdict(params.part(ClipShape)))
     score = partial(
         measurements.score_generated, generator, render=renderer_for(device),
         judge=reward_from(judge, study.align.rewards.model_dump()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -50,8 +50,7 @@ class Study:
         """The distilled decoder: another seed draws other clips in another order."""
         match = self.distill.match
         if match is not None:
-            loop = match.loop.model_copy(update={"steps": self.params.distillation_steps})
-            match = match.model_copy(update={"loop": loop})
+            match = replace(match, loop=replace(match.loop, steps=self.params.distillation_steps))
         changed = self.distill.model_copy(update={"seed": seed, "match": match, "measured_clips": 1})
         return kept_folder(
             self.folder(seed, "decoder"),
@@ -62,7 +61,7 @@ class Study:
 
     def adapter(self, seed: int) -> Path:
         """The aligned generator: another seed has other prompts, noise and initial weights."""
-        loop = self.align.loop.model_copy(update={"steps": self.params.alignment_steps})
+        loop = replace(self.align.loop, steps=self.params.alignment_steps)
         changed = self.align.model_copy(update={"seed": seed, "loop": loop})
         decoder = self.decoder(seed)
         return kept_folder(

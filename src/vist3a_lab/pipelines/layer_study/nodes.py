@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from vist3a.distillation.distill import DistillSettings, distill
 from vist3a.records import StitchFit
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.step_log import step_log
+from vist3a.runtime.step_log import Log, step_log
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distance, stitched
 from vist3a.stitching.grids import StitchSpec
@@ -16,7 +18,6 @@ from vist3a_app.pipelines.extract.params import ExtractParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.score.params import ScoreParams
 from vist3a_lab.pages.study_chart import study_chart
-from vist3a_lab.pipelines.layer_study.distilling import run_rounds
 from vist3a_lab.pipelines.layer_study.params import LayerStudyParams
 from vist3a_lab.pipelines.layer_study.searching import searching
 from vist3a_lab.procedural import WorldConfig
@@ -66,7 +67,8 @@ def distil_points(
             decoder = StitchedDecoder(networks.load_reconstruction(), spec, layer).to(device)
             prepare(decoder, how.tuning, how.lora_rank, how.lora_alpha)
             before = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
-            run_rounds(decoder, teacher, generator, fit, how, step_log(f"layer_study/{seed}/{point}"))
+            logs = _one_log(f"layer_study/{seed}/{point}")
+            distill(decoder, teacher, generator, fit, how.part(DistillSettings), logs=logs)
             after = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
             about = {
                 "seed": seed,
@@ -76,6 +78,12 @@ def distil_points(
             }
             rows.append({**about, "before": before, "after": after})
     return rows
+
+
+def _one_log(name: str) -> Callable[[str], Log]:
+    """Both rounds of a distillation draw one curve."""
+    log = step_log(name)
+    return lambda _: log
 
 
 def compare_latents(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from vist3a.records.clip_shape import ClipShape
 from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.strict import Strict
 
@@ -18,7 +19,7 @@ class Scenes(Strict):
     heldout: int = Field(gt=0)
 
 
-class LayerStudyParams(Strict):
+class LayerStudyParams(Strict, ClipShape):
     """A search per seed of ``seeds``, each on scenes of its own; ``points`` are distilled and compared by their outputs on
     ``distillation.measured_clips`` held-out clips.
 
@@ -26,9 +27,6 @@ class LayerStudyParams(Strict):
     """
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
-    frames: int = Field(gt=0)
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
     scenes: Scenes
     points: Annotated[tuple[str, ...], Field(min_length=2)]
     distillation: DistillParams

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.step_log import step_log
-from vist3a_app.pipelines.loop import Loop
-from vist3a_lab.pipelines.pretrain.params import Bank, Denoiser, PretrainParams, Reconstruction, Scorer, Vae
+from vist3a_lab.pipelines.pretrain.params import Denoiser, PretrainParams, Reconstruction, Scorer, Vae
+from vist3a_lab.pretraining.bank_size import BankSize
 from vist3a_lab.pretraining.scene_bank import BankConfig, SceneBank
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
     steps = train_scorer(
         model,
         bank,
-        loop_config(settings.loop),
+        settings.loop,
         batch=settings.batch,
         frames=params.frames,
         seed=settings.seed,
@@ -47,17 +47,12 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
     return with_record(lambda folder: model.save_pretrained(folder, storage_dtype(params)), settings, steps)
 
 
-def make_bank(params: PretrainParams, bank: Bank, seed: int, with_depth: bool = False) -> SceneBank:
+def make_bank(params: PretrainParams, bank: BankSize, seed: int, with_depth: bool = False) -> SceneBank:
     """A bank of rendered scenes on the training device."""
     config = BankConfig(
-        frames=params.frames, height=params.size, width=params.size, with_depth=with_depth, **bank.model_dump()
+        frames=params.frames, height=params.size, width=params.size, with_depth=with_depth, **asdict(bank)
     )
     return SceneBank(config, seed, resolve_device(params.device))
-
-
-def loop_config(loop: Loop) -> LoopConfig:
-    """Loop settings of the domain from the parameters."""
-    return LoopConfig(**loop.model_dump())
 
 
 def compiles(params: PretrainParams, device: torch.device) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.step_log import step_log
-from vist3a_lab.pipelines.pretrain.building import Save, compiles, loop_config, storage_dtype, with_record
+from vist3a_lab.pipelines.pretrain.building import Save, compiles, storage_dtype, with_record
 from vist3a_lab.pipelines.pretrain.params import Denoiser, PretrainParams
 from vist3a_lab.pretraining.scene_bank import BankConfig
 
@@ -53,7 +53,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
         transformer.to(device),
         text.to(device),
         bank,
-        loop_config(settings.loop),
+        settings.loop,
         batch=settings.batch,
         shift=settings.shift,
         caption_dropout=settings.caption_dropout,

@@ -11,7 +11,6 @@ from vist3a_lab.pipelines.pretrain.building import (
     Save,
     compiles,
     fit_scorer,
-    loop_config,
     make_bank,
     storage_dtype,
     with_record,
@@ -31,7 +30,7 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
     steps = train_vae(
         vae,
         bank,
-        loop_config(params.vae.loop),
+        params.vae.loop,
         VaeLossWeights(),
         batch=params.vae.batch,
         frames=params.frames,
@@ -50,7 +49,7 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
     """Reconstruction network of AnySplat's architecture."""
     from vist3a.networks.anysplat import AnySplat, AnySplatConfig
     from vist3a.rendering import renderer_for
-    from vist3a_lab.pretraining.reconstruction import ReconstructionLossWeights, ViewSchedule, train_reconstruction
+    from vist3a_lab.pretraining.reconstruction import ReconstructionLossWeights, train_reconstruction
 
     settings = params.reconstruction
     torch.manual_seed(settings.seed)
@@ -58,12 +57,11 @@ def train_reconstruction(params: PretrainParams, checkpoints: Path) -> Save:
     if settings.start is not None:
         model.load_state_dict(AnySplat.from_pretrained(settings.start).state_dict())
     bank = make_bank(params, settings.bank, settings.seed, with_depth=True)
-    schedule = ViewSchedule(**settings.schedule.model_dump())
     steps = train_reconstruction(
         model,
         bank,
-        loop_config(settings.loop),
-        schedule,
+        settings.loop,
+        settings.schedule,
         ReconstructionLossWeights(),
         watch=settings.watch,
         render=renderer_for(bank.device),

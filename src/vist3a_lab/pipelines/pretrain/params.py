@@ -6,17 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from vist3a_app.pipelines.loop import Loop
+from vist3a.runtime.loop import LoopConfig
 from vist3a_app.pipelines.strict import Strict
-
-
-class Bank(Strict):
-    """Scenes kept on the training device (see ``training.pretrain.scene_bank.BankConfig``)."""
-
-    capacity: int = Field(gt=0)
-    extra_views: int = Field(0, ge=0)
-    refresh_scenes: int = Field(32, gt=0)
-    refresh_every: int = Field(0, ge=0)
+from vist3a_lab.pretraining.bank_size import BankSize
+from vist3a_lab.pretraining.view_schedule import ViewSchedule
 
 
 class Vae(Strict):
@@ -24,27 +17,13 @@ class Vae(Strict):
 
     seed: int
     architecture: dict[str, Any]
-    bank: Bank
-    loop: Loop
+    bank: BankSize
+    loop: LoopConfig
     batch: int = Field(gt=0)
 
 
-class Schedule(Strict):
-    """What a training step of the reconstruction network sees (see ``training.pretrain.reconstruction.ViewSchedule``)."""
-
-    few_batch: int = Field(gt=0)
-    few_views: int = Field(gt=1)
-    max_stride: int = Field(gt=0)
-    full_batch: int = Field(gt=0)
-    full_views: int = Field(gt=1)
-    full_from: float = Field(ge=0)
-    render_from: float = Field(ge=0)
-    own_poses_from: float = Field(ge=0)
-    rendered_views: int = Field(gt=1)
-
-
 class Reconstruction(Strict):
-    """Reconstruction network: ``architecture`` goes to AnySplatConfig, ``schedule`` to ViewSchedule.
+    """Reconstruction network: ``architecture`` goes to AnySplatConfig.
 
     ``start`` is a folder with weights of this architecture to begin from, instead of random ones.
     """
@@ -52,10 +31,10 @@ class Reconstruction(Strict):
     seed: int
     start: str | None = None
     architecture: dict[str, Any]
-    bank: Bank
-    loop: Loop
+    bank: BankSize
+    loop: LoopConfig
     watch: tuple[str, ...]
-    schedule: Schedule
+    schedule: ViewSchedule
 
 
 class Scorer(Strict):
@@ -63,8 +42,8 @@ class Scorer(Strict):
 
     seed: int
     architecture: dict[str, Any]
-    bank: Bank
-    loop: Loop
+    bank: BankSize
+    loop: LoopConfig
     batch: int = Field(gt=0)
 
 
@@ -87,7 +66,7 @@ class Denoiser(Strict):
     pairs: int = Field(ge=0)
     captions: int = Field(gt=0)
     relation_weight: float = Field(ge=0)
-    loop: Loop
+    loop: LoopConfig
     batch: int = Field(gt=0)
 
 

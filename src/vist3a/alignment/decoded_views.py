@@ -1,0 +1,47 @@
+"""What normalised latents look like: frames of the video decoder, renderings of the 3D, and the 3D itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.alignment.rewards.base import Need, Views
+from vist3a.generators.base import VideoGenerator
+from vist3a.records import Reconstruction
+from vist3a.rendering.base import Renderer
+from vist3a.stitching.base import Decoder
+
+
+def decode_views(
+    generator: VideoGenerator,
+    decoder: Decoder,
+    render: Renderer,
+    normalised: Float[Tensor, "batch channels times rows columns"],
+    prompts: Sequence[str],
+    view_indices: Tensor,
+    needs: Collection[Need] = ("decoded", "rendered"),
+    decoded_indices: Tensor | None = None,
+) -> tuple[Views, Reconstruction]:
+    """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
+
+    ``decoded_indices`` are the views of the frames where they are not those of the renderings.
+    What ``needs`` does not name is left out, the video decoder too where nothing of the 3D decoder reads the image.
+    """
+    raw, network = generator.denormalise(normalised), decoder.network
+    if "rendered" in needs and not network.has_gaussians:
+        raise ValueError(
+            "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
+            "terms on decoded views and on geometry"
+        )
+    frames = network.fit(generator.decode(raw)) if "decoded" in needs or decoder.needs_rgb else None
+    stride = generator.spatial_stride
+    size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
+    scene = decoder(raw, size, rgb=frames)
+    rendered = None
+    if "rendered" in needs:
+        assert scene.gaussians is not None
+        rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
+    shown = None if frames is None else frames[:, view_indices if decoded_indices is None else decoded_indices]
+    return Views(shown, rendered, tuple(prompts), scene), scene
