@@ -53,7 +53,8 @@ NOT_RUN = {
 PARTS = ("--env=publish", "--pipeline=NAME", "--budget", "--stages")
 # What a reader of DVC's own documentation asks next.
 ALSO = ("dvc status", "dvc metrics show", "dvc params diff", "dvc plots diff")
-SERVERS = {"make ui": ("PORT", "/health"), "make serve": ("SERVE_PORT", "/ping"), "make view": ("VIEW_PORT", "/viewer.html"),
+SERVERS = {"make ui": ("PORT", "/health"), "make serve": ("SERVE_PORT", "/ping"),
+           "vist3a serve": ("SERVE_PORT", "/ping"), "make view": ("VIEW_PORT", "/viewer.html"),
            "make scene": ("VIEW_PORT", "/viewer.html")}  # fmt: skip
 CLIPS, PROMPTS = "clips", "prompts.txt"
 VALUES = {"/path/to/folder": CLIPS, "FOLDER": CLIPS}

@@ -27,7 +27,7 @@ from vist3a.adapters.lora import add_lora
 from vist3a.generators.wan import WanGenerator
 from vist3a.records import Condition
 from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
-from vist3a_app.rehearsal.published_sizes import build
+from vist3a_app.rehearsal.random_weights import build
 
 BAR = 0.99
 SEED = 5

@@ -32,7 +32,7 @@ from torch.nn import functional
 from vist3a.adapters.lora import ADAPTER, add_lora, merge_lora
 from vist3a.generators.wan import WanGenerator
 from vist3a.records import Condition
-from vist3a_app.rehearsal.published_sizes import build
+from vist3a_app.rehearsal.random_weights import build
 
 SHARE = 5e-4
 """Size of the adapter's change, of that of the weights."""

@@ -28,14 +28,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from vist3a.adapters.lora import add_lora, merge_lora
-from vist3a.generators.wan import WanGenerator
+from vist3a.generators.published import Part
+from vist3a.generators.wan import PUBLISHED, WanGenerator
 from vist3a.networks.anysplat import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.records import Condition, StitchFit
 from vist3a.sampling.rollout import prompt_noise
 from vist3a.sampling.sampling import SamplingConfig, decode_scene, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import tap_settings
-from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, Part, build
+from vist3a_app.rehearsal.random_weights import build
 
 PROMPT, SEED, TARGETS = "given", 0, ["to_q", "to_k", "to_v", "to_out.0"]
 BAR = 2.2
@@ -55,7 +56,7 @@ class Sizes:
     dtype: torch.dtype
 
 
-FULL = Sizes(dict(PUBLISHED_SIZES["wan-1.3b"]), ANYSPLAT, 512, 448, 13, 50, (512, 4096), torch.bfloat16)
+FULL = Sizes(dict(PUBLISHED["wan-1.3b"]), ANYSPLAT, 512, 448, 13, 50, (512, 4096), torch.bfloat16)
 TINY = Sizes(
     {
         "vae": Part("diffusers", "AutoencoderKLWan", {"base_dim": 8, "z_dim": 16, "num_res_blocks": 1}),
@@ -64,7 +65,7 @@ TINY = Sizes(
             "WanTransformer3DModel",
             {"num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 32, "num_layers": 2, "text_dim": 32},
         ),
-        "scheduler": PUBLISHED_SIZES["wan-1.3b"]["scheduler"],
+        "scheduler": PUBLISHED["wan-1.3b"]["scheduler"],
     },
     AnySplatConfig(
         img_size=56, embed_dim=32, num_heads=2, encoder_heads=2, encoder_depth=4, aggregator_depth=4, taps=(0, 1, 2, 3),

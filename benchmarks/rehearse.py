@@ -16,20 +16,18 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 import yaml
 
-from vist3a import pairing as networks
-from vist3a import presets
+from vist3a import presets, registry
 from vist3a.distillation.distill_loss import DistillWeights
+from vist3a.generators.published import Part
 from vist3a.sampling.sampling import SamplingConfig
 from vist3a.stitching.extract import TapConfig
 from vist3a.weights.known import KnownWeights
-from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, published_sizes, rehearse, weights
-from vist3a_app.rehearsal.published_sizes import Part
+from vist3a_app.rehearsal import STAGES, Pairing, Shapes, as_table, rehearse
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -79,9 +77,8 @@ def shrink(pairing: Pairing, shapes: Shapes) -> tuple[Pairing, Shapes]:
 
     text = {"vocab_size": 16, "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     parts = {**TINY.parts, "text_encoder": Part("transformers", "UMT5EncoderModel", text)}
-    published_sizes.PUBLISHED_SIZES = weights.PUBLISHED_SIZES = MappingProxyType({pairing.generator: parts})
-    configs = {pairing.reconstruction: ("anysplat", TINY.network)}
-    networks.published_configs = weights.published_configs = lambda: configs
+    registry.find("generators", "wan").published = {pairing.generator: parts}
+    registry.find("networks", "anysplat").published = {pairing.reconstruction: TINY.network}
     tiny = replace(pairing, generator_dtype="float32", scene=(TINY.scene, TINY.scene), max_text_tokens=8)
     sampling = replace(shapes.sampling, frames=TINY.frames, height=TINY.video, width=TINY.video)
     return tiny, replace(shapes, sampling=sampling)

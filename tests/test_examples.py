@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from example_packages import EXAMPLES, installed
 from PIL import Image
 from tiny_chain import SIZES, chosen, create, run
@@ -21,7 +22,11 @@ from vist3a.alignment.rewards.terms import renders, term_names, weighted_terms
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.sources import scan
 from vist3a.export.formats import check_formats
+from vist3a.export.saved_scene import read_scene
+from vist3a.geometry.projection import pixel_grid
+from vist3a.geometry.projection import project as project_points
 from vist3a.metrics.direction import load_metrics, more_is_better
+from vist3a_app.cli import program
 from vist3a_lab.claims.pooled import Pooled
 
 TESTS = Path(__file__).resolve().parent
@@ -141,12 +146,45 @@ def test_a_metric_from_outside_says_its_direction(examples: None) -> None:
         load_metrics(["moving_camera:MovingCamera"], "evaluate.metrics")
 
 
+def test_the_command_line_takes_an_exporter_from_outside(project: Path, tmp_path: Path) -> None:
+    """By its name and by its place; of a folder, which the chain has written."""
+    given = values(project)
+    given["generate"]["formats"] = []
+    given["generate"]["prompt"] = "a blue cube"
+    for pipeline in ("extract", "score", "distill", "align", "generate"):
+        run(project, pipeline, given)
+    scene = project / "data/07_model_output/generated/a-blue-cube-0"
+    out = tmp_path / "new" / "own.xyz"
+    done = CliRunner().invoke(program, ["export", str(scene), "--to", "xyz_points:save_xyz", "--out", str(out)])
+    assert (done.exit_code, done.output) == (0, f"{out}\n"), done.output
+    assert list(out.parent.iterdir()) == [out] and not (scene / "points.xyz").exists()
+    done = CliRunner().invoke(program, ["export", str(scene), "--to", "xyz"])
+    assert (done.exit_code, done.output) == (0, f"{scene / 'points.xyz'}\n"), done.output
+    assert (scene / "points.xyz").read_bytes() == out.read_bytes()
+    rows = torch.tensor([[float(number) for number in line.split()] for line in out.read_text().splitlines()])
+    read = read_scene(scene)
+    pixels = read.frames[0].movedim(1, -1).reshape(-1, 3)
+    assert len(rows) == SIZES["frames"] * 16 * 16 and bool((rows[:, 3:] == (255 * pixels).round()).all())
+    # Each point falls onto its own pixel at its own depth.
+    back, depth = project_points(rows[: 16 * 16, :3], read.scene.cameras[0][0])
+    assert torch.allclose(back, pixel_grid(16, 16).reshape(-1, 2), atol=1e-2)
+    assert torch.allclose(depth, read.scene.depth[0, 0].flatten(), rtol=1e-3)
+    for words, sentence in (
+        (("--to", "obj"), "--to: 'obj'; allowed: ply, spz, glb, xyz, or the place of your own (package.module:Name)"),
+        (("--to", "nothing.here:save"), "nothing.here cannot be imported"),
+        (("--to", "xyz_points:torch"), "--to: xyz_points:torch cannot be called; allowed: "),
+        (("--to", "spz"), "holds no gaussians.ply; allowed: a folder of a scene with Gaussians"),
+    ):
+        refused = CliRunner().invoke(program, ["export", str(scene), *words])
+        assert refused.exit_code == 1 and sentence in refused.output and refused.output.count("\n") == 1, refused.output
+
+
 def test_an_exporter_that_is_none_is_refused_before_work(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"generate\.formats: 'obj'; allowed: xyz"):
+    with pytest.raises(ValueError, match=r"generate\.formats: 'obj'; allowed: ply, spz, glb, xyz, or the place"):
         check_formats(["obj"], "generate.formats")
     given = values(project)
     given["generate"]["formats"] = ["obj"]
-    with pytest.raises(ValueError, match=r"generate\.formats: 'obj'; allowed: xyz"):
+    with pytest.raises(ValueError, match=r"generate\.formats: 'obj'; allowed: ply, spz, glb, xyz, or the place"):
         run(project, "generate", given)
 
 

@@ -1,6 +1,6 @@
 """An exporter: the points as text, a line ``x y z red green blue`` each, as CloudCompare and MeshLab read it.
 
-Configured as ``generate.formats: [xyz]``.
+Configured as ``generate.formats: [xyz]``, or asked for by ``vist3a export SCENE --to xyz``.
 """
 
 from __future__ import annotations

@@ -9,8 +9,30 @@ import numpy as np
 from torch import Tensor
 
 from vist3a.generators.base import VideoGenerator
+from vist3a.generators.published import T5_XXL, Part
 from vist3a.records import Condition
 
+# The published networks have the sizes that diffusers takes by default. They are stated for rehearsals, which build them with
+# random weights before anything is downloaded.
+PUBLISHED = {
+    "Lightricks/LTX-Video": {
+        "vae": Part("diffusers", "AutoencoderKLLTXVideo"),
+        "text_encoder": T5_XXL,
+        "transformer": Part("diffusers", "LTXVideoTransformer3DModel"),
+        "scheduler": Part(
+            "diffusers",
+            "FlowMatchEulerDiscreteScheduler",
+            {
+                "use_dynamic_shifting": True,
+                "base_shift": 0.95,
+                "max_shift": 2.05,
+                "base_image_seq_len": 1024,
+                "max_image_seq_len": 4096,
+                "shift_terminal": 0.1,
+            },
+        ),
+    }
+}
 FRAME_RATE = 25
 """Frames per second that the denoiser's positions are told."""
 
@@ -29,6 +51,7 @@ class LTXVideoGenerator(VideoGenerator):
         "scheduler": "FlowMatchEulerDiscreteScheduler",
     }
     PIPELINE = "LTXPipeline"
+    published = PUBLISHED
     temporal_stride = 8
     latents_mean: Tensor
     latents_std: Tensor

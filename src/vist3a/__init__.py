@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vist3a.adapters.artifact import load_adapter as load_adapter
+    from vist3a.adapters.artifact import save_adapter as save_adapter
     from vist3a.alignment.align import AlignData as AlignData
     from vist3a.alignment.align import align as align
     from vist3a.alignment.align_settings import AlignSettings as AlignSettings
@@ -61,11 +63,13 @@ _PLACES = {
     "distill": "distillation.distill",
     "find_layer": "stitching.layer_search",
     "load": "project",
+    "load_adapter": "adapters.artifact",
     "load_decoder": "stitching.artifact",
     "load_generator": "pairing",
     "load_reconstruction": "pairing",
     "reconstruct": "stitching.stitch",
     "register": "registry",
+    "save_adapter": "adapters.artifact",
     "save_decoder": "stitching.artifact",
     "stitch": "stitching.stitch",
 }

@@ -10,11 +10,12 @@ import torch
 
 from vist3a import registry
 from vist3a.generators.base import VideoGenerator
+from vist3a.generators.published import PublishedSizes
 from vist3a.networks.base import ReconstructionModel
 from vist3a.networks.blocks.config import NetworkConfig
 from vist3a.networks.template import EnterableNetwork
 from vist3a.weights.known import KnownWeights
-from vist3a.weights.public import PublicGenerator, PublicWeights, locate, use_licence
+from vist3a.weights.public import PublicGenerator, PublicWeights, is_hub_id, locate, use_licence
 from vist3a.weights.weight_files import CONFIG
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -69,7 +70,7 @@ def generator_place(
             "of weights.yml, or a hub id"
         )
     if source not in public:
-        if source.count("/") != 1:
+        if not is_hub_id(source):
             raise FileNotFoundError(
                 f"networks.generator.source: {source} is no folder (for the embedded networks: `dvc pull`, or `kedro run "
                 f"--pipelines=pretrain`), no hub id (owner/name), and no entry under generators of weights.yml; entries: "
@@ -95,8 +96,26 @@ def takes_text(family: str) -> bool:
     return generator_class.takes_text
 
 
+def denoiser_folder(family: str) -> str:
+    """Folder of the denoiser in the repositories of a family, as ``transformer``."""
+    generator_class: type[VideoGenerator] = registry.find("generators", family)
+    return generator_class.ATTRIBUTES["denoiser"][0]
+
+
+def published_generators(family: str) -> PublishedSizes:
+    """Sizes of the published generators of a family, by name; none where its class states none."""
+    generator_class: type[VideoGenerator] = registry.find("generators", family, "networks.generator.family")
+    return generator_class.published
+
+
+def published_networks(family: str) -> Mapping[str, NetworkConfig]:
+    """Sizes of the published 3D networks of a family, by name; none where its class states none."""
+    network_class: type[EnterableNetwork[Any]] = registry.find("networks", family, "networks.reconstruction.family")
+    return network_class.published
+
+
 def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
-    """Sizes of the published reconstruction networks by name: the family and the config that it is built with."""
+    """Sizes of all published 3D networks with a name in the registry: the family and the config that it is built with."""
     families = {family: registry.find("networks", family) for family in registry.names("networks")}
     return {name: (family, config) for family, kind in families.items() for name, config in kind.published.items()}
 
@@ -146,21 +165,42 @@ def load_reconstruction(
         use_licence(source, weights.licence, weights.commercial)
         network = network_class.from_public_file(locate(weights), sizes)
     else:
-        raise FileNotFoundError(
-            f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
-            "`kedro run --pipelines=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
-            f"{', '.join(public) or 'none'}"
-        )
+        raise _no_network(source, public)
     network.input_size = size
     if compile:
         network.compile_blocks()
     return network.mixed_precision(DTYPES[dtype]).requires_grad_(False).eval().to(device)
 
 
+def check_sources(
+    generator: str, network: str, generators: Mapping[str, PublicGenerator], networks: Mapping[str, PublicWeights]
+) -> None:
+    """Whether anything stands behind the sources of a pairing, as far as that can be told without loading.
+
+    Raises:
+        FileNotFoundError: A source is no folder or file that is there, and no name of published weights.
+    """
+    # Whether a hub has the id is not asked here, which would need a network.
+    known = generator in generators or is_hub_id(generator)
+    if not known and not Path(generator).expanduser().is_dir():
+        generator_place(generator, generators)  # which says what is wrong
+    if network not in networks and not Path(network).expanduser().exists():
+        raise _no_network(network, networks)
+
+
+def _no_network(source: str, public: Mapping[str, PublicWeights]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"networks.reconstruction.source: {source} is no folder with {CONFIG} (for the embedded networks: `dvc pull`, or "
+        "`kedro run --pipelines=pretrain`), no checkpoint file, and no entry of weights.yml; entries: "
+        f"{', '.join(public) or 'none'}"
+    )
+
+
 def _published_config(family: str, name: str | None, where: str) -> NetworkConfig:
-    known = published_configs()
-    if name not in known or known[name][0] != family:
-        own = f"family {known[name][0]}" if name in known else repr(name)
-        allowed = ", ".join(name for name, (of, _) in known.items() if of == family)
-        raise ValueError(f"{where}: {own}; allowed for family {family}: {allowed}")
-    return known[name][1]
+    own = published_networks(family)
+    if name is None or name not in own:
+        # A name of another family is the likely slip, and worth its own words.
+        others = published_configs()
+        said = f"family {others[name][0]}" if name in others else repr(name)
+        raise ValueError(f"{where}: {said}; allowed for family {family}: {', '.join(own) or 'none'}")
+    return own[name]

@@ -23,11 +23,12 @@ def load(
 ) -> TextTo3D:
     """Networks of the project at ``project`` after its decoder was made (``make stitch``), ready for prompts.
 
-    A project is a folder of the application that is installed beside this library; it says what belongs to a project.
+    A project is a folder of the application that is installed beside this library; it says what belongs to a project. A bundle,
+    the folder that a registered generator is served from, loads in the same way.
 
     Args:
-        project: Folder with ``conf`` and ``data``; paths of the configuration are taken from there.
-        pair: Generator and 3D network, as ``wan+vggt``; None: as configured.
+        project: Folder with ``conf`` and ``data``, where paths of the configuration start; or a bundle (``parameters.json``).
+        pair: Generator and 3D network, as ``wan+vggt``; None: as configured. A bundle has its own, and no preset or overlay.
         preset: ``paper`` or ``released``; None: none.
         env: Overlay in ``conf``, as ``kedro run --env``.
         parameters: Changes by group, as ``kedro run --params``: ``{"generate": {"steps": 12}, "networks": {"device": "cpu"}}``.
@@ -36,6 +37,7 @@ def load(
         FileNotFoundError: There is no such project, its networks have not been made, or public weights cannot be had: the
             sentence names them, and their licence is told before.
         ModuleNotFoundError: No application is installed.
+        ValueError: Decoder, adapter or bundle are of other networks; the sentence says of which.
 
     Example:
         >>> text_to_3d = vist3a.load()

@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
+from collections.abc import Iterable
 from copy import copy
+from difflib import get_close_matches
 from functools import wraps
-from opcode import opmap
-from types import TracebackType
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.io import DatasetError
 
 from vist3a_app.commands.doctor import doctor
 from vist3a_app.commands.runs import generate, layers, rehearse, stitch
 from vist3a_app.commands.scenes import export, reconstruct, serve, view
+from vist3a_app.sentences import sentence
 
 TRACEBACK = "VIST3A_TRACEBACK"
-SPEAKERS = ("vist3a", "vist3a_app", "vist3a_lab", "kedro", "omegaconf")
-"""Packages whose errors are written for those who run the program: wherever they raise one, it says what is wrong."""
-PROGRAMMING = (AssertionError, AttributeError, LookupError, NotImplementedError, TypeError)
-MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-"""What the operating system refuses whatever the program does: no space, no right to write."""
 
 
-def sentence(error: BaseException) -> str | None:
-    """What a user is told of an error that is not a fault of the program; None for one that is, or may be."""
-    from pydantic import ValidationError
+def _check_pipelines(names: Iterable[str]) -> None:
+    """ValueError for a pipeline that there is not; Kedro's own does not say which there are."""
+    from kedro.framework.project import pipelines
 
-    if isinstance(error, ValidationError):
-        parts = [f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors(include_url=False)]
-        return f"{error.title}: {'; '.join(parts)}"
-    if isinstance(error, OSError) and error.errno in MACHINE:
-        return str(error)
-    if isinstance(error, DatasetError) and (cause := error.__cause__) is not None:
-        # A missing file of the catalog is a stage that was not run.
-        return _line(error) if isinstance(cause, OSError) or sentence(cause) is not None else None
-    if isinstance(error, PROGRAMMING) or not _said(error.__traceback__):
-        return None
-    return _line(error)
-
-
-def _line(error: BaseException) -> str:
-    """The text in one line, without the address that pydantic adds."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return " ".join(line for line in lines if line and not line.startswith("For further information visit"))
-
-
-def _said(traceback: TracebackType | None) -> bool:
-    """Whether the error began at a ``raise`` of one of the speakers: a failing call into C or another package is none."""
-    if traceback is None:
-        return False
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package in SPEAKERS and frame.f_code.co_code[traceback.tb_lasti] == opmap["RAISE_VARARGS"]
+    for name in names:
+        if name not in pipelines:
+            near = get_close_matches(name, pipelines, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(sorted(known for known in pipelines if not known.startswith("__")))
+            raise ValueError(f"--pipelines: {name!r}; allowed: {known}{hint}")
 
 
 def _spoken(command: click.Command) -> click.Command:
@@ -70,11 +43,15 @@ def _spoken(command: click.Command) -> click.Command:
         # Kedro's older word for one pipeline, which it warns about at length.
         if options.get("pipeline") and not options.get("pipelines"):
             options |= {"pipeline": None, "pipelines": [options["pipeline"]]}
+        wanted = os.environ.get(TRACEBACK, "0") not in {"", "0"}
+        # What Kedro logs of wrong parameters, in many lines, is said again in the sentence.
+        logging.getLogger("kedro.validation.parameter_validator").disabled = not wanted
         try:
+            _check_pipelines(options.get("pipelines") or ())
             return call(*arguments, **options)
         except Exception as error:
             told = sentence(error)
-            if told is None or os.environ.get(TRACEBACK, "0") not in {"", "0"}:
+            if told is None or wanted:
                 raise
             raise click.ClickException(told) from error
 

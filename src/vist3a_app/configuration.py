@@ -37,7 +37,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
     for one 3D network.
 
     Raises:
-        ValueError: In one sentence, for a pairing or preset that there is not.
+        ValueError: In one sentence, for a pairing, preset or environment that there is not.
     """
 
     def __init__(
@@ -49,6 +49,10 @@ class LayeredConfigLoader(OmegaConfigLoader):
             if given.setdefault(PAIR, pairing) != pairing:
                 raise ValueError(f"pair: {given[PAIR]}, but --env={env} is {pairing}; allowed: one of the two")
             env = None
+        base = (others.get("base_env", "base"), others.get("default_run_env", LOCAL))
+        if env is not None and env not in base and not (Path(conf_source) / env).is_dir():
+            overlays = sorted(folder.name for folder in Path(conf_source).glob("*/") if folder.name not in base)
+            raise ValueError(f"env: {env!r} is no folder of {conf_source}; allowed: {', '.join(overlays) or 'none'}")
         self.pairing = str(given.get(PAIR, EMBEDDED))
         self._preset_of_pair = presets.pair(self.pairing)
         super().__init__(conf_source, env, given, **others)

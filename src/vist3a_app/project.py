@@ -8,6 +8,7 @@ from typing import Any
 
 from vist3a.generation.text_to_3d import TextTo3D
 from vist3a_app.configuration import PAIR, PRESET, LayeredConfigLoader
+from vist3a_app.pipelines.generate.bundle import PARAMETERS, is_bundle, load_bundle, read_artifact
 from vist3a_app.pipelines.generate.loading import load_text_to_3d
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
@@ -24,8 +25,12 @@ def load(
 ) -> TextTo3D:
     """See :func:`vist3a.project.load`, which calls this."""
     root = Path(project).resolve()
+    if is_bundle(root):
+        return _load_bundle(root, {PAIR: pair, PRESET: preset, "env": env}, parameters)
     if not (root / "conf" / "base").is_dir():
-        raise FileNotFoundError(f"{root} is no vist3a project: it has no conf/base")
+        raise FileNotFoundError(
+            f"{root} is no vist3a project: it has no conf/base (and no bundle of one: no {PARAMETERS})"
+        )
     given: dict[str, Any] = {group: dict(values) for group, values in (parameters or {}).items()}
     layers = {name: value for name, value in ((PAIR, pair), (PRESET, preset)) if value is not None}
     loader = LayeredConfigLoader(str(root / "conf"), env=env, runtime_params=given | layers, **CONFIG_LOADER_ARGS)
@@ -51,6 +56,17 @@ def load(
         folders["stitched_decoder"],
         folders["aligned_generator"],
     )
+
+
+def _load_bundle(
+    folder: Path, layers: Mapping[str, str | None], parameters: Mapping[str, Mapping[str, Any]] | None
+) -> TextTo3D:
+    """A bundle is one pairing with its settings: what chooses others is refused."""
+    if chosen := [f"{name}={value}" for name, value in layers.items() if value is not None]:
+        made = read_artifact(folder)
+        of = "" if made is None else f" of {made.pairing.generator} and {made.pairing.network}"
+        raise ValueError(f"{', '.join(chosen)}: {folder} is a bundle{of}; allowed: parameters of generate and networks")
+    return load_bundle(folder, parameters)
 
 
 def networks_inside(root: Path, networks: Networks) -> Networks:

@@ -59,4 +59,7 @@ def reconstruct_folder(
         done += 1
         yield clip.name, folder
     if not done:
-        raise ValueError(f"{source}: no clip can be used ({'; '.join(refused[:3]) or 'nothing was found'})")
+        raise ValueError(
+            f"{source}: no clip can be used ({'; '.join(refused[:3]) or 'nothing was found'}); allowed: a video, a folder of "
+            "images, or a folder of such"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from pydantic import BaseModel, ConfigDict
 
 from vist3a.pairing import generator_place
 from vist3a.weights.weight_files import read_config
-from vist3a_app.cli import _spoken, cli, sentence
+from vist3a_app.cli import _spoken, cli
 from vist3a_app.datasets.json_report import JsonReport
 from vist3a_app.hooks.tracking_settings import TrackingSettings
+from vist3a_app.sentences import sentence
 
 
 def caught(call: Callable[[], Any]) -> Exception:
@@ -155,3 +157,93 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
     assert both.returncode != 0 and "cannot be used together" in both.stderr and "Traceback" not in both.stderr
     below = vist3a(tmp_path / "conf", "--pipelines=score")
     assert f"run this in the checkout {tmp_path}" in below.stderr and "Traceback" not in below.stderr
+
+
+MISTAKES = {
+    "pipeline": (("--pipelines=scroe",), "--pipelines: 'scroe'; allowed: ", "did you mean 'score'?"),
+    "group": (("--params=scoer.point=x",), "unknown parameter group 'scoer'; allowed: ", "did you mean 'score'?"),
+    "key": (("--params=generate.stepps=3",), "generate: unknown key stepps; did you mean 'steps'?; allowed: prompt, "),
+    "nested key": (("--params=align.loop.stpes=3",), "align.loop: unknown key stpes; did you mean 'steps'?; allowed: "),
+    "value": (("--params=generate.steps=0",), "generate.steps: Input should be greater than 0 (it is 0)"),
+    "two values": (
+        ("--params=generate.steps=few,score.ridges=3",),
+        "generate.steps: Input should be a valid integer, unable to parse string as an integer (it is 'few')",
+        "score.ridges: Input should be a valid tuple (it is 3)",
+    ),
+    "frames": (
+        ("--params=generate.frames=12", "--pipelines=generate"),
+        "generate.frames: 12 frames: generator wan takes",
+    ),
+    "environment": (("--env=smok",), "env: 'smok' is no folder of ", "allowed: gpu, publish, smoke"),
+    "pair": (("--params=pair=wan+nothing",), "pair: 'nothing' of wan+nothing; allowed 3D networks: anysplat"),
+    "preset": (("--params=preset=nothing",), "preset: 'nothing'; allowed: paper, released"),
+    "device": (("--params=networks.device=gpu", "--pipelines=generate"), "device: 'gpu'; allowed: auto, cpu, cuda"),
+    "stage not run": (
+        ("--pipelines=extract",),
+        "data/03_primary/clip_index.parquet is missing; `kedro run --pipelines=curate` makes it",
+    ),
+    "generator": (
+        ("--params=networks.generator.source=/nowhere/at",),
+        "networks.generator.source: /nowhere/at is no folder",
+    ),
+    "network": (
+        ("--params=networks.reconstruction.source=nothing",),
+        "networks.reconstruction.source: nothing is no folder with config.json",
+    ),
+    "prompts": (
+        ("--pipelines=generate", "--params=generate.prompts_file=/nowhere"),
+        "generate.prompts_file: /nowhere does not exist; allowed: a text file with one prompt per line, or null",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configuration and small networks of this repository, and nothing made with them."""
+    repository = Path(__file__).resolve().parents[2]
+    embedded = repository / "data" / "06_models" / "embedded"
+    if not (embedded / "generator").is_dir():
+        pytest.skip("the embedded networks are not here; `make setup` fetches them from the repository")
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(repository / "conf", root / "conf")
+    shutil.copy(repository / "pyproject.toml", root)
+    shutil.copytree(repository / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "data" / "06_models").mkdir(parents=True)
+    (root / "data" / "06_models" / "embedded").symlink_to(embedded)
+    return root
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_of_a_run_are_one_line(mistake: str, project: Path) -> None:
+    """``kedro run`` is the same command. The error is the last line, with nothing of a traceback or of pydantic before it."""
+    words, *sentences = MISTAKES[mistake]
+    done = vist3a(project, "run", *words)
+    assert done.returncode == 1, done.stderr
+    *before, told = done.stderr.splitlines()
+    assert told.startswith("Error: ") and all(sentence in told for sentence in sentences), done.stderr
+    assert not [line for line in before if "Traceback" in line or "pydantic" in line or "Error" in line], before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("generate", ""), "generate.prompt is empty; give a text"),
+        (("generate", "qwrt zzxx"), "the generator knows no word of this prompt"),
+        (("generate", "a red ball", "--steps", "0"), "generate.steps: Input should be greater than 0 (it is 0)"),
+        (("generate", "a red ball", "--pair", "wan"), "pair: 'wan'; allowed: GENERATOR+NETWORK, as wan+vggt"),
+        (("generate", "a red ball"), "aligned_generator holds no adapter_config.json"),
+        (("layers", "--clips", "conf"), "source folder conf: "),
+        (("serve", "--model", "nowhere"), "nowhere is no vist3a project: it has no conf/base (and no bundle of one"),
+        (("serve", "--model", "."), "stitched_decoder is missing; `make stitch` in "),
+        (("serve",), "no store sqlite:///mlflow.db here; allowed: a generator that"),
+        (("serve", "--port", "99999"), "--port 99999: "),
+        (("reconstruct", "pyproject.toml"), "found no video and no image ("),
+        (("doctor", "--pair", "foo+vggt"), "pair: 'foo' of foo+vggt; allowed generators: cogvideox, embedded"),
+    ],
+)
+def test_mistakes_of_commands_are_one_line(words: tuple[str, ...], sentence: str, project: Path) -> None:
+    done = vist3a(project, *words)
+    assert done.returncode == 1, done.stderr
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("Error: ") and sentence in told, done.stderr
+    assert "Traceback" not in done.stderr and "pydantic" not in done.stderr

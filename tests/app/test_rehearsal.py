@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
+from ltx_video import PLACE as LTX
 from reconstruction_cases import GAUSSIAN_HEAD, TRUNK
 
 from vist3a import pairing as networks
 from vist3a.distillation.distill_loss import DistillWeights
-from vist3a.networks.anysplat import AnySplatConfig
+from vist3a.generators.published import Part
+from vist3a.generators.wan import PUBLISHED, WanGenerator
+from vist3a.networks.anysplat import AnySplat, AnySplatConfig
 from vist3a.sampling.sampling import SamplingConfig
 from vist3a.stitching.extract import TapConfig
-from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, published_sizes, rehearse, weights
+from vist3a_app.rehearsal import STAGES, Pairing, Rehearsal, Shapes, as_table, rehearse, weights
 from vist3a_app.rehearsal.measuring import measure
-from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, Part, build, parameter_counts
+from vist3a_app.rehearsal.random_weights import build, parameter_counts
 
 CPU = torch.device("cpu")
 WAN = {
@@ -33,7 +35,7 @@ WAN = {
         "WanTransformer3DModel",
         {"num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 16, "num_layers": 1, "text_dim": 16},
     ),
-    "scheduler": PUBLISHED_SIZES["wan-1.3b"]["scheduler"],
+    "scheduler": PUBLISHED["wan-1.3b"]["scheduler"],
 }
 SHAPES = Shapes(
     sampling=SamplingConfig(steps=2, guidance=3.0, frames=5, height=32, width=32, flow_shift=5.0),
@@ -50,12 +52,8 @@ PAIRING = Pairing(
 @pytest.fixture(autouse=True)
 def tiny_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """``tiny`` is the name of a published pairing."""
-    sizes: Any = MappingProxyType({"tiny": WAN})
-    for module in (published_sizes, weights):
-        monkeypatch.setattr(module, "PUBLISHED_SIZES", sizes)
-    config = AnySplatConfig(**TRUNK | GAUSSIAN_HEAD)
-    for module in (networks, weights):
-        monkeypatch.setattr(module, "published_configs", lambda: {"tiny": ("anysplat", config)})
+    monkeypatch.setattr(WanGenerator, "published", {"tiny": WAN})
+    monkeypatch.setattr(AnySplat, "published", {"tiny": AnySplatConfig(**TRUNK | GAUSSIAN_HEAD)})
 
 
 def run(tmp_path: Path, stages: tuple[str, ...] = STAGES, **changes: Any) -> tuple[Rehearsal, list[str]]:
@@ -84,8 +82,8 @@ def test_every_stage_runs_on_random_weights(tmp_path: Path) -> None:
 
 
 def test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
-    weights.write_generator("tiny", tmp_path / "generator", torch.float32, CPU)
-    weights.write_reconstruction("tiny", tmp_path / "network", CPU)
+    weights.write_generator("wan", "tiny", tmp_path / "generator", torch.float32, CPU)
+    weights.write_reconstruction("anysplat", "tiny", tmp_path / "network", CPU)
     names = {"generator": str(tmp_path / "generator"), "reconstruction": str(tmp_path / "network")}
     found, _ = run(tmp_path, ("extract", "score"), **names)
     assert list(found.stages) == ["extract", "score"]
@@ -120,11 +118,69 @@ def test_peaks_of_host_memory_are_those_of_the_work() -> None:
     assert measure(lambda: "", CPU).host_gib < small.host_gib + 0.2
 
 
-@pytest.mark.parametrize("name", ["wan-14b", "cogvideox-5b", "hunyuan-video", "svd-xt"])
-def test_published_sizes_can_be_counted(name: str) -> None:
-    counts = parameter_counts(PUBLISHED_SIZES[name])
-    known = {"wan-14b": 14.3, "cogvideox-5b": 5.6, "hunyuan-video": 12.8, "svd-xt": 1.5}
-    assert round(counts.get("transformer", counts.get("unet", 0)) / 1e9, 1) == known[name]
+@pytest.mark.parametrize(
+    ("family", "name", "billions"),
+    [
+        ("wan", "wan-14b", 14.3),
+        ("cogvideox", "cogvideox-5b", 5.6),
+        ("hunyuan_video", "hunyuan-video", 12.8),
+        ("svd", "svd-xt", 1.5),
+        (LTX, "Lightricks/LTX-Video", 1.9),
+    ],
+)
+def test_published_sizes_can_be_counted(
+    family: str, name: str, billions: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each family says its own, one of another package too, which nothing here names."""
+    monkeypatch.undo()
+    assert {"wan-1.3b", "wan-14b"} == networks.published_generators("wan").keys()
+    counts = parameter_counts(networks.published_generators(family)[name])
+    assert round(counts.get("transformer", counts.get("unet", 0)) / 1e9, 1) == billions
+
+
+def test_a_generator_of_another_package_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its place alone; its class says what to build."""
+    from ltx_video_example import LTXVideoGenerator
+
+    text = {"vocab_size": 16, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    published = LTXVideoGenerator.published["Lightricks/LTX-Video"]
+    tiny = {
+        "vae": Part(
+            "diffusers",
+            "AutoencoderKLLTXVideo",
+            {
+                "latent_channels": 4,
+                "block_out_channels": (8, 8, 8, 8),
+                "decoder_block_out_channels": (8, 8, 8, 8),
+                "layers_per_block": (1, 1, 1, 1, 1),
+                "decoder_layers_per_block": (1, 1, 1, 1, 1),
+            },
+        ),
+        "text_encoder": Part("transformers", "T5EncoderModel", text),
+        "transformer": Part(
+            "diffusers",
+            "LTXVideoTransformer3DModel",
+            {
+                "in_channels": 4,
+                "out_channels": 4,
+                "num_attention_heads": 2,
+                "attention_head_dim": 12,
+                "cross_attention_dim": 24,
+                "num_layers": 1,
+                "caption_channels": 16,
+            },
+        ),
+        "scheduler": published["scheduler"],
+    }
+    assert tiny.keys() == published.keys()
+    assert all((part.library, part.network) == (published[n].library, published[n].network) for n, part in tiny.items())
+    monkeypatch.setattr(LTXVideoGenerator, "published", {"tiny": tiny})
+    pairing = replace(PAIRING, generator_family=LTX, max_text_tokens=8)
+    shapes = replace(SHAPES, frames=9, video=(64, 64), flow_shift=None)
+    lines: list[str] = []
+    found = rehearse(pairing, shapes, tmp_path / "work", CPU, STAGES, lines.append)
+    assert found.fits and list(found.stages) == ["write generator", "write 3D network", *STAGES], lines
+    assert found.download_bytes > 2 * sum(parameter_counts(tiny).values())
 
 
 def test_random_weights_depend_on_the_seed_and_have_the_types_of_loading() -> None:
@@ -139,7 +195,15 @@ def test_random_weights_depend_on_the_seed_and_have_the_types_of_loading() -> No
 def test_unknown_names_are_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"rehearse\.stages: dance; allowed: embed, extract"):
         run(tmp_path, ("dance",))
-    with pytest.raises(ValueError, match="rehearsal of generator 'sora'; allowed: tiny, or a folder"):
+    with pytest.raises(ValueError, match="rehearsal of generator 'sora' of the family wan; allowed: tiny, a folder"):
         run(tmp_path, generator="sora")
-    with pytest.raises(ValueError, match="rehearsal of 3D network 'dust'; allowed: tiny, or a folder"):
+    with pytest.raises(
+        ValueError, match="rehearsal of 3D network 'dust' of the family anysplat; allowed: tiny, a folder"
+    ):
         run(tmp_path, reconstruction="dust")
+
+
+def test_a_family_that_states_no_sizes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WanGenerator, "published", {})
+    with pytest.raises(ValueError, match=r"allowed: a folder \(its class states no published sizes\)"):
+        run(tmp_path)

@@ -22,9 +22,12 @@ from kedro.config import OmegaConfigLoader
 from mlflow.exceptions import MlflowException
 from tiny_chain import chosen, create, run
 
+import vist3a
+from vist3a.export.ply import load_gaussians
 from vist3a.runtime.atomic import replacing
-from vist3a_app.hooks.generator_model import GeneratorModel, record_generator
-from vist3a_app.hooks.generator_requests import Request, read_requests
+from vist3a_app.hooks.generator_model import GeneratorModel, record_generator, registered_bundle
+from vist3a_app.serving.requests import Request, read_requests
+from vist3a_app.serving.service import RefusedError, SceneService
 from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 # MLflow's own packages warn each other.
@@ -155,6 +158,74 @@ def test_a_full_disk_is_no_fault_of_the_request(model: Any, tmp_path: Path, monk
     assert caught.value.get_http_status_code() == 500
 
 
+def test_parameters_of_a_request_are_those_of_generate(
+    model: Any, alone: list[Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They change the scene of their row alone; a gap is the model's own value."""
+    monkeypatch.setenv("VIST3A_OUTPUT", str(tmp_path))
+    (first, seed), (second, other) = SCENES[0], SCENES[2]
+    table = pd.DataFrame({"prompt": [first, second], "seed": [seed, other], "max_gaussians": [7, None]})
+    folders = list(model.predict(table)["folder"])
+    assert load_gaussians(Path(folders[0]) / "gaussians.ply").means.shape[1] == 7
+    assert content(folders[1]) == alone[2]
+
+
+def test_both_doors_have_the_same_sentences(model: Any, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As both ask one core, whose own error has the status."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    service = SceneService(vist3a.load(registered_bundle("models:/tiny/latest")))
+    wrong = pd.DataFrame({"prompt": ["a ball"], "frames": [6]})
+    with pytest.raises(RefusedError) as own:
+        service.answer(wrong)
+    with pytest.raises(MlflowException) as theirs:
+        model.predict(wrong)
+    assert own.value.status == theirs.value.get_http_status_code() == 400
+    assert (
+        own.value.args[0]
+        == theirs.value.message
+        == "row 0: 6 frames: this generator takes 1, 5, 9, ... frames (nearest: 5 or 9)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_name", "sentence"),
+    [
+        ("models:/tiny/7", "allowed: a generator that `kedro run --pipelines=stitch` has registered"),
+        ("models:/nobody/latest", "allowed: a generator that"),
+    ],
+)
+def test_a_model_that_is_not_registered_is_one_sentence(
+    model_name: str, sentence: str, store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    with pytest.raises(FileNotFoundError, match=sentence) as refused:
+        registered_bundle(model_name)
+    assert "\n" not in str(refused.value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no store sqlite:///mlflow\.db here"):
+        registered_bundle(model_name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("steps", 0, r"row 0: steps 0; allowed: greater than 0, or null"),
+        ("steps", 1.5, r"row 0: steps 1\.5; allowed: a valid integer"),
+        ("steps", "3", r"row 0: steps '3'; allowed: a valid integer"),
+        ("steps", True, r"row 0: steps True; allowed: a valid integer"),
+        ("guidance", 0.5, r"row 0: guidance 0\.5; allowed: greater than or equal to 1"),
+        ("guidance", float("inf"), r"row 0: guidance inf; allowed: a finite number"),
+        ("min_opacity", 1, r"row 0: min_opacity 1; allowed: less than 1"),
+        ("voxel_size", [1], r"row 0: voxel_size \[1\]; allowed: a valid number"),
+    ],
+)
+def test_no_parameter_is_guessed(column: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_requests(pd.DataFrame({"prompt": ["a"], column: pd.Series([value], dtype=object)}))
+
+
 @pytest.mark.parametrize("seed", ["3", "x", True, 1.5, 2.0**60, float("inf"), 2**63, -(2**63) - 1])
 def test_no_seed_is_guessed(seed: object) -> None:
     with pytest.raises(ValueError, match=r"row 0: seed .*; allowed: an integer of 64 bits, or null"):
@@ -166,6 +237,8 @@ def test_requests_are_read() -> None:
     assert read_requests(gaps) == [Request("a", None), Request("b", 3)]
     assert read_requests({"prompt": "a", "seed": -1}) == [Request("a", -1)]
     assert read_requests({"prompt": ["a", "b"]}) == [Request("a", None), Request("b", None)]
+    steps = pd.DataFrame({"prompt": ["a", "b"], "steps": [None, 3], "guidance": [2, None]})
+    assert read_requests(steps) == [Request("a", None, {"guidance": 2.0}), Request("b", None, {"steps": 3})]
     assert read_requests(pd.DataFrame({"prompt": ["a"], "seed": [2**63 - 1]})) == [Request("a", 2**63 - 1)]
     for other in (["a"], "a", None):
         with pytest.raises(ValueError, match="the request is a "):
@@ -185,18 +258,21 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-class Server:
-    """``mlflow models serve`` in a process of its own."""
+MLFLOW = ["-m", "mlflow", "models", "serve", "-m", "models:/tiny/1", "--env-manager", "local"]
+DOORS = {"mlflow": MLFLOW, "own": ["-m", "vist3a_app", "serve", "--model", "models:/tiny/1"]}
 
-    def __init__(self, store: str, output: Path) -> None:
+
+class Server:
+    """A door of the generator in a process of its own: ``mlflow models serve``, or ``vist3a serve``."""
+
+    def __init__(self, store: str, output: Path, door: str) -> None:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
         environment = {**os.environ, "MLFLOW_TRACKING_URI": store, "VIST3A_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
-        words = ["models", "serve", "-m", "models:/tiny/1", "--env-manager", "local", "--port", str(self.port)]
         # In a group of its own: the server is a child of the command.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words],
+            [sys.executable, *DOORS[door], "--port", str(self.port)],
             env={**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -221,30 +297,32 @@ class Server:
     def ask(self, records: Sequence[dict[str, Any]]) -> tuple[int, Any]:
         return self._call("POST", "/invocations", json.dumps({"dataframe_records": records}))
 
-    def _call(self, method: str, path: str, body: str | None) -> tuple[int, Any]:
+    def _call(self, method: str, path: str, body: str | None, **headers: str) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {"Content-Type": "application/json", **given})
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
-        return answer.status, json.loads(text) if text.strip() else None
+        return answer.status, json.loads(text) if text.strip().startswith(("{", "[")) else text.strip() or None
 
 
-def served_together(store: str, output: Path, alone: list[Content], count: int) -> None:
+def served_together(store: str, output: Path, alone: list[Content], count: int, door: str) -> None:
     """``count`` good requests at once with a few bad ones among them."""
     bad = [
         ([{"prompt": "qwrt zzxx"}], "the generator knows no word of this prompt"),
         ([{"prompt": "a ball", "seed": "x"}], "row 0: seed 'x'; allowed: an integer of 64 bits"),
         ([{"promt": "a ball"}], "unknown column promt"),
+        ([{"prompt": "a ball", "steps": 0}], "row 0: steps 0; allowed: greater than 0"),
     ]
-    with Server(store, output) as server, ThreadPoolExecutor(count + len(bad)) as pool:
+    with Server(store, output, door) as server, ThreadPoolExecutor(count + len(bad)) as pool:
         good = [
             pool.submit(server.ask, [dict(zip(("prompt", "seed"), SCENES[number % len(SCENES)], strict=True))])
             for number in range(count)
         ]
         refused = [pool.submit(server.ask, records) for records, _ in bad]
-        for number, answer in enumerate(good):
-            status, found = answer.result()
+        # When all are done: two of them may be of one scene, and the later writes into the folder of the earlier.
+        for number, (status, found) in enumerate([answer.result() for answer in good]):
             assert status == 200, found
             assert content(found["predictions"][0]["folder"]) == alone[number % len(SCENES)]
         for (_, sentence), answer in zip(bad, refused, strict=True):
@@ -252,13 +330,46 @@ def served_together(store: str, output: Path, alone: list[Content], count: int) 
             assert status == 400 and sentence in found["message"], found
 
 
-def test_requests_over_http_at_the_same_time(store: str, alone: list[Content], tmp_path: Path) -> None:
-    served_together(store, tmp_path, alone, 8)
+@pytest.mark.parametrize("door", DOORS)
+def test_requests_over_http_at_the_same_time(door: str, store: str, alone: list[Content], tmp_path: Path) -> None:
+    served_together(store, tmp_path, alone, 8, door)
 
 
 @pytest.mark.long
-def test_fifty_requests_over_http_at_the_same_time(store: str, alone: list[Content], tmp_path: Path) -> None:
-    served_together(store, tmp_path, alone, 50)
+@pytest.mark.parametrize("door", DOORS)
+def test_fifty_requests_over_http_at_the_same_time(door: str, store: str, alone: list[Content], tmp_path: Path) -> None:
+    served_together(store, tmp_path, alone, 50, door)
+
+
+def test_our_own_door_takes_one_request_and_refuses_what_is_none(
+    store: str, alone: list[Content], tmp_path: Path
+) -> None:
+    with Server(store, tmp_path, "own") as server:
+        prompt, seed = SCENES[0]
+        status, found = server._call("POST", "/invocations", json.dumps({"prompt": prompt, "seed": seed}))
+        assert status == 200 and content(found["predictions"][0]["folder"]) == alone[0]
+        for body, sentence in (
+            ("{", "the request is not JSON"),
+            ("[1]", 'the request is no {"dataframe_records": [{...}]} alone'),
+            (json.dumps({"dataframe_records": [], "params": {}}), "alone and no object of one request"),
+            (json.dumps({"dataframe_records": []}), "the request has no prompt"),
+            (json.dumps({"dataframe_records": [3]}), "alone and no object of one request"),
+            (json.dumps({"prompt": "a ball", "seed": 2**63}), "row 0: seed 9223372036854775808; allowed"),
+            (json.dumps({"prompt": ["a ball"]}), "row 0: prompt ['a ball'] is no text"),
+        ):
+            status, found = server._call("POST", "/invocations", body)
+            assert (status, found["error_code"]) == (400, "INVALID_PARAMETER_VALUE") and sentence in found["message"]
+        # What a page on the internet can send through a browser without asking.
+        status, found = server._call("POST", "/invocations", '{"prompt": "a ball"}', Content_Type="text/plain")
+        assert status == 400 and "Content-Type 'text/plain'; allowed: application/json" in found["message"]
+        assert server._call("GET", "/ping", None, Host="elsewhere.example")[0] == 400
+        taken = subprocess.run(
+            [sys.executable, *DOORS["own"], "--port", str(server.port)], capture_output=True, text=True, check=False
+        )
+    assert (
+        taken.returncode == 1 and f"--port {server.port}: " in taken.stderr and "allowed: a free port" in taken.stderr
+    )
+    assert "Traceback" not in taken.stderr
 
 
 def test_those_who_wait_in_line_are_not_sent_away(store: str, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

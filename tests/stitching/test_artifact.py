@@ -14,11 +14,11 @@ from stitching.test_decoder import SIZE, fitted
 from tiny_networks import tiny_network
 
 from vist3a.networks.anysplat import AnySplat
-from vist3a.stitching.artifact import FILE, Pairing, load_decoder, read_artifact, save_decoder
+from vist3a.stitching.artifact import FILE, load_decoder, read_artifact, save_decoder
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import save_fit
 from vist3a.stitching.tuning import Tuning, prepare
-from vist3a.weights.identity import Identity, generator_identity, network_identity
+from vist3a.weights.identity import Identity, Pairing, generator_identity, network_identity
 from vist3a.weights.known import KnownWeights
 
 WAN = Identity("wan", "data/wan", "a" * 64)

@@ -19,7 +19,7 @@ from reconstruction_cases import FAMILIES, build
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vist3a import pairing as networks
+from vist3a import registry
 from vist3a.networks.anysplat import AnySplat
 from vist3a.networks.template import EnterableNetwork
 from vist3a.pairing import load_reconstruction
@@ -75,7 +75,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Makes ``tiny`` the published size of a family."""
 
     def choose(family: str) -> None:
-        monkeypatch.setattr(networks, "published_configs", lambda: {"tiny": (family, small(family))})
+        monkeypatch.setattr(registry.find("networks", family), "published", {"tiny": small(family)})
 
     return choose
 

@@ -161,6 +161,11 @@ class TextTo3D:
                 raise ValueError(f'prompt "{prompt[:100]}...": {tokens} tokens; allowed: {read}')
             check_prompts(prompts, self.generator)
 
+    def check_size(self, *, frames: int | None = None, height: int | None = None, width: int | None = None) -> None:
+        """ValueError for a number of frames or a size (pixels) that the generator does not make; None: as configured."""
+        sampling = _given(self.sampling, frames=frames, height=height, width=width)
+        self.generator.latent_grid(sampling.frames, sampling.height, sampling.width)
+
     @torch.no_grad()
     def _make(
         self, prompt: str, seed: int, sampling: SamplingConfig, export: ExportSettings, after_step: Callable[[], None]

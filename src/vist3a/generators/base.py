@@ -52,6 +52,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
     4. :meth:`embed` for texts, or ``takes_text = False`` and :meth:`embed_images`; ``uses_negative = False`` and
        :meth:`_compared` where guidance is not the difference to a negative prompt.
 
+    ``published`` states the sizes of the public weights, so that a rehearsal can say before a download what they will take.
     Everything else has a default that is to be replaced where it is not yours:
 
     ===============================================  ==============================================================

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,38 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.base import TrainingPair, VideoGenerator
+from vist3a.generators.published import T5_XXL, Part, PublishedSizes
 from vist3a.records import Condition
+
+_SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "rescale_betas_zero_snr": True,
+    "clip_sample": False,
+}
+PUBLISHED: PublishedSizes = MappingProxyType(
+    {
+        "cogvideox-2b": {
+            "vae": Part("diffusers", "AutoencoderKLCogVideoX"),
+            "text_encoder": T5_XXL,
+            "transformer": Part("diffusers", "CogVideoXTransformer3DModel"),
+            "scheduler": Part("diffusers", "CogVideoXDDIMScheduler", {**_SCHEDULE, "snr_shift_scale": 3.0}),
+        },
+        "cogvideox-5b": {
+            "vae": Part("diffusers", "AutoencoderKLCogVideoX", {"scaling_factor": 0.7}),
+            "text_encoder": T5_XXL,
+            "transformer": Part(
+                "diffusers",
+                "CogVideoXTransformer3DModel",
+                {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True},
+            ),
+            "scheduler": Part("diffusers", "CogVideoXDPMScheduler", {**_SCHEDULE, "snr_shift_scale": 1.0}),
+        },
+    }
+)
 
 
 class CogVideoXGenerator(VideoGenerator):
@@ -30,6 +62,7 @@ class CogVideoXGenerator(VideoGenerator):
         "scheduler": ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"),
     }
     PIPELINE = "CogVideoXPipeline"
+    published: ClassVar[PublishedSizes] = PUBLISHED
     temporal_stride = 4
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,43 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.base import VideoGenerator
+from vist3a.generators.published import Part, PublishedSizes
 from vist3a.records import Condition
+
+PUBLISHED: PublishedSizes = MappingProxyType(
+    {
+        "hunyuan-video": {
+            "vae": Part("diffusers", "AutoencoderKLHunyuanVideo"),
+            "text_encoder": Part(
+                "transformers",
+                "LlamaModel",
+                {
+                    "vocab_size": 128320,
+                    "hidden_size": 4096,
+                    "intermediate_size": 14336,
+                    "num_hidden_layers": 32,
+                    "num_attention_heads": 32,
+                    "num_key_value_heads": 8,
+                    "max_position_embeddings": 8192,
+                },
+            ),
+            "text_encoder_2": Part(
+                "transformers",
+                "CLIPTextModel",
+                {
+                    "vocab_size": 49408,
+                    "hidden_size": 768,
+                    "intermediate_size": 3072,
+                    "num_hidden_layers": 12,
+                    "num_attention_heads": 12,
+                    "projection_dim": 768,
+                },
+            ),
+            "transformer": Part("diffusers", "HunyuanVideoTransformer3DModel"),
+            "scheduler": Part("diffusers", "FlowMatchEulerDiscreteScheduler", {"shift": 7.0}),
+        },
+    }
+)
 
 
 class HunyuanVideoGenerator(VideoGenerator):
@@ -35,6 +72,7 @@ class HunyuanVideoGenerator(VideoGenerator):
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     }
     PIPELINE = "HunyuanVideoPipeline"
+    published: ClassVar[PublishedSizes] = PUBLISHED
     temporal_stride = 4
     uses_negative = False
 

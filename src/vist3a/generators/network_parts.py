@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
 from vist3a.generators.hub_folder import HubFolder
+from vist3a.generators.published import PublishedSizes
 from vist3a.runtime.memory_layout import channels_last
 
 # Parts of every generator; "text" is what makes conditions (of SVD: of an image) and brings its tokenizer.
@@ -37,6 +39,8 @@ class NetworkParts(nn.Module):
     """
     TEXT_TOKENS: ClassVar[int] = 0
     """Padded length of a prompt, as published."""
+    published: ClassVar[PublishedSizes] = MappingProxyType({})
+    """Sizes of published repositories, by name: what a rehearsal builds with random weights."""
 
     def __init__(self, max_text_tokens: int | None = None, **parts: Any) -> None:
         super().__init__()

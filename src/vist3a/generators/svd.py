@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.base import TrainingPair, VideoGenerator
+from vist3a.generators.published import Part, PublishedSizes
 from vist3a.records import Condition
 
 # What CLIP's published image encoder was trained on.
@@ -17,6 +19,52 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # The network counts frames per second from zero; it was trained at 7.
 FPS, MOTION, NOISE_AUGMENTATION = 7 - 1, 127, 0.02
+
+PUBLISHED: PublishedSizes = MappingProxyType(
+    {
+        "svd-xt": {
+            "vae": Part(
+                "diffusers",
+                "AutoencoderKLTemporalDecoder",
+                {
+                    "down_block_types": ("DownEncoderBlock2D",) * 4,
+                    "block_out_channels": (128, 256, 512, 512),
+                    "layers_per_block": 2,
+                },
+            ),
+            "image_encoder": Part(
+                "transformers",
+                "CLIPVisionModelWithProjection",
+                {
+                    "hidden_size": 1280,
+                    "intermediate_size": 5120,
+                    "projection_dim": 1024,
+                    "num_hidden_layers": 32,
+                    "num_attention_heads": 16,
+                    "image_size": 224,
+                    "patch_size": 14,
+                },
+            ),
+            "unet": Part("diffusers", "UNetSpatioTemporalConditionModel", {"num_attention_heads": (5, 10, 20, 20)}),
+            "scheduler": Part(
+                "diffusers",
+                "EulerDiscreteScheduler",
+                {
+                    "beta_start": 0.00085,
+                    "beta_end": 0.012,
+                    "beta_schedule": "scaled_linear",
+                    "prediction_type": "v_prediction",
+                    "sigma_max": 700.0,
+                    "sigma_min": 0.002,
+                    "steps_offset": 1,
+                    "timestep_spacing": "leading",
+                    "timestep_type": "continuous",
+                    "use_karras_sigmas": True,
+                },
+            ),
+        },
+    }
+)
 
 
 class SVDGenerator(VideoGenerator):
@@ -38,6 +86,7 @@ class SVDGenerator(VideoGenerator):
         "unet": "UNetSpatioTemporalConditionModel",
         "scheduler": ("EulerDiscreteScheduler",),
     }
+    published: ClassVar[PublishedSizes] = PUBLISHED
     temporal_stride = 1
     unet: Any
     frames_at_once: int | None = None

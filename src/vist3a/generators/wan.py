@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -12,8 +13,41 @@ from torch import Tensor
 
 from vist3a.adapters.lora import has_adapter
 from vist3a.generators.base import VideoGenerator
+from vist3a.generators.published import Part, PublishedSizes
 from vist3a.generators.wan_constant_text import constant_text, fits, fuse_projections
 from vist3a.records import Condition
+
+_TEXT = Part(
+    "transformers",
+    "UMT5EncoderModel",
+    {"vocab_size": 256384, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64},
+)
+_VAE = Part("diffusers", "AutoencoderKLWan")
+_SCHEDULER = Part(
+    "diffusers",
+    "UniPCMultistepScheduler",
+    {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0},
+)
+PUBLISHED: PublishedSizes = MappingProxyType(
+    {
+        "wan-1.3b": {
+            "vae": _VAE,
+            "text_encoder": _TEXT,
+            "transformer": Part(
+                "diffusers",
+                "WanTransformer3DModel",
+                {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30, "text_dim": 4096},
+            ),
+            "scheduler": _SCHEDULER,
+        },
+        "wan-14b": {
+            "vae": _VAE,
+            "text_encoder": _TEXT,
+            "transformer": Part("diffusers", "WanTransformer3DModel", {"text_dim": 4096}),
+            "scheduler": _SCHEDULER,
+        },
+    }
+)
 
 
 class WanGenerator(VideoGenerator):
@@ -27,6 +61,7 @@ class WanGenerator(VideoGenerator):
         "scheduler": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
     }
     PIPELINE = "WanPipeline"
+    published: ClassVar[PublishedSizes] = PUBLISHED
     temporal_stride = 4
     vae: Any
     transformer: Any

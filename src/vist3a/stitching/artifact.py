@@ -6,31 +6,20 @@ was made with, and a folder of another pairing is refused before anything is com
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 
 from vist3a.networks.base import ReconstructionModel
-from vist3a.runtime.atomic import replacing
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.store import load_fit
 from vist3a.stitching.tuning import TRAINED, Tuning, load_trained, prepare, save_trained
-from vist3a.weights.identity import Identity
+from vist3a.weights import artifact_file
+from vist3a.weights.identity import Pairing
 
 FILE, FORMAT = "decoder.json", 1
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """The two networks that a decoder joins."""
-
-    generator: Identity
-    network: Identity
 
 
 @dataclass(frozen=True)
@@ -58,9 +47,9 @@ def save_decoder(
 ) -> None:
     """Write the trained parameters beside the stitch layer that they started from, and what they are of."""
     save_trained(folder, decoder, stitch_layer, dtype)
-    artifact = DecoderArtifact(pairing, decoder.point, tuning, lora_rank, lora_alpha, _own_version())
-    with replacing(folder / FILE) as partial:
-        partial.write_text(json.dumps(asdict(artifact), indent=1) + "\n")
+    version = artifact_file.code_version()
+    artifact = DecoderArtifact(pairing, decoder.point, tuning, lora_rank, lora_alpha, version)
+    artifact_file.write_artifact(folder / FILE, asdict(artifact))
 
 
 def load_decoder(folder: Path, network: ReconstructionModel, pairing: Pairing) -> StitchedDecoder:
@@ -83,7 +72,8 @@ def load_decoder(folder: Path, network: ReconstructionModel, pairing: Pairing) -
     if artifact is None:
         tuning, rank, alpha = _of_an_earlier_version(folder)
     else:
-        _check(folder, artifact, pairing)
+        again = "a decoder that is distilled for this one (`kedro run --pipelines=stitch`)"
+        artifact.pairing.check(f"{folder} is a decoder", pairing, again)
         tuning, rank, alpha = artifact.tuning, artifact.lora_rank, artifact.lora_alpha
     decoder = StitchedDecoder(network, spec, fit)
     prepare(decoder, tuning, rank, alpha)
@@ -93,29 +83,10 @@ def load_decoder(folder: Path, network: ReconstructionModel, pairing: Pairing) -
 
 def read_artifact(folder: Path) -> DecoderArtifact | None:
     """What the folder says of itself; None where an earlier version made it."""
-    file = folder / FILE
-    if not file.is_file():
+    values = artifact_file.read_artifact(folder / FILE, FORMAT)
+    if values is None:
         return None
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if values.get("format") != FORMAT:
-        raise ValueError(
-            f"{file}: format {values.get('format')!r}; allowed: {FORMAT} (a newer version made it: update vist3a)"
-        )
-    parts = values.pop("pairing")
-    pairing = Pairing(Identity(**parts["generator"]), Identity(**parts["network"]))
-    return DecoderArtifact(pairing=pairing, **values)
-
-
-def _check(folder: Path, artifact: DecoderArtifact, pairing: Pairing) -> None:
-    for kind, made, wanted in (
-        ("generator", artifact.pairing.generator, pairing.generator),
-        ("3D network", artifact.pairing.network, pairing.network),
-    ):
-        if not made.same_as(wanted):
-            raise ValueError(
-                f"{folder} is a decoder for the {kind} {made}, not for {wanted}; allowed: the {kind} it was made with, or a "
-                "decoder that is distilled for this one (`kedro run --pipelines=stitch`)"
-            )
+    return DecoderArtifact(pairing=Pairing.read(values.pop("pairing")), **values)
 
 
 def _of_an_earlier_version(folder: Path) -> tuple[Tuning, int, float]:
@@ -128,10 +99,3 @@ def _of_an_earlier_version(folder: Path) -> tuple[Tuning, int, float]:
             "(distill anew: `kedro run --pipelines=distill`)"
         )
     return "full", 1, 1.0
-
-
-def _own_version() -> str:
-    try:
-        return version("vist3a")
-    except PackageNotFoundError:  # a source tree that nobody installed
-        return "unknown"

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class PublicWeights:
     """One published checkpoint, an entry of ``weights.yml``.
 
-    ``config`` names the sizes of the network (see :func:`vist3a.pairing.published_configs`); ``repo``,
+    ``config`` names the sizes of the network (see :func:`vist3a.pairing.published_networks`); ``repo``,
     ``revision`` and ``file`` say where on the Hugging Face hub it is; ``path`` is a copy on this machine, which then is
     the one that is read. ``sha256`` is checked where it is known. ``commercial``: whether the licence permits any
     commercial use at all (None: not known); the licence's own text decides. ``package``: the file is part of this installed
@@ -251,6 +251,11 @@ def _downloaded(weights: PublicWeights) -> Path:
         raise FileNotFoundError(
             f"{where} and could not be downloaded ({type(error).__name__}: {reason}): try again, {else_path}"
         ) from error
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source that is no folder can be a repository of a hub (owner/name); a path that is not there is none."""
+    return source.count("/") == 1 and not source.startswith(("/", ".", "~"))
 
 
 def sha256_of(path: Path) -> str:

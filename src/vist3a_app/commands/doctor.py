@@ -78,7 +78,7 @@ def _weights(pair: str) -> Iterator[tuple[bool, str]]:
     named = presets.pair(pair).get("networks", {})
     networks = {kind: {"source": "", **named.get(kind, {})} for kind in ("generator", "reconstruction")}
     for name, entry in weights_needed({"networks": networks}, {"networks"}, KnownWeights.read()):
-        here = weights_are_here(name, entry)
+        here = weights_are_here(name, entry, networks)
         yield (
             here,
             f"{name}: {entry.repo}, licence {entry.licence}" + ("" if here else " (downloaded at the first run)"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from vist3a.export.gaussian_file import GaussianFile
 
 GAUSSIANS = "gaussians.ply"
 
@@ -31,21 +33,37 @@ def reconstruct(source: Path, out: Path, views: int, order: Any, pair: str | Non
         click.echo(f"{name}: {folder}")
 
 
-# Formats of Gaussians alone, by their endings.
-WRITERS: Mapping[str, str] = {
-    "ply": "vist3a.export.ply:save_gaussians",
-    "spz": "vist3a.export.spz:save_spz",
-    "glb": "vist3a.export.gltf:save_gaussians_glb",
-}
-
-
 @click.command()
 @click.argument("scene", type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "form", required=True, type=click.Choice(list(WRITERS)))
+@click.option("--to", "form", required=True, metavar="NAME", help="ply, spz, glb, or an exporter of your own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside the scene's other files.")
 @click.option("--max-gaussians", type=click.IntRange(min=1), help="Of the most opaque and largest so many.")
 def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) -> None:
-    """Write the Gaussians of SCENE (its folder, or a PLY file) in another format."""
+    """Write SCENE (its folder, or a PLY file of Gaussians) in another format.
+
+    Of exporters of your own, NAME is an entry point of the group vist3a.exporters, or a place, package.module:name. Points they
+    are given are the depth maps of the folder, seen through its cameras.
+    """
+    from vist3a import registry
+    from vist3a.export.formats import check_formats
+    from vist3a.export.gaussian_file import GaussianFile
+
+    check_formats([form], "--to")
+    exporter = registry.find("exporters", form)
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out: {out} is a folder; allowed: a file")
+    if isinstance(exporter, GaussianFile):
+        click.echo(_gaussians(scene, exporter, out, max_gaussians))
+    elif scene.is_file():
+        raise ValueError(
+            f"--to {form}: {scene} holds Gaussians alone; allowed: the folder of a scene, or --to ply, spz or glb"
+        )
+    else:
+        click.echo(_whole_scene(scene, form, out, max_gaussians))
+
+
+def _gaussians(scene: Path, exporter: GaussianFile, out: Path | None, max_gaussians: int | None) -> str:
+    """Write the Gaussians alone; what was written, for people."""
     from vist3a.export.ply import load_gaussians
     from vist3a.export.thinning import prune
 
@@ -54,12 +72,30 @@ def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) 
         raise FileNotFoundError(
             f"{scene} holds no {GAUSSIANS}; allowed: a folder of a scene with Gaussians, or a PLY file"
         )
-    gaussians = prune(load_gaussians(file), max_gaussians=max_gaussians)
-    place = out or file.with_suffix(f".{form}")
+    place = out or file.with_suffix(Path(exporter.name).suffix)
     if place.resolve() == file.resolve():
         raise ValueError(f"--out: {place} is what is read; allowed: another file")
-    resolve_name(WRITERS[form])(place, gaussians)
-    click.echo(f"{place}: {gaussians.means.shape[1]} Gaussians")
+    gaussians = prune(load_gaussians(file), max_gaussians=max_gaussians)
+    exporter.write(place, gaussians)
+    return f"{place}: {gaussians.means.shape[1]} Gaussians"
+
+
+def _whole_scene(folder: Path, form: str, out: Path | None, max_gaussians: int | None) -> str:
+    """Write a scene by an exporter that may read all of it; the path, for people."""
+    from vist3a.export.formats import write_formats
+    from vist3a.export.saved_scene import read_scene
+    from vist3a.export.thinning import prune
+
+    exported = read_scene(folder)
+    if exported.gaussians is not None:
+        exported = replace(exported, gaussians=prune(exported.gaussians, max_gaussians=max_gaussians))
+    if out is None:
+        return str(write_formats([form], folder, exported, "--to")[form])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # An exporter chooses its own file name: it writes beside the place, and the result is renamed.
+    with TemporaryDirectory(dir=out.parent) as beside:
+        os.replace(write_formats([form], Path(beside), exported, "--to")[form], out)
+    return str(out)
 
 
 @click.command()
@@ -73,10 +109,27 @@ def view(scene: str, port: int) -> None:
 
 
 @click.command()
-@click.option("--port", type=int, default=5001, show_default=True)
-@click.option("--model", default="models:/vist3a/latest", show_default=True, help="A registered generator.")
-def serve(port: int, model: str) -> None:
-    """Put the registered generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}."""
-    environment = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"} | dict(os.environ)
-    words = ["models", "serve", "-m", model, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *words], environment)
+@click.option(
+    "--port", type=int, default=5001, show_default=True, envvar="SERVE_PORT", help="0: a free one. Also as SERVE_PORT."
+)
+@click.option(
+    "--model",
+    default="models:/vist3a/latest",
+    show_default=True,
+    help="A registered generator, or the folder of a bundle or project.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="For scenes. Default: generated.")
+@click.option("--device", help="cpu, cuda, cuda:1, or auto.")
+def serve(port: int, model: str, out: Path | None, device: str | None) -> None:
+    """Put a generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}."""
+    import vist3a
+    from vist3a_app.hooks.generator_model import registered_bundle
+    from vist3a_app.serving import http_door
+    from vist3a_app.serving.service import SceneService
+
+    with http_door.bound(port) as listening:
+        folder = registered_bundle(model) if model.startswith("models:/") else Path(model)
+        given = {} if device is None else {"networks": {"device": device}}
+        service = SceneService(vist3a.load(folder, parameters=given), out)
+        click.echo(f"http://{http_door.HOST}:{listening.getsockname()[1]}/invocations  (Ctrl-C ends it)")
+        http_door.serve(service, listening)

@@ -15,12 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vist3a_app.hooks.generator_requests import PROMPT, read_requests
-
 MODEL = "generator"
-OUTPUT = "VIST3A_OUTPUT"
-PATHS = ("viewer", "gaussians", "points", "depth", "cameras", "video", "turntable", "picture")
 TRACKING, EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"
+SQLITE = "sqlite:///"
+STORE = f"{SQLITE}mlflow.db"
+"""Of registered generators, where the environment names no other."""
 PATIENCE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 DEFAULT_SECONDS, QUEUE_SECONDS = "60", "3600"
 
@@ -30,7 +29,7 @@ def record_generator(
 ) -> None:
     """Log the generator to a run and register it as a new version of the model ``name``.
 
-    ``parameters`` are the groups ``generate``, ``distill`` and ``networks``; ``folders`` the stitched decoder and the adapter.
+    ``parameters`` are the groups ``generate`` and ``networks``; ``folders`` the stitched decoder and the adapter.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
@@ -39,11 +38,10 @@ def record_generator(
     from vist3a_app.pipelines.generate.bundle import save_bundle
     from vist3a_app.pipelines.generate.params import GenerateParams
     from vist3a_app.pipelines.networks import Networks
+    from vist3a_app.serving.service import COLUMNS
 
     # Outputs only: by a schema of inputs MLflow makes seed 1 of 1.5 and drops a misspelt column. `read_requests` does neither.
-    signature = ModelSignature(
-        outputs=Schema([ColSpec(DataType.string, column) for column in (PROMPT, "folder", *PATHS)])
-    )
+    signature = ModelSignature(outputs=Schema([ColSpec(DataType.string, column) for column in COLUMNS]))
     with TemporaryDirectory() as temporary, _tracking(uri, run_id), warnings.catch_warnings():
         # An example would be run, which loads the networks once more.
         warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
@@ -89,20 +87,48 @@ def _tracking(uri: str, run_id: str) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
+def registered_bundle(model: str) -> Path:
+    """The bundle of a registered generator on this machine, fetched from its store where it is elsewhere.
+
+    Args:
+        model: As MLflow names models: ``models:/vist3a/latest``, ``models:/vist3a/3``.
+
+    Raises:
+        FileNotFoundError: There is no store here, or no such model in it.
+        ValueError: The model is none of ours.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    uri = os.environ.get(TRACKING) or STORE
+    remedy = (
+        "allowed: a generator that `kedro run --pipelines=stitch` has registered, or the folder of a project or bundle"
+    )
+    # MLflow would make an empty store of a name that is not there.
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        raise FileNotFoundError(f"--model {model}: no store {uri} here; {remedy}")
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(model, tracking_uri=uri, registry_uri=uri))
+        flavor = Model.load(str(folder)).flavors.get("python_function", {})
+    except MlflowException as error:
+        raise FileNotFoundError(f"--model {model}: {next(iter(str(error).splitlines()), '')}; {remedy}") from error
+    if flavor.get("loader_module") != __name__:
+        raise ValueError(f"--model {model} is a model of another kind; {remedy}")
+    return folder / str(flavor["data"])
+
+
 class GeneratorModel:
-    """What ``mlflow.pyfunc.load_model`` wraps."""
+    """What ``mlflow.pyfunc.load_model`` wraps: MLflow's door to :class:`vist3a_app.serving.service.SceneService`."""
 
     def __init__(self, bundle: Path) -> None:
         from vist3a_app.pipelines.generate.bundle import load_bundle
+        from vist3a_app.serving.service import SceneService
 
-        self.text_to_3d = load_bundle(bundle)
+        self.service = SceneService(load_bundle(bundle))
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """One row per prompt: its folder, paths of its assets (empty where the network has no such output).
-
-        ``data`` has the column ``prompt`` and, optionally, ``seed``. Folders are made in the folder that the environment variable
-        VIST3A_OUTPUT names, else in ``generated`` (not where a request says: a server's disk is not its clients'). Equal requests
-        at the same time write equal files into one folder, each file whole.
+        """A table of answers (``service.COLUMNS``) to a table of requests (``requests.COLUMNS``).
 
         Raises:
             MlflowException: The request is refused, in one sentence (HTTP status 400), or files cannot be written (500).
@@ -111,24 +137,14 @@ class GeneratorModel:
         from mlflow.exceptions import MlflowException
         from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 
-        output = Path(os.environ.get(OUTPUT) or "generated").resolve()
+        from vist3a_app.serving.service import COLUMNS, RefusedError
+
         try:
-            requests = read_requests(data)
-            self.text_to_3d.check([request.prompt for request in requests], whole=True)
-        except ValueError as error:
-            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        rows = []
-        for request in requests:
-            scene = self.text_to_3d.generate(request.prompt, seed=request.seed)
-            try:
-                paths = scene.save(output)
-            except OSError as error:
-                raise MlflowException(
-                    f"the scene cannot be written to {output}: {error}", error_code=INTERNAL_ERROR
-                ) from error
-            files = {kind: str(paths[kind]) if kind in paths else "" for kind in PATHS}
-            rows.append({PROMPT: request.prompt, "folder": str(output / scene.name), **files})
-        return pd.DataFrame(rows, columns=[PROMPT, "folder", *PATHS])
+            rows = self.service.answer(data)
+        except RefusedError as error:
+            code = INVALID_PARAMETER_VALUE if error.status == 400 else INTERNAL_ERROR
+            raise MlflowException(str(error), error_code=code) from error
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _load_pyfunc(path: str) -> GeneratorModel:

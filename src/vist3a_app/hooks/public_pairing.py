@@ -15,6 +15,7 @@ from vist3a.weights.public import (
     PublicWeights,
     generator_is_here,
     is_here,
+    is_hub_id,
     why_not_downloaded,
 )
 from vist3a_app.configuration import EMBEDDED_NETWORKS
@@ -27,7 +28,7 @@ class PublicPairing:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
-        """ValueError of one sentence: what is missing here, and what runs without."""
+        """ValueError or FileNotFoundError of one sentence: what is missing here, and what is allowed."""
         given = catalog.load("parameters") if "parameters" in catalog else {}
         groups = {name: group.model_dump() if hasattr(group, "model_dump") else group for name, group in given.items()}
         # Whole groups: who reads the name of a family alone needs none of its weights.
@@ -36,6 +37,12 @@ class PublicPairing:
             return
         rehearsed = "rehearse" in read
         known = KnownWeights.read(groups["networks"].get("weights") or {})
+        if "networks" in read and not rehearsed:
+            from vist3a.pairing import check_sources
+
+            one, other = groups["networks"]["generator"]["source"], groups["networks"]["reconstruction"]["source"]
+            # Now, and not when the first stage loads them, which may be after hours of curation.
+            check_sources(one, other, known.generators, known.networks)
         needed = [] if rehearsed else list(weights_needed(groups, read, known))
         if groups["networks"].get("commercial"):
             refuse_without_commercial_use(needed)
@@ -68,7 +75,7 @@ def public_names(networks: Mapping[str, Any], known: KnownWeights) -> list[str]:
     """The networks of the pairing that are published ones: entries of weights.yml, and ids on the hub."""
     generator, network = networks["generator"]["source"], networks["reconstruction"]["source"]
     names = []
-    if not Path(generator).expanduser().exists() and (generator in known.generators or generator.count("/") == 1):
+    if not Path(generator).expanduser().exists() and (generator in known.generators or is_hub_id(generator)):
         names.append(generator)
     if not Path(network).expanduser().exists() and network in known.networks:
         names.append(network)
@@ -142,12 +149,12 @@ def machine(networks: Mapping[str, Any], needed: list[tuple[str, PublicWeights |
     no_gpu = networks.get("device") != "cpu" and not torch.cuda.is_available()
     if no_gpu:
         yield "they need a GPU with CUDA, which is not here (networks.device=cpu takes the CPU, for hours)"
-    absent = {name: entry for name, entry in needed if not weights_are_here(name, entry)}
+    absent = {name: entry for name, entry in needed if not weights_are_here(name, entry, networks)}
     reasons = _reasons(absent)
     if no_gpu or any(reasons.values()):
         for reason in dict.fromkeys(reasons.values()):
             alike = [
-                f"{name} ({_size(name, entry)}licence {entry.licence})"
+                f"{name} ({_size(name, entry, networks)}licence {entry.licence})"
                 for name, entry in absent.items()
                 if reasons[name] == reason
             ]
@@ -165,13 +172,13 @@ def _reasons(absent: Mapping[str, PublicWeights | PublicGenerator]) -> dict[str,
     return reasons
 
 
-def weights_are_here(name: str, entry: PublicWeights | PublicGenerator) -> bool:
-    """Whether all that an entry of weights.yml stands for is on this machine."""
+def weights_are_here(name: str, entry: PublicWeights | PublicGenerator, networks: Mapping[str, Any]) -> bool:
+    """Whether all that an entry of weights.yml stands for, of the pairing or one of its scorers, is on this machine."""
     if isinstance(entry, PublicWeights):
         return is_here(entry)
     if entry.path is not None:
         return Path(entry.path).expanduser().is_dir()
-    return generator_is_here(entry.repo, entry.revision, _folders(name))
+    return generator_is_here(entry.repo, entry.revision, _folders(name, networks))
 
 
 def _why_not(entry: PublicWeights | PublicGenerator) -> str | None:
@@ -183,20 +190,23 @@ def _why_not(entry: PublicWeights | PublicGenerator) -> str | None:
     return why_not_downloaded(entry.repo, file, entry.revision)
 
 
-def _folders(name: str) -> list[str]:
-    from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES
+def _folders(name: str, networks: Mapping[str, Any]) -> list[str]:
+    """What of the repository of a generator is needed: the folders whose sizes its family states, else its autoencoder."""
+    from vist3a.pairing import published_generators
 
-    return [part for part in PUBLISHED_SIZES.get(name, {"vae": None}) if part != "scheduler"]
+    stated = published_generators(networks["generator"]["family"]).get(name, {"vae": None})
+    return [part for part in stated if part != "scheduler"]
 
 
-def _size(name: str, entry: PublicWeights | PublicGenerator) -> str:
+def _size(name: str, entry: PublicWeights | PublicGenerator, networks: Mapping[str, Any]) -> str:
     """About how much is to be downloaded, counted from the shapes of the published networks; empty where they are not known."""
-    from vist3a.pairing import published_configs
-    from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES
+    from vist3a.pairing import published_generators, published_networks
     from vist3a_app.rehearsal.weights import download_bytes, reconstruction_bytes
 
     if isinstance(entry, PublicGenerator):
-        if name not in PUBLISHED_SIZES:
-            return ""
-        return f"{download_bytes(name, entry.stored) / 1e9:.1f} GB, "
-    return f"{reconstruction_bytes(entry.config) / 1e9:.1f} GB, " if entry.config in published_configs() else ""
+        family = networks["generator"]["family"]
+        known = name in published_generators(family)
+        return f"{download_bytes(family, name, entry.stored) / 1e9:.1f} GB, " if known else ""
+    family = networks["reconstruction"]["family"]
+    known = entry.config in published_networks(family)
+    return f"{reconstruction_bytes(family, entry.config) / 1e9:.1f} GB, " if known else ""

@@ -254,7 +254,7 @@ class RunRecord:
         name = self._settings.model
         if name is None:
             return
-        groups = {group: self._catalog.load(f"params:{group}") for group in ("generate", "distill", "networks")}
+        groups = {group: self._catalog.load(f"params:{group}") for group in ("generate", "networks")}
         parameters = {
             key: dict(getattr(group, "model_dump", lambda group=group: group)()) for key, group in groups.items()
         }

@@ -12,12 +12,11 @@ from vist3a.data.prompt_list import check_prompts
 from vist3a.generators.base import VideoGenerator
 from vist3a.generators.condition_store import ConditionStore, encoder_identity
 from vist3a.networks.base import ReconstructionModel
-from vist3a.pairing import generator_place, load_generator, load_reconstruction
+from vist3a.pairing import denoiser_folder, generator_place, load_generator, load_reconstruction
 from vist3a.records import Condition
 from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
-from vist3a.stitching.artifact import Pairing
-from vist3a.weights.identity import generator_identity, network_identity
+from vist3a.weights.identity import Identity, Pairing, generator_identity, network_identity
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import commercial_use
 from vist3a_app.pipelines.strict import Strict
@@ -112,6 +111,13 @@ class Networks(Strict):
             generator_identity(one.family, one.source, self.known, one.revision, one.variant),
             network_identity(other.family, other.source, self.known, other.config),
         )
+
+    @property
+    def denoiser(self) -> Identity:
+        """Which denoiser the generator has: the network that an adapter changes."""
+        one = self.generator
+        folder = denoiser_folder(one.family)
+        return generator_identity(one.family, one.source, self.known, one.revision, one.variant, folder)
 
     def local_weights(self) -> list[Path]:
         """The video autoencoder and the reconstruction network as files or folders, as far as they are given by paths."""

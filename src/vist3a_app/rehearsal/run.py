@@ -99,13 +99,15 @@ def rehearse(
         if not Path(generator).is_dir():
             generator = str(folder / "generator")
             dtype: torch.dtype = getattr(torch, pairing.generator_dtype)
-            run("write generator", lambda: write_generator(pairing.generator, Path(generator), dtype, device))
-            download += download_bytes(pairing.generator, pairing.stored)
+            family = pairing.generator_family
+            run("write generator", lambda: write_generator(family, pairing.generator, Path(generator), dtype, device))
+            download += download_bytes(family, pairing.generator, pairing.stored)
         network = pairing.reconstruction
         if not Path(network).is_dir():
             network = str(folder / "reconstruction")
-            run("write 3D network", lambda: write_reconstruction(pairing.reconstruction, Path(network), device))
-            download += reconstruction_bytes(pairing.reconstruction)
+            kind = pairing.reconstruction_family
+            run("write 3D network", lambda: write_reconstruction(kind, pairing.reconstruction, Path(network), device))
+            download += reconstruction_bytes(kind, pairing.reconstruction)
         parts = Stages(
             load_generator=lambda *wanted: load_generator(
                 pairing.generator_family,

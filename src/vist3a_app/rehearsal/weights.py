@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from vist3a.pairing import build_reconstruction, published_configs
-from vist3a_app.rehearsal.published_sizes import PUBLISHED_SIZES, parameter_counts, write_random
+from vist3a.pairing import build_reconstruction, published_generators, published_networks
+from vist3a_app.rehearsal.random_weights import parameter_counts, write_random
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+Sizes = TypeVar("Sizes")
 
 
-def write_generator(name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> str:
-    """The repository of a published generator; a note on its size. ValueError for a name that is not known."""
-    if name not in PUBLISHED_SIZES:
-        raise ValueError(f"rehearsal of generator {name!r}; allowed: {', '.join(PUBLISHED_SIZES)}, or a folder")
-    write_random(PUBLISHED_SIZES[name], folder, dtype, device)
+def write_generator(family: str, name: str, folder: Path, dtype: torch.dtype, device: torch.device) -> str:
+    """The repository of a published generator; a note on its size. ValueError for a name that its family does not state."""
+    write_random(_stated(published_generators(family), "generator", family, name), folder, dtype, device)
     return _size_of(folder)
 
 
-def write_reconstruction(config: str, folder: Path, device: torch.device) -> str:
-    """A published 3D network, in our layout; a note on its size."""
-    known = published_configs()
-    if config not in known:
-        raise ValueError(f"rehearsal of 3D network {config!r}; allowed: {', '.join(known)}, or a folder")
-    network = build_reconstruction(*known[config], device)
+def write_reconstruction(family: str, config: str, folder: Path, device: torch.device) -> str:
+    """A published 3D network, in our layout; a note on its size. ValueError for a name that its family does not state."""
+    network = build_reconstruction(family, _stated(published_networks(family), "3D network", family, config), device)
     network.save_pretrained(folder)
+    # The next network is as large: both at once may not fit.
     del network
     gc.collect()
     return _size_of(folder)
 
 
-def download_bytes(name: str, stored: str) -> int:
+def download_bytes(family: str, name: str, stored: str) -> int:
     """What the repository of a published generator takes, counted from its parameters and the numeric type of its files."""
-    return sum(parameter_counts(PUBLISHED_SIZES[name]).values()) * BYTES[stored]
+    return sum(parameter_counts(published_generators(family)[name]).values()) * BYTES[stored]
 
 
-def reconstruction_bytes(config: str) -> int:
+def reconstruction_bytes(family: str, config: str) -> int:
     """What a published 3D network takes in float32."""
-    network = build_reconstruction(*published_configs()[config], torch.device("meta"))
+    network = build_reconstruction(family, published_networks(family)[config], torch.device("meta"))
     return 4 * sum(p.numel() for p in network.parameters())
+
+
+def _stated(published: Mapping[str, Sizes], kind: str, family: str, name: str) -> Sizes:
+    if name not in published:
+        allowed = ", ".join([*published, "a folder"]) if published else "a folder (its class states no published sizes)"
+        raise ValueError(f"rehearsal of {kind} {name!r} of the family {family}; allowed: {allowed}")
+    return published[name]
 
 
 def _size_of(folder: Path) -> str:

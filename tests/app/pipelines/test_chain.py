@@ -21,8 +21,11 @@ from chain_meaning import Chain, distances, generated, r2_heldout, rewards
 from kedro.config import OmegaConfigLoader
 
 import vist3a
+from vist3a.adapters.artifact import read_artifact as read_adapter
 from vist3a.generation.text_to_3d import TextTo3D
+from vist3a.stitching.artifact import read_artifact as read_decoder
 from vist3a.stitching.store import load_fit
+from vist3a.weights.artifact_file import weights_fingerprint
 from vist3a_app.hooks.generator_model import record_generator
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.settings import CONFIG_LOADER_ARGS
@@ -91,6 +94,21 @@ def test_the_chain_writes_its_reports(chain: Path) -> None:
     # One clip is measured here, whose mean and median are its own.
     assert read["distill"]["median"] == {key: read["distill"][key] for key in ("before", "after", "ratio")}
     assert "judge/total" in read["evaluate"]["generation"]
+
+
+def test_what_the_chain_leaves_says_what_it_is_of(chain: Path) -> None:
+    models = chain / "data" / "06_models"
+    decoder = read_decoder(models / "stitched_decoder")
+    adapter = read_adapter(models / "aligned_generator")
+    assert decoder is not None and adapter is not None
+    assert adapter.aligned.pairing == decoder.pairing
+    assert (adapter.aligned.point, adapter.aligned.decoder) == (
+        decoder.point,
+        weights_fingerprint(models / "stitched_decoder"),
+    )
+    assert adapter.aligned.denoiser.fingerprint != decoder.pairing.generator.fingerprint
+    # Places relative to the project: the files are equal wherever the chain ran.
+    assert str(chain) not in (models / "aligned_generator" / "adapter.json").read_text()
 
 
 @pytest.fixture

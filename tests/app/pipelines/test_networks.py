@@ -15,7 +15,6 @@ from reconstruction_cases import build
 from safetensors.torch import save_file
 from tiny_generators import public_pipeline, tiny
 
-from vist3a import pairing as networks
 from vist3a.networks.vggt import VGGT
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import PublicWeights, forget_licences, licences_used
@@ -37,7 +36,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicW
     """A small VGGT that is published as ``net``."""
     network = build("vggt").float()
     save_file(network.state_dict(), tmp_path / "file.safetensors")
-    monkeypatch.setattr(networks, "published_configs", lambda: {"small": ("vggt", network.config)})
+    monkeypatch.setattr(type(network), "published", {"small": network.config})
     entry = {"config": "small", "repo": "a/b", "file": "c", "licence": "MIT", "commercial": True}
     forget_licences()
     KNOWN["weights"] = {"net": entry | {"path": str(tmp_path / "file.safetensors")}}

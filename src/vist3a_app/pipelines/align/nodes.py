@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from vist3a.adapters.lora import add_lora, save_lora
+from vist3a.adapters.artifact import save_adapter
+from vist3a.adapters.lora import add_lora
 from vist3a.alignment.align import AlignData, AlignRun, align
 from vist3a.alignment.align_settings import AlignSettings, WatchConfig
 from vist3a.alignment.watch import watch_generator
@@ -27,6 +28,7 @@ from vist3a.runtime.step_log import step_log
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.phrasing import in_templates, prompts_of
 from vist3a_app.pipelines.align.reward_models import load_reward_models
+from vist3a_app.pipelines.aligned import aligned_with
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
 
@@ -101,7 +103,7 @@ def _train(
     first, last = history.ends(window=5)
 
     def save(folder: Path) -> None:
-        save_lora(generator.denoiser, folder)
+        save_adapter(folder, generator.denoiser, aligned_with(networks, stitched_decoder))
         shutil.rmtree(state, ignore_errors=True)
 
     report = {"first": first, "last": last, "steps": params.loop.steps, "prompts": len(prompts)}

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from vist3a import registry
-from vist3a.adapters.lora import load_lora
 from vist3a.alignment.generation_scores import score_scenes
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.prompt_list import read_prompts
@@ -28,6 +27,7 @@ from vist3a.stitching.functional_error import output_distances, sequential, stit
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.reward_models import load_reward_models
+from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.evaluate.judge import load_judge
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
@@ -95,7 +95,7 @@ def measure_generation(
     results, pictures = {}, {}
     for state in ("before", "after"):
         if state == "after":
-            load_lora(generator.denoiser, aligned_generator)
+            load_adapter(networks, generator, aligned_generator, stitched_decoder)
         latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative, params.batch)
         results[state], pictures[state] = score_scenes(
             generator, decoder, render, scorers, prompts, latents, verdict, metrics

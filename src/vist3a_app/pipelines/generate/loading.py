@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vist3a.adapters.lora import load_lora, merge_lora
+from vist3a.adapters.lora import merge_lora
 from vist3a.alignment.reward_models import load_feature_scorer
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.export.scene import ExportSettings
@@ -13,6 +13,7 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.device import resolve_device
 from vist3a.sampling.sampling import SamplingConfig
 from vist3a.stitching.base import Decoder
+from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder, load_published_decoder
@@ -25,7 +26,7 @@ def load_text_to_3d(
 ) -> TextTo3D:
     """Everything at once, for many prompts in memory: text encoder, denoiser (adapted), video and stitched decoder, scorer."""
     generator = networks.load_generator("vae", "text", "denoiser")
-    adapt(params, generator, aligned_generator)
+    adapt(params, networks, generator, stitched_decoder, aligned_generator)
     if params.accelerate:
         generator.accelerate()
     return with_decoder(params, networks, stitched_decoder, generator)
@@ -39,14 +40,19 @@ def load_3d_decoding(params: GenerateParams, networks: Networks, stitched_decode
     return with_decoder(params, networks, stitched_decoder, generator)
 
 
-def adapt(params: GenerateParams, generator: VideoGenerator, aligned_generator: Path) -> None:
-    """Put the adapter that the parameters name, if any, into the denoiser."""
-    if params.adapter is not None:
-        load_lora(generator.denoiser, Path(params.adapter))
-    elif params.aligned:
-        load_lora(generator.denoiser, aligned_generator)
-    if params.adapter is not None or params.aligned:
-        merge_lora(generator.denoiser)
+def adapt(
+    params: GenerateParams,
+    networks: Networks,
+    generator: VideoGenerator,
+    stitched_decoder: Path,
+    aligned_generator: Path,
+) -> None:
+    """Put the adapter that the parameters name, if any, into the denoiser; ValueError for one of another pairing."""
+    if params.adapter is None and not params.aligned:
+        return
+    folder = aligned_generator if params.adapter is None else Path(params.adapter)
+    load_adapter(networks, generator, folder, stitched_decoder if params.released_decoder is None else None)
+    merge_lora(generator.denoiser)
 
 
 def with_decoder(

@@ -38,7 +38,7 @@ def generate_scenes(
     the first viewers.
     """
     names, embed, negative = requests(params, networks, text_embeddings)
-    latents = _sample(params, networks, aligned_generator, names, embed, negative)
+    latents = _sample(params, networks, stitched_decoder, aligned_generator, names, embed, negative)
     decoding = load_3d_decoding(params, networks, stitched_decoder)
     scenes, rows, viewers, scores = {}, [], {}, []
     log = step_log("generate")
@@ -67,6 +67,7 @@ def generate_scenes(
 def _sample(
     params: GenerateParams,
     networks: Networks,
+    stitched_decoder: Path,
     aligned_generator: Path,
     names: list[str],
     embed: Embed,
@@ -75,7 +76,7 @@ def _sample(
     """Raw latents by name, in host memory; the denoiser is gone afterwards."""
     device = resolve_device(networks.device)
     generator = networks.load_generator("vae", "denoiser")
-    adapt(params, generator, aligned_generator)
+    adapt(params, networks, generator, stitched_decoder, aligned_generator)
     if params.offload != "none":
         generator.place("vae", "cpu")
     if params.offload == "layers":

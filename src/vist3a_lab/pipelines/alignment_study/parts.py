@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from vist3a.adapters.lora import load_lora
 from vist3a.alignment.rewards.terms import KINDS, weighted_terms
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
@@ -18,6 +17,7 @@ from vist3a.sampling.sampling import sample_latents
 from vist3a_app.pipelines.align.nodes import align_generator
 from vist3a_app.pipelines.align.params import AlignParams, RewardWeights
 from vist3a_app.pipelines.align.reward_models import load_reward_models
+from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
@@ -102,7 +102,7 @@ class Study:
         embed, negative = networks.embed(prompts, self.text_embeddings)
         generator = networks.load_generator("vae", "denoiser")
         if adapter is not None:
-            load_lora(generator.denoiser, adapter)
+            load_adapter(networks, generator, adapter, self.stitched_decoder)
         config = replace(how.middle_sampling(), steps=params.denoising_steps)
         latents = sample_latents(generator, embed, prompts, config, own, device, negative)
         verdict = partial(shows, judge) if judge.attribute_heads else None

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vist3a.adapters.lora import load_lora
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.records.clip_shape import ClipShape
 from vist3a.rendering import renderer_for
@@ -19,6 +18,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import sequential, stitched
 from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.stitching.store import load_fit
+from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.claims import measurements
 from vist3a_lab.pipelines.claims.training import Study
@@ -88,7 +88,7 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
         "sequential": score(SequentialDecoder(original), latents=latents),
         "stitched": score(decoder, latents=latents),
     }
-    load_lora(generator.denoiser, adapter)
+    load_adapter(networks, generator, adapter, study.decoder(seed))
     latents = sample_latents(generator, embed, prompts, config, own, device, negative)
     return {**found, "stitched_aligned": score(decoder, latents=latents)}
 
