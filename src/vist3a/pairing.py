@@ -122,6 +122,7 @@ def published_configs() -> dict[str, tuple[str, NetworkConfig]]:
 
 def build_reconstruction(family: str, config: NetworkConfig, device: torch.device) -> EnterableNetwork[Any]:
     """A reconstruction network with random weights, made on ``device``."""
+    # Made on the device, not moved there: a large network need not fit into host memory.
     with device:
         network_class: type[EnterableNetwork[Any]] = registry.find("networks", family)
         return network_class(config).requires_grad_(False).eval()
@@ -153,6 +154,7 @@ def load_reconstruction(
             f"networks.reconstruction.config: {config!r} for {source}, which is no checkpoint file; allowed: null (folders and "
             "named weights have their own)"
         )
+    # Folders of ours say their own sizes; a published file has none, so that its config has to be named.
     if (path / CONFIG).is_file():
         network = network_class.from_pretrained(path)
     elif path.is_file():
@@ -167,6 +169,7 @@ def load_reconstruction(
     else:
         raise _no_network(source, public)
     network.input_size = size
+    # Only marked here: compiled at the first call, with the types and on the device that follow.
     if compile:
         network.compile_blocks()
     return network.mixed_precision(DTYPES[dtype]).requires_grad_(False).eval().to(device)

@@ -82,6 +82,7 @@ def register(kind: str, name: str) -> Callable[[Part], Part]:
     _check_kind(kind)
 
     def keep(part: Part) -> Part:
+        # The same part under the same name again is no mistake.
         if name in names(kind) and _registered.get((kind, name)) is not part:
             raise ValueError(f"{kind}: {name!r} is the name of another part; allowed: a name that is free")
         _registered[kind, name] = part
@@ -109,6 +110,7 @@ def find(kind: str, name: str, where: str | None = None) -> Any:
         found: Any = import_module(module)
     except ImportError as error:
         raise ValueError(f"{said}: {name!r}: {module} cannot be imported ({error}); allowed: {KINDS[kind]}") from error
+    # An attribute may be nested, as in ``module:Outer.Inner``.
     for step in attribute.split(".") if attribute else ():
         if not hasattr(found, step):
             raise ValueError(f"{said}: {name!r}: {module} has no {attribute}; allowed: {KINDS[kind]}")

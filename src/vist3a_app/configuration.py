@@ -50,6 +50,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
                 raise ValueError(f"pair: {given[PAIR]}, but --env={env} is {pairing}; allowed: one of the two")
             env = None
         base = (others.get("base_env", "base"), others.get("default_run_env", LOCAL))
+        # Kedro would not say which environments there are.
         if env is not None and env not in base and not (Path(conf_source) / env).is_dir():
             overlays = sorted(folder.name for folder in Path(conf_source).glob("*/") if folder.name not in base)
             raise ValueError(f"env: {env!r} is no folder of {conf_source}; allowed: {', '.join(overlays) or 'none'}")
@@ -80,9 +81,11 @@ class LayeredConfigLoader(OmegaConfigLoader):
         found = files
         if layers:
             found = presets.merged(found, layers)
+            # The pairing went over all files, so what this machine wants goes on top once more.
             if (self.env or self.default_run_env) == LOCAL:
                 found = presets.merged(found, self._local())
         if PRESET in given:
+            # Asked only now, as the pairing may have brought another 3D network.
             family, preset = found["networks"]["reconstruction"]["family"], self._preset(str(given[PRESET]))
             if family not in preset:
                 raise ValueError(
@@ -90,6 +93,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
                 )
             found = presets.merged(presets.merged(found, preset[ALL]), preset[family])
         if layers or PRESET in given:
+            # Kedro had laid the runtime parameters over the files; now they go over the layers as well.
             merged: Any = OmegaConf.to_container(OmegaConf.merge(found, given))
             found = dict(merged)
         return found
@@ -114,6 +118,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
     def _placed(self, entry: Any) -> Any:
         """The entry of the catalog, its file in the folder of the pairing."""
         file = entry.get("filepath") if isinstance(entry, Mapping) else None
+        # The embedded networks belong to no pairing: all find them in one place.
         if not isinstance(file, str) or file.startswith(EMBEDDED_NETWORKS):
             return entry
         for top in (DATA, REPORTS):

@@ -59,6 +59,7 @@ def lines(root: Path, name: str, stage: Mapping[str, Any]) -> Iterator[str]:
     for module in sorted(modules(root, name, stage, entries)):
         yield f"{module} {_of_file(_closure(root).file(module))}\n"
     for key, entry in sorted(entries.items()):
+        # Metadata say what is recorded of a file, not what is in it.
         content = json.dumps({k: v for k, v in entry.items() if k != "metadata"}, sort_keys=True, default=str)
         yield f"catalog:{key} {hashlib.sha256(content.encode()).hexdigest()}\n"
 
@@ -71,6 +72,7 @@ def modules(root: Path, name: str, stage: Mapping[str, Any], entries: Mapping[st
     own = {module for package in packages if package in graph for module in graph.below(package)}
     types = {entry["type"].rpartition(".")[0] for entry in entries.values()}
     reached = graph.of([*own, *(module for module in types if module in graph)])
+    # Where parts are named: in parameters, in the folders of scorers, and as defaults in code above the library.
     words = {word for group in named for word in _words(groups[group])}
     folders = {word for group in named - {NETWORKS} for word in _words(groups[group]) if word.startswith("data/")}
     words |= {_scorer(root / folder) for folder in folders}
@@ -111,6 +113,7 @@ def _of_file(path: Path) -> str:
 def _constants(path: Path) -> frozenset[str]:
     """Strings in the code of a module, where a name of a part may stand as a default; none if no name is in it."""
     source = _source(path)
+    # A quick look before the whole module is parsed.
     if not any(name in source for kind in registry.KINDS for name in registry.names(kind)):
         return frozenset()
     nodes = ast.walk(ast.parse(source))

@@ -26,6 +26,7 @@ class ImportClosure:
         self._files = {
             name: Path(spec.origin) for name, spec in found.items() if name not in self._folders and spec.origin
         }
+        # Without a cache, which grimp would put into the working directory.
         self._graph = grimp.build_graph(*sorted(self._folders), cache_dir=None, exclude_type_checking_imports=True)
 
     def __contains__(self, module: str) -> bool:

@@ -49,6 +49,7 @@ def reconstruct_folder(
             refused.append(f"{candidate.location}: {error}")
             logger.warning("left out: %s", refused[-1])
             continue
+        # At the size of the network, which is also that of the pictures that are written.
         frames = network.fit((clip.frames.float() / 255)[None].to(at))
         scene = reconstruct(frames, network)
         settings = ExportSettings()

@@ -162,8 +162,11 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
 MISTAKES = {
     "pipeline": (("--pipelines=scroe",), "--pipelines: 'scroe'; allowed: ", "did you mean 'score'?"),
     "group": (("--params=scoer.point=x",), "unknown parameter group 'scoer'; allowed: ", "did you mean 'score'?"),
-    "key": (("--params=generate.stepps=3",), "generate: unknown key stepps; did you mean 'steps'?; allowed: prompt, "),
-    "nested key": (("--params=align.loop.stpes=3",), "align.loop: unknown key stpes; did you mean 'steps'?; allowed: "),
+    "key": (("--params=generate.stepps=3",), "generate: unknown key 'stepps'; did you mean 'steps'? allowed: "),
+    "nested key": (
+        ("--params=align.loop.stpes=3",),
+        "align: unknown key 'loop.stpes'; did you mean 'steps'? allowed: ",
+    ),
     "value": (("--params=generate.steps=0",), "generate.steps: Input should be greater than 0 (it is 0)"),
     "two values": (
         ("--params=generate.steps=few,score.ridges=3",),

@@ -176,7 +176,8 @@ def test_a_generator_of_another_package_is_rehearsed(tmp_path: Path, monkeypatch
     assert all((part.library, part.network) == (published[n].library, published[n].network) for n, part in tiny.items())
     monkeypatch.setattr(LTXVideoGenerator, "published", {"tiny": tiny})
     pairing = replace(PAIRING, generator_family=LTX, max_text_tokens=8)
-    shapes = replace(SHAPES, frames=9, video=(64, 64), flow_shift=None)
+    sampling = replace(SHAPES.sampling, frames=9, height=64, width=64, flow_shift=None)
+    shapes = replace(SHAPES, sampling=sampling)
     lines: list[str] = []
     found = rehearse(pairing, shapes, tmp_path / "work", CPU, STAGES, lines.append)
     assert found.fits and list(found.stages) == ["write generator", "write 3D network", *STAGES], lines

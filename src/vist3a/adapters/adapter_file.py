@@ -38,6 +38,7 @@ def read_adapter(file: Path, modules: Sequence[str]) -> StoredAdapter:
     if any(key.startswith(KOHYA) for key in state):
         return _from_kohya(file, state, modules)
     weights = {_without_prefix(key): value for key, value in state.items()}
+    # kohya's endings without kohya's prefix belong to a third layout.
     if not any(".lora_" in key for key in weights) or any(DOWN in key or UP in key for key in weights):
         example = next(iter(state), "nothing")
         raise ValueError(
@@ -55,6 +56,7 @@ def _from_kohya(file: Path, state: Mapping[str, Tensor], modules: Sequence[str])
     names = {name.replace(".", "_"): name for name in modules}
     weights, alphas = dict[str, Tensor](), dict[str, float]()
     for key, value in state.items():
+        # The flattened module name has no dot of its own.
         flat, dot, ending = key.removeprefix(KOHYA).partition(".")
         if flat not in names or dot + ending not in (DOWN, UP, ALPHA):
             raise ValueError(

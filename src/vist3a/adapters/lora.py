@@ -76,6 +76,7 @@ def save_lora(denoiser: Any, folder: Path) -> None:
     # Sets come out in any order; the file should not.
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
     folder.mkdir(parents=True, exist_ok=True)
+    # Both files are whole before one of them takes its name.
     weights, text = folder / f"{WEIGHTS}.partial", folder / f"{CONFIG}.partial"
     save_file(tensors, weights)
     text.write_text(json.dumps(plain, indent=1, sort_keys=True, default=str) + "\n")
@@ -103,15 +104,18 @@ def load_lora(denoiser: Any, folder: Path) -> None:
     modules = [name for name, _ in denoiser.named_modules()]
     stored = read_adapter(file, modules)
     config = _settings(folder / CONFIG, stored.alphas)
+    # The layers that the file has weights for; those that its settings name are compared with them below.
     targets = sorted({key.split(".lora_")[0] for key in stored.weights if ".lora_" in key})
     if strangers := [name for name in targets if name not in modules]:
         raise ValueError(
             f"{file}: the adapter is of another network (for example {strangers[0]}, which this denoiser lacks)"
         )
+    # Asked before ``target_modules`` is overwritten.
     wanted = _wanted(config, modules)
     config.target_modules = set(targets)
     denoiser.add_adapter(config, ADAPTER)
     widen_adapters(denoiser)
+    # PEFT puts the adapter's name into the names of its parameters; files do not have it.
     own = {
         name.replace(f".{ADAPTER}.", ".").replace(f"lora_magnitude_vector.{ADAPTER}", "lora_magnitude_vector")
         for name, _ in denoiser.named_parameters()
@@ -149,6 +153,7 @@ def _settings(file: Path, alphas: Mapping[str, float]) -> LoraConfig:
             f"{file}: {refused[0]} is {stated[refused[0]]!r}; allowed: adapters that change no other weights"
         )
     kept = {key: stated[key] for key in SETTINGS if stated.get(key) is not None}
+    # What the file states of a single layer comes before its settings.
     kept["alpha_pattern"] = {**kept.get("alpha_pattern", {}), **alphas}
     try:
         return LoraConfig(**kept)
@@ -158,6 +163,7 @@ def _settings(file: Path, alphas: Mapping[str, float]) -> LoraConfig:
 
 def _wanted(config: LoraConfig, modules: Sequence[str]) -> list[str]:
     """The layers that the settings name, where they name them by their ends."""
+    # A pattern, or a choice among layers, cannot be told by the ends of names.
     ends = config.target_modules
     if not isinstance(ends, set) or config.layers_to_transform is not None or config.exclude_modules is not None:
         return []
@@ -171,6 +177,7 @@ def merge_lora(denoiser: Any) -> None:
     lost (88 % of an adapter of a 2,000th of the weights), and takes their numeric type.
     """
     low = [layer for layer in _adapted(denoiser) if _is_low(layer)]
+    # In float32 nothing is lost: the adapter becomes part of the weights.
     if not low:
         denoiser.fuse_lora()
         denoiser.unload_lora()
@@ -201,6 +208,7 @@ def merged_lora(denoiser: Any) -> Iterator[None]:
         """This process's part of ``weight``, shared out as ``like`` is."""
         if not isinstance(like, DTensor):
             return weight
+        # Every process has the whole product: without a source rank each cuts out its part, and nothing is sent.
         if not isinstance(weight, DTensor):
             weight = distribute_tensor(weight, like.device_mesh, like.placements, src_data_rank=None)
         return weight.to_local()
@@ -212,6 +220,7 @@ def merged_lora(denoiser: Any) -> Iterator[None]:
         with torch.no_grad():
             for layer, weight in zip(layers, weights, strict=True):
                 own(weight, weight).add_(own(layer.get_delta_weight(ADAPTER), weight))
+                # PEFT's own mark, by which the layer leaves the adapter out of its forward pass.
                 layer.merged_adapters.append(ADAPTER)
         yield
     finally:

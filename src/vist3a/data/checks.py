@@ -73,6 +73,7 @@ def longest_stretch(
         statistics = frame_statistics(grey)
         defect = _frame_defect(statistics, limits)
         if defect is None and kept is not None:
+            # Against the last kept frame, so that a slow drift adds up instead of being dropped frame by frame.
             if float((grey - kept[1]).abs().mean()) < limits.min_difference:
                 defect = f"repeat the one before (mean difference at least {limits.min_difference:g} is allowed)"
             elif _is_cut(kept, (frame, grey), limits):
@@ -84,6 +85,7 @@ def longest_stretch(
         kept = (frame, grey)
     if total < needed:
         raise RejectedError(f"{total} frame{'s' if total != 1 else ''} found; at least {needed} are needed")
+    # Motion blur is judged against the rest of the shot, so the shot must be known first.
     best = max((_without_blurred(shot, limits) for shot in shots), key=len)
     if len(best) < needed:
         raise RejectedError(_reason(total, defects, shots, len(best), limits, needed))
@@ -126,6 +128,7 @@ def _reason(
     limits: Limits,
     needed: int,
 ) -> str:
+    # Cuts are to blame where enough frames are usable in all; else motion blur, or the commonest defect.
     usable = sum(map(len, shots))
     if usable >= needed and len(shots) > 1:
         return f"{len(shots) - 1} scene cuts leave no more than {best} frames of one shot; at least {needed} are needed"

@@ -105,6 +105,7 @@ class ClipStore:
         if not path.is_file():
             raise ValueError(f"clip file {path} is missing; run the curate pipeline again")
         content = path.read_bytes()
+        # Checked at every load: no result may come from other clips than the index says.
         found, wanted = hashlib.sha256(content).hexdigest(), str(rows.iloc[0])
         if found != wanted:
             raise ValueError(
@@ -117,6 +118,7 @@ def _parse(content: bytes) -> Clip:
     from safetensors.torch import load
 
     tensors = load(content)
+    # The loader drops metadata; the file begins with the length of its JSON header in eight bytes.
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = json.loads(header["__metadata__"]["clip"])
     cameras = Cameras(tensors["world_to_camera"], tensors["intrinsics"]) if "intrinsics" in tensors else None

@@ -79,6 +79,7 @@ def gather_folder(
         try:
             dropped = candidate.reader.content.dropped if isinstance(candidate.reader, PosedScene) else ()
             checked = read_clip(candidate, shape.frames, shape.height, shape.width, limits, order, allowed)
+            # The same views under two names could land in two splits, and held-out clips would be fitted on.
             pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
             if pixels in seen:
                 raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")
@@ -87,6 +88,7 @@ def gather_folder(
             rejected.append((candidate.location, f"{candidate.location}: {_sentence(error)}"))
             continue
         finally:
+            # Also for a candidate that failed: its dropped views are told either way.
             rejected += [(candidate.location, f"{candidate.location}: {reason}") for reason in dropped]
         seen[pixels] = candidate.location
         rows.append(_write(target, _clip(checked), checked.provenance))
@@ -128,6 +130,7 @@ def _clip(checked: CheckedClip) -> Clip:
 
 
 def _measure(clip: Clip, source: str) -> Provenance:
+    # On the bytes that will be stored, as real clips are measured.
     grey = luma((clip.frames * 255).round().byte())
     measured = [frame_statistics(view) for view in grey]
     return Provenance(

@@ -38,6 +38,7 @@ def frame_pixels(frame: Any) -> UInt8[Tensor, "3 rows columns"]:
     # Palettes may have transparent entries; their format does not say so.
     clear = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     if needs_mapping(frame.color_trc, frame.color_primaries):
+        # With 16 bits: eight bits of such a signal would show bands once they are mapped.
         pixels = torch.from_numpy(frame.to_ndarray(format="rgba64le" if clear else "rgb48le").astype("int32"))
         limited = not (frame.format.is_rgb or frame.color_range == FULL_RANGE)
         largest = LIMITED_WHITE if limited else 65535
@@ -69,6 +70,7 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
     straight, crossed = min(abs(a), abs(d)), min(abs(b), abs(c))
     if not any((a, b, c, d)):  # some writers leave it empty
         return False, False, False
+    # Only the diagonal: mirrors. Only the other two: rows and columns change places, too.
     if max(abs(b), abs(c)) <= TOLERANCE * straight:
         return False, a < 0, d < 0
     if max(abs(a), abs(d)) <= TOLERANCE * crossed:

@@ -47,6 +47,7 @@ def frame_statistics(grey: Float[Tensor, "height width"]) -> FrameStatistics:
 
 def colour_change(first: UInt8[Tensor, "3 height width"], second: UInt8[Tensor, "3 height width"]) -> float:
     """Share of the pixels that changed colour (64 bins), wherever they went: small under any camera motion."""
+    # Half of the L1 distance of two histograms is the share that moved between bins.
     return float((_histogram(first) - _histogram(second)).abs().sum() / 2)
 
 
@@ -62,14 +63,17 @@ def moved_share(frames: Float[Tensor, "views height width"]) -> float:
     """
     thumbs = F.adaptive_avg_pool2d(frames[:, None], THUMB)
     blocks = F.unfold(thumbs, BLOCK, stride=BLOCK).transpose(1, 2)
+    # The correlation of a flat block is that of its noise, so only textured ones count.
     textured = blocks[0].std(-1, correction=0) > TEXTURED
     if not bool(textured.any()):
         return 0.0
+    # A correlation per block, unlike a difference, does not see changes of exposure.
     likeness = _correlation(blocks[:1, textured], blocks[1:, textured])
     return float((likeness < SAME_BLOCK).float().mean(1).max()) if len(frames) > 1 else 0.0
 
 
 def _histogram(frame: Tensor) -> Tensor:
+    # Two bits of each channel make the number of a bin.
     red, green, blue = (frame // 64).long()
     return torch.bincount((red * 16 + green * 4 + blue).flatten(), minlength=64).float() / red.numel()
 

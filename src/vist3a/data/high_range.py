@@ -37,8 +37,10 @@ def to_standard_range(
     light = _light_table(transfer, largest)[signal.long()]
     if primaries in WIDE:
         light = light @ torch.tensor(WIDE[primaries]).T
+    # Colors outside the gamut of sRGB have come out negative.
     coded = _srgb(light.clamp(min=0))
     if transfer in {PQ, HLG}:
+        # An exponential shoulder: value and slope continue at the knee, and 1 is only approached.
         bent = KNEE + (1 - KNEE) * (1 - torch.exp((KNEE - coded) / (1 - KNEE)))
         coded = torch.where(coded > KNEE, bent, coded)
     return (coded.clamp(max=1) * 255).round().to(torch.uint8)
@@ -47,6 +49,7 @@ def to_standard_range(
 @cache
 def _light_table(transfer: int, largest: int) -> Float[Tensor, " values"]:
     """Linear light of every 16-bit value, white 1."""
+    # Powers are taken once per value of the signal, not once per pixel.
     signal = (torch.arange(65536, dtype=torch.float64) / largest).clamp(max=1)
     if transfer == HLG:
         light = _hlg_scene_light(signal) / _hlg_scene_light(torch.tensor([0.75], dtype=torch.float64))

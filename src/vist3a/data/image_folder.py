@@ -56,4 +56,5 @@ class ImageFolder:
 def natural_order(name: str) -> list[tuple[int, int | str]]:
     """Key that counts the numbers of a name (2 before 10)."""
     parts = re.findall(r"\d+|\D+", name.lower())
+    # The leading 0 or 1 keeps numbers and letters from being compared with each other.
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]

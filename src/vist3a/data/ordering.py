@@ -112,6 +112,7 @@ def _exact_path(distances: Distances) -> list[int]:
     shortest = np.full((1 << count, count), np.inf)
     before = np.zeros((1 << count, count), dtype=np.int64)
     shortest[bits, np.arange(count)] = 0
+    # In the order of their numbers: adding an item makes a larger number, so every subset is final when read.
     for subset in range(1, (1 << count) - 1):
         outside = np.flatnonzero((subset & bits) == 0)
         longer = shortest[subset][:, None] + distances[:, outside]
@@ -120,6 +121,7 @@ def _exact_path(distances: Distances) -> list[int]:
         # Each (subset, end) is reached once: from the subset without that end.
         shortest[into, outside] = longer[last, np.arange(len(outside))]
         before[into, outside] = last
+    # Back from the best end of the full set, one item at a time.
     subset = (1 << count) - 1
     path = [int(shortest[subset].argmin())]
     while len(path) < count:
@@ -162,6 +164,7 @@ def _reversed_stretch(path: list[int], distances: Distances) -> list[int] | None
     steps = _free_ends(path, distances)
     i, j = np.triu_indices(len(path), 1)
     i, j = i + 1, j + 1
+    # Only the two steps at the ends change: distances are symmetric, so the inside keeps its length.
     gain = steps[i - 1, i] + steps[j, j + 1] - steps[i - 1, j] - steps[i, j + 1]
     best = int(gain.argmax())
     if gain[best] <= _tolerance(distances):
@@ -178,6 +181,7 @@ def _moved_stretch(path: list[int], distances: Distances) -> list[int] | None:
             end = start + length - 1
             rest = np.delete(places, slice(start, end + 1))
             saved = steps[start - 1, start] + steps[end, end + 1] - steps[start - 1, end + 1]
+            # What cutting the stretch out saves, plus the step that it would be put into.
             without = saved - _tolerance(distances) + steps[rest[:-1], rest[1:]]
             for head, tail in ((start, end), (end, start)):
                 gain = without - steps[rest[:-1], head] - steps[tail, rest[1:]]

@@ -35,6 +35,7 @@ COLOUR_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 def picture_endings() -> frozenset[str]:
     """Endings of pictures, in lower case with their dot: what Pillow decodes, animations apart, and HEIC."""
     formats = set(_formats()) - NO_VIEWS
+    # MPO files are opened as the JPEG that they begin with, so Pillow lists no opener of that name.
     endings = {ending for ending, kind in _pillow().registered_extensions().items() if kind in {*formats, "MPO"}}
     return frozenset(endings - {".apng", ".avifs"} | HEIC)
 
@@ -59,6 +60,7 @@ def read_picture(path: Path, upright: bool) -> UInt8[Tensor, "3 rows columns"]:
         if stored.format in ANIMATIONS and getattr(stored, "is_animated", False):
             found = f"is an animation of {getattr(stored, 'n_frames', 0)} pictures"
             raise RejectedError(f"image {path.name} {found}; pictures of one view each, or a video file, are needed")
+        # Asked before loading, which turns a TIFF and forgets how.
         back = _tiff_turn(stored)
         stored.load()
         image: Image.Image = stored
@@ -82,6 +84,7 @@ def stored_size(path: Path, called: str = "") -> tuple[int, int]:
     """
     with opened_picture(path, called) as image:
         turn = _tiff_turn(image)
+        # Pillow states the size of a TIFF after its turn, even before it is loaded.
         crossed = turn is not None and turn.name in {"TRANSPOSE", "TRANSVERSE", "ROTATE_90", "ROTATE_270"}
         return (image.width, image.height) if crossed else (image.height, image.width)
 
@@ -135,6 +138,7 @@ def _tiff_turn(image: Image.Image) -> Image.Transpose | None:
 
     if image.format != "TIFF":
         return None
+    # Of the EXIF orientations 2 to 8.
     inverses = (
         Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM, Transpose.TRANSPOSE,
         Transpose.ROTATE_90, Transpose.TRANSVERSE, Transpose.ROTATE_270,
@@ -156,6 +160,7 @@ def _eight_bits(image: Image.Image, stored: Image.Image, name: str) -> tuple[Ima
     """Colours in a mode of eight bits, and alpha where there is any. ``stored`` knows the file's format and tags."""
     from PIL import Image as pillow
 
+    # Pillow opens a 16-bit PGM as 32-bit integers.
     if image.mode.startswith("I;16") or (image.mode == "I" and stored.format == "PPM"):
         return pillow.fromarray(_from_sixteen_bits(image, stored)), None
     if image.mode in {"I", "F"}:
@@ -171,12 +176,15 @@ def _from_sixteen_bits(image: Image.Image, stored: Image.Image) -> Any:
     """Grey of 16 bits to 8, rounded; TIFF may hold twelve of them, or count from white."""
     import numpy as np
 
+    # Tag 258 is BitsPerSample, 262 PhotometricInterpretation (0: white is zero).
     tags = getattr(stored, "tag_v2", {})
     largest = 4095 if tags.get(258) in {12, (12,)} else 65535
     values = np.array(image).astype(np.int64)
+    # The rounded value of 255 v / largest, in integers.
     grey = (values.clip(0, largest) * 510 + largest) // (2 * largest)
     if tags.get(262) == 0:
         grey = 255 - grey
+    # A grey PNG may name one value that is transparent.
     clear = image.info.get("transparency")
     return np.where(values == clear, 0, grey).astype(np.uint8) if isinstance(clear, int) else grey.astype(np.uint8)
 
@@ -190,6 +198,7 @@ def _standard_colours(image: Image.Image, profile: bytes | None) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         stated = source.profile
+        # A profile of another color space is a mistake; one of sRGB would add nothing but rounding.
         if stated.xcolor_space != COLOUR_SPACES.get(image.mode) or "sRGB" in (stated.profile_description or ""):
             return image.convert("RGB")
         converted = ImageCms.profileToProfile(

@@ -69,6 +69,7 @@ def read_clip(
     Raises:
         RejectedError: It is unreadable or fails a check.
     """
+    # First of all: a caption that cannot be read rejects the clip before any frame is decoded.
     caption = source.caption()
     files: list[str] = []
     if order == "similarity" and isinstance(source.reader, ImageFolder):
@@ -79,6 +80,7 @@ def read_clip(
     positions, stride = choose_views(len(stretch.indices), views, limits.max_stride, sharpness, allowed)
     indices = [stretch.indices[p] for p in positions]
     frames = _keep(_fitted(source, height, width), indices)
+    # Of the chosen views, as neighbors in a video hardly differ.
     motion = moved_share(luma(frames))
     if motion < limits.min_motion:
         least = f"at least {limits.min_motion:g} is allowed"
@@ -94,6 +96,7 @@ def read_clip(
 
 
 def _smooth(source: Source, folder: ImageFolder, height: int, width: int) -> ImageFolder:
+    # All frames at once, at the size of the networks: every pair is compared.
     frames = torch.stack(list(_fitted(source, height, width))).float() / 255
     return replace(folder, sequence=order_views(picture_distance(frames)).sequence)
 

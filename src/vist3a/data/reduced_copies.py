@@ -45,6 +45,7 @@ def find_copies(folders: list[Path]) -> dict[Path, Path]:
             continue
         # The full pictures first; where they are missing, the largest stand for them.
         ordered = sorted(alike, key=lambda folder: (folder.name != base, -_area(folder), folder.name))
+        # Where a folder names a scene, only that one is the original; else every larger one may be.
         originals = [ordered[0]] if ordered[0].name == base and base not in PLAIN else ordered
         for place, folder in enumerate(ordered):
             before = [other for other in originals[:place] if other not in copies]

@@ -33,4 +33,5 @@ def fit(
     if (rows, columns) == (height, width):
         return box.contiguous()
     resized = F.interpolate(box[None].float(), (height, width), mode="bicubic", antialias=True)[0]
+    # Bicubic weights overshoot at edges.
     return resized.round().clamp(0, 255).to(torch.uint8)

@@ -54,6 +54,7 @@ def choose_views(
     stride = min(max_stride, (available - 1) / (count - 1))
     start = (available - 1 - stride * (count - 1)) / 2
     positions = [floor(start + i * stride + 0.5) for i in range(count)]  # round() would send 0.5 and 1.5 to 0 and 2
+    # Two neighbors that move by a quarter of the stride can neither meet nor change places.
     reach = int(stride // 4)
     if sharpness is not None and reach:
         positions = [_sharpest(position, reach, sharpness) for position in positions]
@@ -62,4 +63,5 @@ def choose_views(
 
 def _sharpest(position: int, reach: int, sharpness: Sequence[float]) -> int:
     near = range(max(0, position - reach), min(len(sharpness), position + reach + 1))
+    # Of equals the nearest, then the earlier one.
     return max(near, key=lambda i: (sharpness[i], -abs(i - position), -i))

@@ -97,6 +97,7 @@ def scan(folder: Path) -> list[Source]:
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
     found_paths = sorted(_candidates(folder, folder, frozenset()), key=lambda found: found[:2])
     unread = [(location, reader) for location, _, reader in found_paths if isinstance(reader, Unread)]
+    # Also true of an empty folder.
     if len(unread) == len(found_paths):
         allowed = "allowed are videos (mp4, mov, mkv, webm, avi and others that FFmpeg reads), folders of pictures "
         allowed += "(png, jpg, webp, tif and others that Pillow reads), and scenes with cameras"
@@ -128,6 +129,7 @@ def _candidates(folder: Path, top: Path, above: frozenset[Path]) -> Iterator[tup
         if load is not None:
             yield location, folder, PosedScene(folder, load)
             return
+        # Footage of a text of cameras belongs to that scene, and is no candidate of its own.
         taken = set[Path]()
         for path in entries:
             if path.is_file() and realestate10k.is_camera_text(path):
@@ -168,6 +170,7 @@ def _lone_files(files: list[Path]) -> Iterator[tuple[Path, FrameReader]]:
     unread = dict[str, list[Path]]()
     for path in files:
         ending = path.suffix.lower()
+        # Pictures count through their folder.
         if path.is_file() and ending in picture_endings():
             continue
         if path.is_file() and (ending in video_endings() or (is_of_interest(path) and holds_video(path))):
@@ -185,6 +188,7 @@ def safe_name(location: str) -> str:
 
 
 def _name(paths: list[tuple[str, Path, FrameReader]]) -> list[Source]:
+    # The source itself is the location "." and is called as its folder is.
     stems = [
         safe_name(
             (path.name if location == "." else location) if path.is_dir() else str(Path(location).with_suffix(""))

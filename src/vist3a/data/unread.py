@@ -35,6 +35,7 @@ class Unread:
             RejectedError: Always.
         """
         raise RejectedError(self.reason())
+        # Never reached: it makes this a generator, which raises when it is read, as those of readers do.
         yield
 
     def pixel_aspect(self) -> float:
@@ -54,6 +55,7 @@ def is_of_interest(path: Path) -> bool:
 
     Texts (captions, tables, settings) accompany clips and are nobody's picture. Links to nothing, and pipes, are named too.
     """
+    # By the built-in table alone: those of systems differ.
     kind = mimetypes.MimeTypes(filenames=()).guess_type(path.name)[0] or ""
     if kind.startswith(("image/", "video/")) or not path.is_file():  # pipes would wait for a writer
         return True

@@ -64,7 +64,9 @@ class VideoFile:
         """Frames as stored, then the check that none is missing."""
         stream.thread_type = "AUTO"
         decode = _decoder(stream)
+        # Whether the file is whole: packets of the stream, latest end of any packet, longest step between two.
         packets, end, latest, step = 0, 0.0, None, 0.0
+        # Packets of all streams: sound may be what lasts to the stated end.
         for packet in container.demux():
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -78,6 +80,7 @@ class VideoFile:
                 raise RejectedError(f"the video is damaged at packet {packets}; a whole video file is needed")
             yield from decode(packet)
         check_size(self.path, container.format.name)
+        # AVI has just been checked by its bytes.
         if container.format.name != "avi" and packets < stream.frames * (1 - MISSING_SHARE):
             raise RejectedError(f"the video is cut short: {packets} of its {stream.frames} frames are there")
         stated = announced_end(container)
@@ -113,6 +116,7 @@ def _decoder(stream: Any) -> Callable[[Any], list[Any]]:
     if name is None or stream.metadata.get("alpha_mode") != "1":
         return lambda packet: packet.decode()
     context = av.CodecContext.create(name, "r")
+    # The last packet of a stream is empty; this decoder is flushed by None instead.
     return lambda packet: context.decode(packet if packet.size else None)
 
 
@@ -132,6 +136,7 @@ def _progressive(stream: Any, frames: Iterator[Any]) -> Iterator[Any]:
         graph.vpush(frame)
         yield from _filtered(graph)
     if graph is not None:
+        # The end of the stream: what the filter has held back comes out.
         graph.vpush(None)
         yield from _filtered(graph)
 
@@ -143,4 +148,5 @@ def _filtered(graph: Any) -> Iterator[Any]:
         try:
             yield graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
+            # It wants more input, or there is no more.
             return

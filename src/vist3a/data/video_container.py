@@ -40,6 +40,7 @@ def video_endings() -> frozenset[str]:
             continue
         if kind.no_file or not kind.extensions:
             continue
+        # Only an opened muxer tells its default codec.
         with av.open(io.BytesIO(), "w", format=name) as container:
             if container.default_video_codec not in NO_VIDEO:
                 endings |= kind.extensions
@@ -62,6 +63,7 @@ def holds_video(path: Path) -> bool:
     try:
         with opened_video(path) as container:
             stream = container.streams.best("video")
+            # FFmpeg's demuxers of single pictures are all called so: png_pipe, jpeg_pipe.
             still = container.format.name.endswith("_pipe")
             return stream is not None and not is_cover(stream) and not still
     except MemoryError:
@@ -93,9 +95,11 @@ def check_size(path: Path, kind: str) -> None:
     size, start = path.stat().st_size, 0
     with path.open("rb") as file:
         if kind == "avi":
+            # A chain of RIFF parts: large AVI files have several (OpenDML).
             while start + 8 <= size:
                 file.seek(start)
                 length = struct.unpack("<4xI", file.read(8))[0]
+                # A recorder that wrote to a pipe, or was stopped, could not fill it in.
                 if length in UNSTATED_SIZES:
                     return
                 start += 8 + length + length % 2

@@ -29,6 +29,7 @@ def picture_distance(frames: Float[Tensor, "views 3 height width"]) -> NDArray[n
     order fewer clips (``benchmarks/view_ordering.py``). Both ways are averaged. RGB in [0, 1] gives [views, views] in [0, 1].
     """
     thumbs = F.interpolate(frames.double(), (THUMB, THUMB), mode="area")
+    # Each quarter against every shift within reach; the best place counts.
     around = F.pad(thumbs, (REACH,) * 4, mode="replicate")
     quarters, best = _quarters(thumbs), None
     for down in range(2 * REACH + 1):
@@ -49,10 +50,12 @@ def overlap_distance(cameras: Cameras, depth: Float[Tensor, "views height width"
     height, width = depth.shape[-2:]
     views = len(depth)
     points = unproject_depth(depth, cameras)
+    # A grid of points is enough to tell a share.
     rows, columns = (torch.linspace(0, n - 1, min(n, SAMPLES)).round().long() for n in depth.shape[-2:])
     usable = (torch.isfinite(depth) & (depth > 0))[:, rows][:, :, columns].flatten(1)
     points = points[:, rows][:, :, columns].flatten(1, 2)
     seen = torch.zeros(views, views, dtype=torch.float64)
+    # A view's points into all cameras at a time: memory grows with the views, not with their pairs.
     for i in range(views):
         place, z = project(points[i].expand(views, -1, 3), cameras)
         inside = (place > 0).all(-1) & (place[..., 0] < width) & (place[..., 1] < height) & (z > 0)
@@ -67,6 +70,7 @@ def camera_distance(cameras: Cameras) -> NDArray[np.float64]:
     centers, rotations = exact.centers, exact.world_to_camera[:, :3, :3].expand(views, -1, -1, -1)
     apart = (centers[:, None] - centers[None]).norm(dim=-1)
     turned = rotation_angle(rotations, rotations.transpose(0, 1))
+    # The floor is for cameras that all stand in one place.
     return _symmetric(apart / apart.max().clamp(min=1e-30) + turned / torch.pi)
 
 

@@ -46,6 +46,7 @@ def save_cameras(
             "cy": k[1, 2].item(),
             "w": size[1],
             "h": size[0],
+            # From the right: the axes of the camera change, not those of the world.
             "transform_matrix": (pose @ _flip(pose)).tolist(),
         }
         for name, pose, k in zip(names, poses, intrinsics, strict=True)

@@ -68,6 +68,7 @@ def load_colmap(folder: Path) -> tuple[Cameras, tuple[int, int], list[str]]:
         values = [float(word) for word in rest]
         if model not in {"PINHOLE", "SIMPLE_PINHOLE"}:
             raise ValueError(f"{folder / 'cameras.txt'}: camera model {model}; allowed: PINHOLE, SIMPLE_PINHOLE")
+        # SIMPLE_PINHOLE has one focal length for both axes.
         fx, fy, cx, cy = values if model == "PINHOLE" else [values[0], *values]
         lenses[number] = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
         sizes.add((int(height), int(width)))
@@ -87,6 +88,7 @@ def load_colmap(folder: Path) -> tuple[Cameras, tuple[int, int], list[str]]:
 
 
 def _words(values: Sequence[Tensor] | Tensor) -> str:
+    # Nine digits give every float32 back exactly.
     return " ".join(f"{float(value):.9g}" for value in values)
 
 

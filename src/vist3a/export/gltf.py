@@ -22,7 +22,9 @@ from vist3a.geometry.spherical_harmonics import BAND_ZERO, degree_of_bands
 from vist3a.records import Gaussians
 from vist3a.runtime.atomic import replacing
 
+# The words glTF, JSON and BIN as little-endian numbers.
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
+# Component types, kind of buffer and kind of primitive, by OpenGL's numbers.
 FLOAT, UNSIGNED_SHORT, VERTICES, POINTS = 5126, 5123, 34962, 0
 WIDTHS = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 SPLATS = "KHR_gaussian_splatting"
@@ -80,6 +82,7 @@ def save_gaussians_glb(path: Path, gaussians: Gaussians) -> None:
     attributes = {
         "POSITION": g.means[0].numpy(),
         "COLOR_0": _linear_rgba((0.5 + BAND_ZERO * g.harmonics[0, :, 0]).clamp(0, 1), g.opacities[0]),
+        # From wxyz to the order of glTF, xyzw.
         f"{SPLATS}:ROTATION": g.rotations[0][:, [1, 2, 3, 0]].numpy(),
         f"{SPLATS}:SCALE": g.scales[0].numpy(),
         f"{SPLATS}:OPACITY": g.opacities[0][:, None].numpy(),
@@ -143,6 +146,7 @@ def _write(path: Path, attributes: Mapping[str, np.ndarray], primitive: dict[str
                 "normalized": True,
             }
         )
+        # The format demands the bounds of positions.
         if name == "POSITION":
             accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
         accessors.append(accessor)
@@ -161,6 +165,7 @@ def _write(path: Path, attributes: Mapping[str, np.ndarray], primitive: dict[str
         **top,
     }
     text = json.dumps(document, separators=(",", ":")).encode()
+    # Chunks end at multiples of four bytes.
     text += b" " * (-len(text) % 4)
     binary = b"".join(blocks)
     binary += b"\0" * (-len(binary) % 4)
@@ -174,6 +179,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """Arrays of the only primitive by attribute name."""
     data = path.read_bytes()
     try:
+        # A head of twelve bytes, then chunks of length, kind and content: first JSON, then binary.
         magic, version, total = struct.unpack_from("<III", data)
         size, kind = struct.unpack_from("<II", data, 12)
         if (magic, version, kind, total) != (MAGIC, 2, JSON_CHUNK, len(data)):

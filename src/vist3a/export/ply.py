@@ -31,9 +31,11 @@ def save_gaussians(path: Path, gaussians: Gaussians) -> None:
     opacity = g.opacities[0].clamp(OPACITY_EPSILON, 1 - OPACITY_EPSILON)
     columns = {
         **_numbered("xyz", g.means[0]),
+        # Readers of the original code expect columns of normals; nobody uses them.
         **_numbered(["nx", "ny", "nz"], torch.zeros_like(g.means[0])),
         **_numbered("f_dc_", g.harmonics[0, :, 0]),
         **_numbered("f_rest_", g.harmonics[0, :, 1:].transpose(1, 2).flatten(1)),
+        # In float64, as 1 - p has few digits left near 1.
         "opacity": torch.logit(opacity.double()).float(),
         **_numbered("scale_", g.scales[0].clamp(min=SCALE_MIN).log()),
         **_numbered("rot_", g.rotations[0]),
@@ -61,6 +63,7 @@ def load_gaussians(path: Path) -> Gaussians:
     rest = sum(name.startswith("f_rest_") for name in names)
     if rest % 3:
         raise ValueError(f"{path}: {rest} properties f_rest_*, which is not a multiple of three channels")
+    # Raises where no degree has so many bands.
     degree_of_bands(rest // 3 + 1)
     wanted = ["x", "y", "z", "opacity", *_names("f_dc_", 3), *_names("scale_", 3), *_names("rot_", 4)]
     missing = sorted({*wanted, *_names("f_rest_", rest)} - set(names))
@@ -138,6 +141,7 @@ def load_point_cloud(path: Path) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n
 
 def _columns(vertex: PlyElement, names: list[str]) -> Float[Tensor, "n columns"]:
     """Properties side by side as float32."""
+    # Column by column: properties may differ in type.
     table = np.empty((vertex.count, len(names)), dtype=np.float32)
     for i, name in enumerate(names):
         table[:, i] = vertex[name]

@@ -80,6 +80,7 @@ def gaussians_to_write(gaussians: Gaussians, scene: Reconstruction, settings: Ex
     kept = prune(gaussians, min_opacity=settings.min_opacity)
     if settings.voxel_size is not None:
         kept = fuse_voxels(kept, settings.voxel_size)
+    # The budget counts what fusion has left; gaps are closed between those that stay.
     kept = prune(kept, max_gaussians=settings.max_gaussians, cameras=scene.cameras[0])
     return close_gaps(kept, scene.cameras[0], settings.smoothing)
 
@@ -180,6 +181,7 @@ def _save_gaussians(
     save_spz(paths["gaussians spz"], gaussians)
     save_gaussians_glb(paths["gaussians glb"], gaussians)
     path = turntable_path(scene.cameras[0], float(scene.depth[0].median()), settings.turntable_frames)
+    # The shorter side gets this size; focal lengths and centers grow along.
     scale = settings.turntable_size / min(size)
     large = (round(size[0] * scale), round(size[1] * scale))
     zoom = torch.diag(torch.tensor([scale, scale, 1.0], device=path.intrinsics.device))

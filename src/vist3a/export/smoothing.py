@@ -25,10 +25,12 @@ def close_gaps(gaussians: Gaussians, cameras: Cameras, variance: float) -> Gauss
     """
     if variance < 0:
         raise ValueError(f"smoothing must not be negative, it is {variance}")
+    # The smallest extent z / f that a pixel of any camera has at each Gaussian.
     pixel = torch.full_like(gaussians.opacities[0], torch.inf)
     for pose, intrinsics in zip(cameras.world_to_camera, cameras.intrinsics, strict=True):
         _, depth = project(gaussians.means[0], Cameras(pose, intrinsics).to(dtype=gaussians.means.dtype))
         size = torch.where(depth > NEAR_PLANE, depth / intrinsics[1, 1], torch.inf)
         pixel = torch.minimum(pixel, size)
+    # Still infinite: in front of no camera.
     pixel = torch.where(torch.isfinite(pixel), pixel, 0.0)
     return replace(gaussians, scales=(gaussians.scales.square() + variance * pixel.square()[None, :, None]).sqrt())

@@ -73,6 +73,7 @@ def load_spz(path: Path) -> Gaussians:
             f"allowed: {MAGIC:#x}, {VERSION}, 0 to {MAX_DEGREE}, {MAX_GAUSSIANS}"
         )
     higher = (degree + 1) ** 2 - 1
+    # Bytes per Gaussian: mean, opacity, color, scale, rotation, higher harmonics.
     widths = (9, 1, 3, 3, 4, 3 * higher)
     if len(data) != HEADER.size + count * sum(widths):
         raise ValueError(f"{path}: {len(data)} bytes for {count} Gaussians of degree {degree}; the file is damaged")
@@ -124,6 +125,7 @@ def _pack_rotations(rotations: Float[Tensor, "n 4"]) -> np.ndarray:
     """
     xyzw = rotations[:, [1, 2, 3, 0]].double().numpy()
     largest = np.abs(xyzw).argmax(axis=1)
+    # q and -q are the same rotation.
     xyzw = xyzw * np.where(np.take_along_axis(xyzw, largest[:, None], 1) < 0, -1.0, 1.0)
     packed = largest.astype(np.uint64)
     for component in range(4):
@@ -138,11 +140,13 @@ def _unpack_rotations(packed: np.ndarray) -> Float[Tensor, "n 4"]:
     largest = packed >> 30
     xyzw = np.zeros((len(packed), 4))
     rest = packed.astype(np.int64)
+    # The last one packed lies lowest.
     for component in (3, 2, 1, 0):
         size = (rest & 511) / (math.sqrt(2) * ROTATION_LEVELS)
         here = largest != component
         xyzw[:, component] = np.where(here, np.where(rest & 512, -size, size), 0.0)
         rest = np.where(here, rest >> 10, rest)
+    # Rounded components may have a length of more than one.
     left = np.sqrt(np.clip(1 - (xyzw**2).sum(1), 0, 1))
     np.put_along_axis(xyzw, largest.astype(np.int64)[:, None], left[:, None], 1)
     return torch.from_numpy(xyzw[:, [3, 0, 1, 2]].astype(np.float32))

@@ -44,11 +44,14 @@ def orbit(camera: Cameras, pivot_depth: float, frames: int, degrees: float = 8.0
         raise ValueError(f"an orbit needs frames and a pivot in front of the camera, not {frames} and {pivot_depth}")
     pose = camera.world_to_camera
     t = torch.linspace(0, 1, frames, dtype=pose.dtype, device=pose.device)
+    # Half angles, as quaternions want them; they open and close like a sine.
     half = 0.5 * math.radians(degrees) * torch.sin(math.pi * t)
+    # The axis goes once around the viewing direction, which makes a loop of the tilt.
     axis = torch.stack([torch.cos(2 * math.pi * t), torch.sin(2 * math.pi * t), torch.zeros_like(t)], dim=-1)
     turn = rotation_from_quaternion(torch.cat([torch.cos(half)[:, None], torch.sin(half)[:, None] * axis], dim=-1))
     pivot = torch.tensor([0.0, 0.0, pivot_depth], dtype=pose.dtype, device=pose.device)
     rotation = turn @ pose[:3, :3]
+    # In the camera's frame the world turns about the pivot.
     translation = turn @ (pose[:3, 3] - pivot) + pivot
     return _cameras(rotation, translation, camera.intrinsics.expand(frames, 3, 3))
 
@@ -88,6 +91,7 @@ def _catmull_rom(
     if len(knots) == 1:
         return knots.expand(len(time), -1)
     padded = torch.cat([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
+    # The last knot is the end of the last piece, not the start of one more.
     start = time.floor().long().clamp(max=len(knots) - 2)
     u = (time - start)[:, None]
     p0, p1, p2, p3 = (padded[start + i] for i in range(4))

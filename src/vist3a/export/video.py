@@ -34,14 +34,17 @@ def save_video(path: Path, frames: Float[Tensor, "frames 3 height width"], fps: 
     codec = next(name for name in CODECS if name in av.codecs_available)
     with replacing(path) as temporary, av.open(str(temporary), mode="w", format="mp4") as container:
         options = {"crf": str(crf), "preset": "medium"} if codec == "libx264" else {}
+        # 1001 is the denominator of broadcast rates, as 30000 / 1001.
         rate = Fraction(fps).limit_denominator(1001)
         stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuv420p"
         if codec != "libx264":
+            # Other encoders have no constant quality: a generous rate takes its place.
             stream.bit_rate = 8 * pixels.shape[1] * pixels.shape[2] * 4
         for frame in pixels:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        # The frames that the encoder still holds.
         container.mux(stream.encode(None))
 
 

@@ -190,6 +190,7 @@ class TextTo3D:
         facts: dict[str, str | float | int] = {"seed": seed, "steps": sampling.steps, "guidance": sampling.guidance}
         gaussians = None
         if made.scene.gaussians is not None:
+            # Files get the pruned Gaussians; scores are those of all that the network made.
             gaussians = gaussians_to_write(made.scene.gaussians, made.scene, export)
             facts |= {"gaussians": gaussians.means.shape[1]}
             facts |= self._scores(prompt, made.frames, made.scene, made.scene.gaussians)
@@ -198,6 +199,7 @@ class TextTo3D:
     def _scores(self, prompt: str, frames: Tensor, scene: Reconstruction, gaussians: Gaussians) -> dict[str, float]:
         """How far renderings of the network's Gaussians are from the frames (dB) and, where there is a reward, its terms."""
         rendered = self.render(gaussians, scene.cameras, (frames.shape[-2], frames.shape[-1])).rgb.clamp(0, 1)
+        # Equal images get 100 dB, not infinity.
         error = (rendered - frames).square().mean().clamp(min=1e-10)
         scores = {"consistency_db": float(-10 * torch.log10(error))}
         if self.reward is not None:

@@ -115,6 +115,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
     def _patch(self) -> tuple[int, int]:
         """Latent frames, and latent rows or columns, of one token of the denoiser."""
         config = self.denoiser.config if self._has("denoiser") else None
+        # Wan has one entry (time, rows, columns); others have ``patch_size`` and perhaps ``patch_size_t``.
         patch = getattr(config, "patch_size", 1)
         if isinstance(patch, Sequence):
             return int(patch[0]), int(patch[-1])
@@ -127,8 +128,10 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         frames = self.fit(frames)
         self.latent_grid(frames.shape[1], frames.shape[3], frames.shape[4])
         vae = self._part("vae")
+        # Autoencoders have channels before time, and pixels in [-1, 1].
         video = (frames.transpose(1, 2) * 2 - 1).to(vae.dtype)
         latents = self._encode_video(video, generator)
+        # Never narrower than the frames, should the autoencoder be of half precision.
         return latents.to(torch.promote_types(latents.dtype, frames.dtype))
 
     def _encode_video(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -168,6 +171,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         import diffusers
 
         pipeline_class = getattr(diffusers, self.PIPELINE)
+        # ``encode_prompt`` needs the text parts only; pipelines take None for all others.
         others = {name: None for names in self.ATTRIBUTES.values() for name in names}
         # Tokenizers come first in the list, but what is missed by name is the encoder.
         return pipeline_class(**others | {name: self._part(name) for name in reversed(self.ATTRIBUTES["text"])})
@@ -188,6 +192,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         """Prompts with words that the tokenizer cannot tell apart; an open vocabulary has none."""
         if not self.takes_text:
             return []
+        # Words are looked up in what is read; the caller hears of the prompt as it was written.
         asked = {text: prompt for prompt, (text, _) in zip(prompts, self.read_as(prompts), strict=True)}
         found = unknown_words(self._part("tokenizer"), list(asked))
         return [replace(entry, prompt=asked[entry.prompt]) for entry in found]
@@ -255,11 +260,13 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         predict: Callable[[Tensor, Tensor, Condition], Tensor],
     ) -> Tensor:
         """One forward pass over all ``compared`` conditions, and their combination."""
+        # The samples repeat for every set of conditions, in the order of ``_compared``: with the prompt first.
         times = len(compared) // len(noisy)
         answers = predict(noisy.repeat(times, 1, 1, 1, 1), timestep.expand(len(noisy)).repeat(times), compared)
         if times == 1:
             return answers
         with_it, without = answers.chunk(2)
+        # Classifier-free guidance (Ho and Salimans, 2022), written so that 1 is the conditional answer alone.
         return without + self._guidance_weight(guidance, noisy) * (with_it - without)
 
     def _guidance_weight(self, guidance: float, noisy: Tensor) -> float | Tensor:
@@ -289,6 +296,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
 
     def linear_table(self, steps: int, shape: LatentShape, flow_shift: float | None = None) -> LinearTable:
         """What :meth:`sampler` does, as weights (see :class:`LinearTable`); computed once per setting."""
+        # The configuration belongs to the key: another scheduler, or another shift, is another table.
         key = (steps, tuple(shape), flow_shift, str(sorted(self._part("scheduler").config.items(), key=str)))
         if key not in self._tables:
             self._tables[key] = linear_table(lambda: self.sampler(steps, shape, flow_shift=flow_shift))

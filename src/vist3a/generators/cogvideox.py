@@ -100,6 +100,7 @@ class CogVideoXGenerator(VideoGenerator):
 
     def _decode_video(self, latents: Tensor) -> Tensor:
         times = latents.shape[2]
+        # diffusers makes 4 n frames of an even number n of latents; with a copy of the last one the number is odd.
         if times % 2 == 0:
             latents = torch.cat([latents, latents[:, :, -1:]], dim=2)
         video = self._part("vae").decode(latents, return_dict=False)[0]
@@ -126,6 +127,7 @@ class CogVideoXGenerator(VideoGenerator):
     ) -> Float[Tensor, "batch channels times rows columns"]:
         """See :meth:`VideoGenerator.prediction`: v (or what the scheduler's ``prediction_type`` says)."""
         dtype = self.denoiser.dtype
+        # The published denoiser has time before the channels.
         answer = self.denoiser(
             noisy.transpose(1, 2).to(dtype),
             condition["text"].to(dtype),
@@ -146,8 +148,10 @@ class CogVideoXGenerator(VideoGenerator):
         if scheduler.config.prediction_type != "v_prediction":
             raise ValueError(f"training with {scheduler.config.prediction_type}: only v_prediction is supported")
         count = scheduler.config.num_train_timesteps
+        # Timesteps are whole numbers up to count - 1; level 1 is the last of them.
         timesteps = (level * count).long().clamp(0, count - 1)
         alpha = scheduler.alphas_cumprod.to(clean.device)[timesteps].to(clean.dtype).view(-1, 1, 1, 1, 1)
+        # v-prediction (Salimans and Ho, 2022).
         signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
         return TrainingPair(signal * clean + spread * noise, timesteps.to(level.dtype), signal * noise - spread * clean)
 
@@ -159,6 +163,7 @@ class CogVideoXGenerator(VideoGenerator):
         from diffusers.models.embeddings import get_3d_rotary_pos_embed
         from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
+        # In tokens: the grid of this clip, then the one that the network was trained on.
         grid = (noisy.shape[3] // config.patch_size, noisy.shape[4] // config.patch_size)
         rows, columns = config.sample_height // config.patch_size, config.sample_width // config.patch_size
         cosine, sine = get_3d_rotary_pos_embed(

@@ -50,6 +50,7 @@ class ConditionStore:
         encoder = load_encoder()
         for text in missing:
             self._save(text, encoder.embed([text]))
+        # Freed before the caller loads the denoiser: both at once may not fit.
         encoder.release("text")
         del encoder
         gc.collect()
@@ -63,6 +64,7 @@ class ConditionStore:
             kept = tensor
             if tensor.ndim > 2:  # embeddings that are zero behind the end of a short text
                 used = tensor.flatten(2).ne(0).any(-1).any(0).nonzero()
+                # Embeddings that are all zero keep one token.
                 kept = tensor[:, : int(used.max()) + 1 if len(used) else 1]
                 cut[name] = tensor.shape[1]
             tensors[name] = kept.detach().cpu().contiguous()
@@ -94,6 +96,7 @@ def encoder_identity(source: str, revision: str | None, *settings: object) -> st
 
 def _bytes_of(folder: Path) -> str:
     files = [f for part in ("text_encoder*", "tokenizer*") for f in folder.glob(f"{part}/*") if f.is_file()]
+    # Sizes and times are part of the key: a file that changed is hashed again.
     stamps = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files))
     return _hash_files(folder, stamps)
 

@@ -93,9 +93,11 @@ class HubFolder:
         try:
             return load()
         except Exception as error:  # of diffusers, transformers, tokenizers or safetensors, each with its own
+            # Looked at first: each library reports a damaged file in a way of its own.
             folder = self._local(subfolder)
             if folder is not None and (found := damage(folder)) is not None:
                 raise ValueError(f"networks.generator.source: {found}") from error
+            # What is left of OSError means that something cannot be had; other errors say themselves what is wrong.
             if not isinstance(error, OSError):
                 raise
             if Path(self.source).is_dir():
@@ -117,6 +119,7 @@ class HubFolder:
             return Path(self.source) / subfolder
         from huggingface_hub import try_to_load_from_cache
 
+        # Any one of the small files leads to the folder.
         for name in ("config.json", "tokenizer_config.json", "scheduler_config.json"):
             found = try_to_load_from_cache(self.source, f"{subfolder}/{name}", revision=self.revision)
             if isinstance(found, str):

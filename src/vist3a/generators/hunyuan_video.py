@@ -119,6 +119,7 @@ class HunyuanVideoGenerator(VideoGenerator):
 
     def _compared(self, condition: Condition, negative: Condition | None, guidance: float, batch: int) -> Condition:
         """The denoiser is told the guidance; ``negative`` is not used."""
+        # A tensor of the condition with one row per sample, so that it is cut and repeated as the others are.
         strength = condition["pooled"].new_full((len(condition),), guidance)
         return Condition({**condition.tensors, "guidance": strength})
 
@@ -140,6 +141,7 @@ class HunyuanVideoGenerator(VideoGenerator):
             condition["text"].to(dtype),
             condition["mask"].to(dtype),
             condition["pooled"].to(dtype),
+            # The denoiser was trained with guidance times 1000.
             guidance=strength.to(dtype) * 1000.0,
             return_dict=False,
         )[0]
@@ -147,5 +149,6 @@ class HunyuanVideoGenerator(VideoGenerator):
 
     def noise_levels(self, steps: int) -> Sequence[float]:
         """See :meth:`VideoGenerator.noise_levels`: equidistant."""
+        # Without level 0, which the scheduler adds itself.
         levels: list[float] = np.linspace(1.0, 0.0, steps + 1)[:-1].tolist()
         return levels

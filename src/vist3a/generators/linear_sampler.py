@@ -38,8 +38,11 @@ def linear_table(new_sampler: Callable[[], Sampler]) -> LinearTable:
     """
     sampler = new_sampler()
     steps = len(sampler.timesteps)
+    # Arbitrary numbers, some well above 1, so that a scheduler that clips is caught.
     mixture = torch.arange(steps + 1, dtype=torch.float64).cos() * 3
+    # The noise alone, each prediction alone, nothing, the mixture.
     rows = torch.cat([torch.eye(steps + 1, dtype=torch.float64), torch.zeros(1, steps + 1).double(), mixture[None]])
+    # One sample of a single number per row, with its noise in the first column.
     z = sampler.start(rows[:, :1, None, None, None])
     generators = [torch.Generator().manual_seed(0) for _ in rows]
     weights, scales, deterministic = [], [], True
@@ -47,6 +50,7 @@ def linear_table(new_sampler: Callable[[], Sampler]) -> LinearTable:
         scales.append(sampler.model_input(torch.ones_like(z[:1]), k).double().flatten())
         z = sampler.step(rows[:, k + 1].view(-1, 1, 1, 1, 1), k, z, generators).double()
         *results, constant, mixed = z.flatten()
+        # What the scheduler's own noise adds is the same in every row.
         weights.append(torch.stack(results) - constant)
         deterministic = deterministic and bool(constant == 0)
         if not torch.allclose(mixed - constant, mixture @ weights[-1], rtol=1e-4, atol=1e-4):

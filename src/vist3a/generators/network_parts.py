@@ -47,6 +47,7 @@ class NetworkParts(nn.Module):
         known = dict.fromkeys(name for names in self.ATTRIBUTES.values() for name in names)
         if unknown := sorted(parts.keys() - known):
             raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}; allowed: {', '.join(known)}")
+        # Every attribute exists, None where nothing was given; the order is that of the state dict.
         for name in dict.fromkeys([*parts, *known]):
             setattr(self, name, parts.get(name))
         self.max_text_tokens = self.TEXT_TOKENS if max_text_tokens is None else max_text_tokens
@@ -99,6 +100,7 @@ class NetworkParts(nn.Module):
         """
         for part in ("denoiser", "vae") if denoiser else ("vae",):
             network: Any = getattr(self, self.ATTRIBUTES[part][0])
+            # diffusers' own mark; other networks are left as they are.
             if getattr(network, "_supports_gradient_checkpointing", False):
                 network.enable_gradient_checkpointing()
 
@@ -126,6 +128,7 @@ class NetworkParts(nn.Module):
         self._compile(None, False)
 
     def _compile(self, mode: str | None, dynamic: bool | None) -> None:
+        # diffusers names the class that repeats; its blocks share the compiled code.
         if self._has("denoiser") and getattr(self.denoiser, "_repeated_blocks", None):
             self.denoiser.compile_repeated_blocks(fullgraph=True, mode=mode, dynamic=dynamic)
         elif self._has("denoiser"):
@@ -142,6 +145,7 @@ class NetworkParts(nn.Module):
     def place(self, part: str, device: torch.device | str) -> None:
         """Move the networks of one part to a device."""
         for name in self.ATTRIBUTES[part]:
+            # Tokenizers and schedulers are no modules, and on no device.
             if isinstance(module := getattr(self, name), nn.Module):
                 module.to(device)
 

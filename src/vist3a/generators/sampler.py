@@ -39,8 +39,10 @@ class Sampler:
                     f"flow_shift: {flow_shift}, but {type(scheduler).__name__} has no shift; allowed: null"
                 )
             changes = dict.fromkeys(keys, flow_shift)
+            # A fixed shift and one that follows the number of tokens exclude each other.
             if scheduler.config.get("use_dynamic_shifting"):
                 changes["use_dynamic_shifting"] = False
+        # A copy, as schedulers keep the state of a pass on themselves.
         self.scheduler = type(scheduler).from_config(scheduler.config, **changes)
         told = {} if mu is None else {"mu": mu}
         if sigmas is None:
@@ -91,6 +93,7 @@ class Sampler:
             return after
         if generators is None:
             raise ValueError(f"{type(self.scheduler).__name__} adds noise in every step: pass one generator per sample")
+        # This scheduler's multistep formula reads the timestep before and its last estimate of the clean latents.
         before = self.timesteps[k - 1] if k else None
         # The only stochastic sampler is CogVideoX's, whose public noise has time before the channels.
         after, self._clean = self.scheduler.step(

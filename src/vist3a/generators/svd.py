@@ -116,6 +116,7 @@ class SVDGenerator(VideoGenerator):
 
     def _encode_video(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
         batch, _, views = video.shape[:3]
+        # The encoder is one of images: frames go along the batch.
         posterior = self._part("vae").encode(video.transpose(1, 2).flatten(0, 1), return_dict=False)[0]
         latents = posterior.mode() if generator is None else posterior.sample(generator)
         return latents.unflatten(0, (batch, views)).transpose(1, 2)
@@ -124,6 +125,7 @@ class SVDGenerator(VideoGenerator):
         batch = len(latents)
         parts = []
         for part in latents.split(self.frames_at_once or latents.shape[2], dim=2):
+            # The decoder takes frames along the batch, too, and is told how many belong together.
             times = part.shape[2]
             frames = self._part("vae").decode(part.transpose(1, 2).flatten(0, 1), num_frames=times, return_dict=False)[
                 0
@@ -159,8 +161,10 @@ class SVDGenerator(VideoGenerator):
         frame = images
         if tuple(images.shape[-2:]) != size:
             frame = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
+        # Drawn on the CPU, from a generator per image: neither device nor batch changes the result.
         noise = torch.cat([torch.randn(1, 3, *size, generator=g, dtype=frame.dtype) for g in generators])
         noisy = frame * 2 - 1 + NOISE_AUGMENTATION * noise.to(frame.device)
+        # Not scaled: unlike the noisy latents, those of the picture enter the published denoiser raw.
         first = vae.encode(noisy.to(vae.dtype), return_dict=False)[0].mode()
         micro = torch.tensor([[FPS, MOTION, NOISE_AUGMENTATION]], dtype=vector.dtype, device=vector.device)
         return Condition({"image": vector, "first": first, "micro": micro.repeat(len(images), 1)})
@@ -174,6 +178,7 @@ class SVDGenerator(VideoGenerator):
         """See :meth:`VideoGenerator.prediction`: v at latents that the sampler has scaled."""
         dtype = self.denoiser.dtype
         times = noisy.shape[2]
+        # The picture's latents stand beside every frame's, on the channels.
         first = condition["first"][:, None].expand(-1, times, -1, -1, -1)
         answer = self.denoiser(
             torch.cat([noisy.transpose(1, 2).to(dtype), first.to(dtype)], dim=2),

@@ -94,6 +94,7 @@ class WanGenerator(VideoGenerator):
         if vae is not None:
             config = vae.config
             self.channels = config.z_dim
+            # The spelling ``temperal`` is diffusers'.
             self.temporal_stride = 2 ** sum(config.temperal_downsample)
             self.spatial_stride = 2 ** (len(config.dim_mult) - 1) * (config.patch_size or 1)
             shape = (1, config.z_dim, 1, 1, 1)
@@ -102,6 +103,7 @@ class WanGenerator(VideoGenerator):
 
     def _decode_video(self, latents: Tensor) -> Tensor:
         graph = latents.requires_grad and torch.is_grad_enabled()
+        # Only the pass over the whole clip recomputes blocks or runs compiled ones; diffusers' own goes by four frames.
         recompute, compiled = graph and self.recomputes_decoder, graph and self.compiles_decoder
         if self.whole_clip or recompute or compiled:
             from vist3a.generators.wan_whole_clip import decode_video
@@ -156,6 +158,7 @@ class WanGenerator(VideoGenerator):
         """See :meth:`VideoGenerator.denoising`: the text's keys and values are computed once."""
         compared = self._compared(condition, negative, guidance, batch)
         text = compared["text"].to(self.denoiser.dtype)
+        # Sharded or streamed layers have no whole weights here, and keys of an image are not covered: the ordinary way.
         if not fits(self.denoiser, text):
             with super().denoising(condition, negative, guidance, batch) as predict:
                 yield predict
@@ -167,6 +170,7 @@ class WanGenerator(VideoGenerator):
 
     def accelerate(self, mode: str | None = None) -> None:
         """See :meth:`VideoGenerator.accelerate`; projections of one input are fused, too, unless adapters stay beside them."""
+        # Adapters sit beside single projections, which fusing removes.
         if self.transformer is not None and not has_adapter(self.transformer):
             fuse_projections(self.transformer)
         super().accelerate(mode)

@@ -26,8 +26,10 @@ class ConstantText:
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
         """Attention of the tokens to the text; ``encoder_hidden_states`` is not looked at."""
+        # As diffusers' own processor for the text, but for keys and values; text has no rotary positions.
         queries = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
         mixed = functional.scaled_dot_product_attention(queries, attn.constant_keys, attn.constant_values)
+        # ``to_out[1]`` is a dropout, which does nothing at inference.
         return attn.to_out[0](mixed.transpose(1, 2).flatten(2, 3).type_as(queries))
 
 
@@ -55,6 +57,7 @@ def constant_text(transformer: Any, text: Float[Tensor, "batch tokens width"]) -
             keys, values = _keys_and_values(layer, states)
             setattr(layer, KEYS, layer.norm_k(keys).unflatten(2, (layer.heads, -1)).transpose(1, 2))
             setattr(layer, VALUES, values.unflatten(2, (layer.heads, -1)).transpose(1, 2))
+    # Read before any is replaced, so that ``finally`` can put all back.
     processors = [layer.processor for layer in layers]
     try:
         for layer in layers:
@@ -73,6 +76,7 @@ def fuse_projections(transformer: Any) -> None:
     For inference: the separate projections are gone, so that no adapter can be added afterwards.
     """
     transformer.fuse_qkv_projections()
+    # The fused matrices are copies: the separate ones would only hold memory.
     for block in transformer.blocks:
         del block.attn1.to_q, block.attn1.to_k, block.attn1.to_v, block.attn2.to_k, block.attn2.to_v
 

@@ -75,6 +75,7 @@ def decode_video(
 
 @cache
 def _compiled(stage: Stage) -> Stage:
+    # One compiled function per kind of stage, shared by all its layers.
     compiled: Stage = torch.compile(stage, dynamic=False)
     return compiled
 
@@ -98,6 +99,7 @@ def _per_frame(layer: WanResample, x: Tensor) -> Tensor:
 def _downsample(layer: WanResample, x: Tensor) -> Tensor:
     x = _per_frame(layer, x)
     if layer.mode == "downsample3d" and x.shape[2] > 1:
+        # The strided convolution reads the first frame, too, but has no output for it alone.
         x = torch.cat([x[:, :, :1], layer.time_conv(x)], dim=2)
     return x
 
@@ -105,6 +107,7 @@ def _downsample(layer: WanResample, x: Tensor) -> Tensor:
 def _upsample(layer: WanResample, x: Tensor) -> Tensor:
     if layer.mode == "upsample3d" and x.shape[2] > 1:
         pairs = layer.time_conv(x[:, :, 1:]).unflatten(1, (2, -1))  # batch, 2, channels, time, ...
+        # To [batch, channels, time, 2, ...]: the two of a pair follow each other in time.
         later = pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
         x = torch.cat([x[:, :, :1], later], dim=2)
     return _per_frame(layer, x)

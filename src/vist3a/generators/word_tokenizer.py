@@ -135,6 +135,7 @@ def read_as(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
         meant = word if word.lower() in known else _meant(word.lower(), known)
         if meant is not None and meant != word:
             changed[word] = meant
+        # Unknown words stay, so that somebody can say that they are unknown; unknown signs go.
         if meant is not None or word[0].isalnum() or word[0] == "_":
             read.append(meant or word)
     # Of signs alone nothing is left, and nothing is meant: whoever asks says so.
@@ -143,9 +144,11 @@ def read_as(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
 
 def _meant(word: str, known: Collection[str]) -> str | None:
     """The known word that means the same beyond doubt."""
+    # First the plural of a known word.
     single = next((word.removesuffix(end) for end in ("es", "s") if word.removesuffix(end) in known), None)
     if single is not None and single != word:
         return single
+    # Then a word of the table, in the singular or plural, if just one known word shares its meaning.
     forms = {word, word.removesuffix("s"), word.removesuffix("es")}
     groups = [sorted(group & set(known)) for group in _ALIKE if forms & group]
     alike = {other for group in groups for other in group}

@@ -24,10 +24,12 @@ def normalise_scene(
     Returns:
         Normalised cameras, normalised depth, and the scale that both were divided by.
     """
+    # VGGT's normalization (Wang et al., 2025): the frame of the first camera, then the mean distance of all points.
     relative = cameras.relative_to_first()
     given = depth[:, :frames]
     points = unproject_depth(given, relative[:, :frames])
     scale = points.norm(dim=-1).mean(dim=(1, 2, 3)).clamp(min=1e-8)
+    # A change of unit touches the translation of a world-to-camera pose and nothing else.
     pose = relative.world_to_camera
     translation = pose[..., :3, 3:] / scale[:, None, None, None]
     top = torch.cat([pose[..., :3, :3], translation], dim=-1)

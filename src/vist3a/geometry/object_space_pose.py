@@ -42,20 +42,25 @@ def pose_from_rays(
     centred = points - middle
     unit = (weights * centred.norm(dim=-1)).sum(1).clamp(min=1e-12)[:, None, None]
     axes = torch.linalg.eigh((centred * weights[..., None]).transpose(-1, -2) @ centred)[1].flip(-1).transpose(-1, -2)
+    # Eigenvectors may form a mirrored frame; the sign of the last one makes it a rotation.
     axes = torch.cat([axes[:, :2], torch.det(axes)[:, None, None] * axes[:, 2:]], dim=1)
     local = centred / unit @ axes.transpose(-1, -2)
     form = _ObjectSpaceForm(local, rays, weights)
+    # The form has several minima: descend from every start and keep the best.
     starts = [_descend(form, start, START_STEPS) for start in _starts(form, axes)]
     # The chord of the angle, unlike its sine, tells a point behind the camera from one before it.
     chords = [(F.normalize(form.placed(local, start), dim=-1) - rays).norm(dim=-1) for start in starts]
     best = torch.stack([(weights * chord).sum(1) for chord in chords]).argmin(0)
     turned = torch.stack(starts)[best, torch.arange(len(points), device=points.device)]
+    # Weiszfeld: a squared sine over the sine of the round before is a sine; the distance turns lengths into sines.
     for _ in range(rounds):
         placed = form.placed(local, turned)
+        # A point at the camera's center has no direction; the floor bounds its weight.
         distance = placed.norm(dim=-1).clamp(min=1e-2)
         sine = (placed - (placed * rays).sum(-1, keepdim=True) * rays).norm(dim=-1) / distance
         form = _ObjectSpaceForm(local, rays, weights / (distance.square() * torch.maximum(sine, floor[:, None])))
         turned = _descend(form, turned, ROUND_STEPS)
+    # Back to the caller's axes and unit.
     rotation = turned @ axes
     translation = form.translation(turned)[..., None] * unit - rotation @ middle.transpose(-1, -2)
     pose = torch.eye(4, dtype=points.dtype, device=points.device).repeat(len(points), 1, 1)
@@ -71,11 +76,14 @@ class _ObjectSpaceForm:
 
     def __init__(self, points: Tensor, rays: Tensor, weights: Tensor) -> None:
         homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
+        # sums[i, j] is the sum of w x_i x_j (I - q q^T) over homogeneous points: all that the error needs to know of them.
         outer = (homogeneous[..., :, None] * homogeneous[..., None, :]).flatten(-2) * weights[..., None]
         projectors = (_identity(points) - rays[..., :, None] * rays[..., None, :]).flatten(-2)
         sums = (outer.transpose(-1, -2) @ projectors).unflatten(1, (4, 4)).unflatten(3, (3, 3))
+        # Row 3 i + r and column 3 j + s of the form belong to the entries R[r, i] and R[s, j].
         rotation = sums[:, :3, :3].transpose(2, 3).flatten(3, 4).flatten(1, 2)
         mixed = sums[:, 3, :3].transpose(1, 2).flatten(2)
+        # The best t is where the derivative by t is zero, linear in R; put back, it leaves a form in R alone.
         self.to_translation = -torch.linalg.solve(_damped(sums[:, 3, 3], 1e-13), mixed)
         self.matrix = rotation + mixed.transpose(-1, -2) @ self.to_translation
 
@@ -99,23 +107,29 @@ def _starts(form: _ObjectSpaceForm, axes: Tensor) -> list[Tensor]:
         # The sign of an eigenvector is that which puts the points' centre before the camera.
         return torch.where(form.translation(matrix)[:, 2:, None] < 0, -matrix, matrix)
 
+    # Diagonals such as (1, -1, -1): the half turns about the three axes.
     turns = _identity(axes)[None] * (2 * _identity(axes)[:, None] - 1)
+    # The minimum over all matrices of unit norm is the eigenvector of the smallest eigenvalue.
     smallest = torch.linalg.eigh(form.matrix)[1][..., 0]
     linear = _nearest_rotation(in_front(smallest.unflatten(-1, (3, 3)).transpose(-1, -2)))
     # For points on a plane the third column is free: solve for the first two alone.
     smallest = F.pad(torch.linalg.eigh(form.matrix[:, :6, :6])[1][..., 0], (0, 3))
     first, second, _ = in_front(smallest.unflatten(-1, (3, 3)).transpose(-1, -2)).unbind(-1)
+    # Both columns carry the same unknown factor; after the division the third carries it, too.
     third = torch.linalg.cross(first, second) / first.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     planar = _nearest_rotation(torch.stack([first, second, third], dim=-1))
+    # In the frame of the principal axes; times ``axes`` these are the identity and its half turns.
     return [linear, planar, *(turn @ axes.transpose(-1, -2) for turn in (_identity(axes), *turns))]
 
 
 def _descend(form: _ObjectSpaceForm, rotation: Tensor, steps: int) -> Tensor:
     """Levenberg-Marquardt over rotations; a step is taken only where it lowers the cost."""
+    # Cross-product matrices of the axes: the basis of all infinitesimal rotations.
     generators = torch.linalg.cross(_identity(rotation)[:, None], _identity(rotation)[None]).transpose(1, 2)
     damping = rotation.new_full((len(rotation), 1, 1), 1e-6)
     cost = form.cost(rotation)
     for _ in range(steps):
+        # Derivative of R exp(w) by the rotation vector w at 0.
         jacobian = _columns(rotation[:, None] @ generators).transpose(-1, -2)
         slope = jacobian.transpose(-1, -2) @ form.matrix @ _columns(rotation)[..., None]
         curvature = jacobian.transpose(-1, -2) @ form.matrix @ jacobian
@@ -124,12 +138,14 @@ def _descend(form: _ObjectSpaceForm, rotation: Tensor, steps: int) -> Tensor:
         moved_cost = form.cost(moved)
         better = (moved_cost < cost)[:, None, None]
         rotation, cost = torch.where(better, moved, rotation), torch.minimum(moved_cost, cost)
+        # Bolder after a success, more cautious after a failure.
         damping = torch.where(better, damping * 0.1, damping * 10).clamp(1e-12, 1e6)
     return rotation
 
 
 def _nearest_rotation(matrix: Tensor) -> Tensor:
     u, _, vt = torch.linalg.svd(matrix)
+    # The sign keeps the result from being a mirroring.
     last = torch.det(u @ vt)[:, None, None]
     return torch.cat([u[..., :2], last * u[..., 2:]], dim=-1) @ vt
 

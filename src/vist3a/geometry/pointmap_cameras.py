@@ -36,11 +36,13 @@ def cameras_from_pointmaps(
     """
     batch, views, height, width, _ = points.shape
     finite = points.isfinite().all(-1) & confidence.isfinite()
+    # The values go as well as the weights: 0 times NaN would be NaN.
     clean = torch.where(finite[..., None], points, 0.0).double()
     weights = torch.where(finite, confidence, 0.0).double()
     focal = focal_from_pointmap(clean[:, 0], weights[:, 0])
     pose = torch.eye(4, dtype=clean.dtype, device=clean.device).repeat(batch, views, 1, 1)
     if views > 1:
+        # Every other view is a problem of its own in one batch, with the focal length of its scene.
         others = (clean[:, 1:].flatten(0, 1), weights[:, 1:].flatten(0, 1), focal.repeat_interleave(views - 1))
         pose[:, 1:] = _poses(*others).unflatten(0, (batch, views - 1))
     intrinsics = torch.zeros(batch, views, 3, 3, dtype=clean.dtype, device=clean.device)
@@ -61,12 +63,16 @@ def focal_from_pointmap(
     pixels = _centred_pixels(points)
     z, length = points[..., 2], points.norm(dim=-1)
     front = z > 1e-6 * length.mean(dim=(1, 2), keepdim=True)
+    # Both branches of a ``where`` are computed: the inner one spares them a division by zero.
     slopes = torch.where(front[..., None], points[..., :2] / torch.where(front, z, 1.0)[..., None], 0.0)
     cosine = torch.where(front, z / length.clamp(min=1e-30), 0.0)
     along, square = (pixels * slopes).sum(-1), slopes.square().sum(-1)
+    # A wide field of view is a short focal length, hence the reversed order.
     low, assumed, high = (max(z.shape[1:]) / 2 / math.tan(fov / 2) for fov in reversed(FIELDS_OF_VIEW))
+    # The first round minimizes squares, for which the cosine is squared as well.
     weight = weights * cosine.square()
     for _ in range(rounds):
+        # The least-squares solution is a quotient, which is NaN where no point counts.
         focal = (weight * along).sum((1, 2)) / (weight * square).sum((1, 2))
         focal = focal.nan_to_num(nan=assumed, posinf=assumed, neginf=assumed).clamp(low, high)
         residual = (pixels - focal[:, None, None, None] * slopes).norm(dim=-1)
@@ -84,6 +90,7 @@ def _poses(
     pixels = _centred_pixels(points)[::stride, ::stride].flatten(0, 1)
     rays = torch.cat([pixels / focal[:, None, None], pixels.new_ones(len(points), len(pixels), 1)], dim=-1)
     chosen = points[:, ::stride, ::stride].flatten(1, 2), weights[:, ::stride, ::stride].flatten(1)
+    # Near the image center a pixel covers 1 / focal radians.
     return pose_from_rays(chosen[0], rays, chosen[1], PIXEL_FLOOR / focal, ROUNDS)
 
 

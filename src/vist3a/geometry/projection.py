@@ -50,6 +50,7 @@ def project(
     local = points @ pose[..., :3, :3].transpose(-1, -2) + pose[..., None, :3, 3]
     homogeneous = local @ cameras.intrinsics.transpose(-1, -2)
     z = local[..., 2]
+    # The division never meets zero, and keeps the sign of z for points behind the camera.
     return homogeneous[..., :2] / z.abs().clamp(min=1e-8).copysign(z)[..., None], z
 
 

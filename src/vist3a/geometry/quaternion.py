@@ -49,6 +49,7 @@ def quaternion_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Ten
         ],
         dim=-2,
     )  # fmt: skip
+    # The diagonal holds 4w^2, 4x^2, 4y^2 and 4z^2.
     best = torch.diagonal(rows, dim1=-2, dim2=-1).argmax(-1)
     q = torch.gather(rows, -2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
     q = torch.nn.functional.normalize(q, dim=-1)
@@ -57,5 +58,6 @@ def quaternion_from_rotation(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Ten
 
 def rotation_angle(a: Float[Tensor, "*batch 3 3"], b: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
     """Angle of the rotation from ``a`` to ``b`` in radians, accurate near 0 (computed from the chord, not from arccos)."""
+    # The chord is 2 sqrt(2) sin(angle / 2); rounding may lift the quotient above 1.
     chord = (a - b).flatten(-2).norm(dim=-1)
     return 2 * torch.asin((chord / (2 * 2**0.5)).clamp(max=1.0))

@@ -36,6 +36,7 @@ def harmonics_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float
         basis += [-0.48860251190292 * y, 0.48860251190292 * z, -0.48860251190292 * x]
     if degree >= 2:
         z2 = z * z
+        # Cosine and sine of m times the azimuth, times sin(polar)^m; higher orders follow by the sums of angles.
         cos2, sin2 = x * x - y * y, 2 * x * y
         basis += [
             0.5462742152960395 * sin2,
@@ -81,11 +82,13 @@ def harmonics_rotation(rotation: Float[Tensor, "*batch 3 3"], degree: int) -> Fl
     exact for products of two functions of ``degree``; in float64, returned in the dtype of ``rotation``.
     """
     nodes, weights = (torch.tensor(part, dtype=torch.float64, device=rotation.device) for part in QUADRATURES[degree])
+    # Products of two functions have azimuthal orders up to 2 * degree, for which so many points are exact.
     around = 2 * degree + 1
     angle = torch.arange(around, device=rotation.device, dtype=torch.float64) * (2 * pi / around)
     radius = (1 - nodes * nodes).sqrt()[:, None]
     z = nodes[:, None].expand(-1, around)
     directions = torch.stack([radius * angle.cos(), radius * angle.sin(), z], dim=-1).flatten(0, 1)
+    # The weights of the quadrature go with one side of the inner products.
     basis = harmonics_basis(directions, degree) * (weights.repeat_interleave(around) * (2 * pi / around))[:, None]
     # Rows times a matrix: every direction turned back.
     turned = harmonics_basis(directions @ rotation.double(), degree)
@@ -97,6 +100,7 @@ def color_from_harmonics(
 ) -> Float[Tensor, "*batch 3"]:
     """RGB seen along ``directions`` (camera centre to mean, any length > 0): 0.5 + sum of harmonics, clamped at 0."""
     degree = degree_of_bands(harmonics.shape[-2])
+    # Clamped under the root, whose slope is then finite: a camera at a mean gives no NaN.
     length = directions.square().sum(-1, keepdim=True).clamp(min=1e-24).sqrt()
     basis = harmonics_basis(directions / length, degree)
     return ((basis[..., None] * harmonics).sum(-2) + 0.5).clamp(min=0.0)

@@ -44,6 +44,7 @@ def nested_counts(sizes: Sequence[int], seed: int) -> NDArray[np.float64]:
     starts = np.cumsum([0, *sizes])
     for row, drawn in zip(counts, random.integers(0, len(sizes), (NESTED_RESAMPLES, len(sizes))), strict=True):
         for group in drawn:
+            # Items that are drawn twice count twice, as they would not with +=.
             np.add.at(row, starts[group] + random.integers(0, sizes[group], sizes[group]), 1)
     return counts
 
@@ -72,6 +73,7 @@ def few_groups_factor(groups: int, level: float) -> float:
 def resampled_means(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means [resamples, columns] of ``values`` [items, columns] in the given resamples, without values that are not finite."""
     there = np.isfinite(values)
+    # A missing value counts in neither sum; a resample of nothing but these is NaN.
     with np.errstate(invalid="ignore", divide="ignore"):
         means: NDArray[np.float64] = (counts @ np.where(there, values, 0)) / (counts @ there.astype(np.float64))
     return means
@@ -101,6 +103,7 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
 def ranks(values: Sequence[float]) -> NDArray[np.float64]:
     """Ranks of the values less their mean; ties share theirs."""
     _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    # The mean rank of equal values: their last one less half of how many others there are.
     found: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return found - found.mean()
 

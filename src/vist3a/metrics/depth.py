@@ -38,6 +38,7 @@ def depth_errors(
     usable = torch.isfinite(prediction) & torch.isfinite(target) & (prediction > 0) & (target > 0)
     if valid is not None:
         usable &= valid.flatten(-2)
+    # NaN marks what does not count: means and quantiles below leave it out.
     missing = torch.full_like(target, torch.nan)
     prediction, target = torch.where(usable, prediction, missing), torch.where(usable, target, missing)
     scale = _median(target) / _median(prediction) if align else torch.ones_like(target[..., 0])

@@ -46,10 +46,12 @@ def scene_errors(
     rendered from the predicted Gaussians at the true cameras relative to the first one, whose translations are multiplied by
     the median ratio of predicted to true depth (the network's own scale is free).
     """
+    # In the unit of the given views alone, as a network sees no others.
     cameras, depth, _ = normalise_scene(scene.cameras, scene.depth, frames=scene.frames)
     seen, true_depth = cameras[:, : scene.frames], depth[:, : scene.frames]
     unseen = cameras[:, scene.frames :]
     pose = unseen.world_to_camera.clone()
+    # The true path in the network's own unit.
     pose[..., :3, 3] *= (output.depth / true_depth).median()
     size = (scene.rgb.shape[-2], scene.rgb.shape[-1])
     image = rendered_views(output, Cameras(pose, unseen.intrinsics), render, size)

@@ -29,12 +29,14 @@ def ssim(
     height, width = image.shape[-2:]
     if min(height, width) < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, not {height} x {width}")
+    # Every channel is an image of its own.
     x, y = image.flatten(0, -3)[:, None], target.flatten(0, -3)[:, None]
     offset = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
     weights = torch.exp(-0.5 * (offset / SIGMA) ** 2)
     weights = weights / weights.sum()
 
     def blur(values: Tensor) -> Tensor:
+        # A Gaussian window is separable.
         return F.conv2d(F.conv2d(values, weights[None, None, None, :]), weights[None, None, :, None])
 
     mean_x, mean_y = blur(x), blur(y)
@@ -42,6 +44,7 @@ def ssim(
     covariance = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    # With c3 = c2 / 2, contrast and structure are one factor.
     structure = (2 * covariance + c2) / (var_x + var_y + c2)
     return (luminance * structure).mean(dim=(-3, -2, -1)).reshape(image.shape[:-2]).mean(-1)
 

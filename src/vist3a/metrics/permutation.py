@@ -31,13 +31,16 @@ def chance_of_correlation(groups: Sequence[tuple[Sequence[float], Sequence[float
         scale = float(((a @ a) * (b @ b)) ** 0.5)
         if scale == 0:
             continue  # a constant list has no order to compare
+        # Rounded, so that equal sums become one entry whatever the order of their additions.
         own = Counter(
             round(float(sum(x * y for x, y in zip(a, order, strict=True))) / scale, 9) for order in permutations(b)
         )
         seen += round(float(a @ b) / scale, 9)
+        # Groups are independent: the distribution of the sum is a convolution.
         added: Counter[float] = Counter()
         for before, count in total.items():
             for value, times in own.items():
                 added[round(before + value, 9)] += count * times
         total = added
+    # The slack is for the rounding above.
     return sum(count for value, count in total.items() if value >= seen - 1e-7) / sum(total.values())

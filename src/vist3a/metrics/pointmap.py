@@ -68,6 +68,7 @@ def nearest(
 
 
 def _scene_errors(ours: Float[Tensor, "n 3"], true: Float[Tensor, "n 3"]) -> Float[Tensor, " 5"]:
+    # Fewer than three points fix no similarity.
     if len(ours) < 3:
         return ours.new_full((5,), torch.nan)
     scale, rotation, translation = umeyama(ours, true)

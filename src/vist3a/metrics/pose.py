@@ -77,6 +77,7 @@ def trajectory_error(prediction: Cameras, target: Cameras) -> Float[Tensor, "*ba
     """
     ours, true = prediction.relative_to_first().centers, target.relative_to_first().centers
     scale = (ours * true).sum((-1, -2)) / ours.square().sum((-1, -2)).clamp(min=1e-30)
+    # A negative scale would mirror the path.
     residual = scale.clamp(min=0)[..., None, None] * ours - true
     return (residual.square().sum((-1, -2)) / true.square().sum((-1, -2))).sqrt()
 

@@ -56,6 +56,7 @@ def _compare(
     """Per pair and pixel [batch, pairs, pixels]: distance in pixels, relative depth, colour, whether it is in the other view."""
     height, width = depth.shape[-2:]
     grid = pixel_grid(height, width, device=depth.device, dtype=depth.dtype).flatten(0, 1)
+    # Every pixel as a point of the world, and where the other view has it.
     points = unproject_depth(depth, cameras).flatten(2, 3)
     place, z = project(points, other)
     size = torch.tensor([width, height], device=depth.device, dtype=depth.dtype)

@@ -73,6 +73,7 @@ def surface_errors(
         ours, our_normals = ours @ turn.T + shift, our_normals @ turn.T
     forth, there = nearest(ours, true)
     back, here = nearest(true, ours)
+    # Without sign: which side of a surface is outside, point maps do not say.
     cosines = [(our_normals * true_normals[there]).sum(-1).abs(), (true_normals * our_normals[here]).sum(-1).abs()]
     precision, recall = ((distance < threshold).double().mean() for distance in (forth, back))
     return SurfaceErrors(
@@ -106,6 +107,7 @@ def icp(
         if abs(before - error) <= ICP_TOLERANCE * error:
             break
         before = error
+        # Always from the source itself: no rounding adds up over the steps.
         _, rotation, translation = umeyama(source[near], target[index[near]], scaled=False)
     return rotation, translation
 

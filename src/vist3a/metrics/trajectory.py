@@ -51,6 +51,7 @@ def trajectory_errors(prediction: Cameras, target: Cameras, step: int = 1) -> Tr
 def _steps(camera_to_world: Tensor, step: int) -> Tensor:
     """Pose of each later view in the frame of the earlier one."""
     first, second = camera_to_world[:-step], camera_to_world[step:]
+    # first^-1 second.
     return torch.linalg.solve(first, second)
 
 

@@ -99,7 +99,9 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
         config, grid = self.config, self.token_grid(*size)
         last = taps[config.aggregator_depth - 1]
         levels = [taps[depth] for depth in config.taps]
+        # The heads compute in the type of their weights, whatever autocast is around them.
         with torch.autocast(last.device.type, enabled=False):
+            # The first special token is the camera token.
             tokens = last[:, :, 0].to(self.camera_head.token_norm.weight.dtype)
             encodings = output.at_least_float32(self.camera_head(tokens))
             cameras = output.cameras(encodings[-1], size, config.tangent_offset)
@@ -169,5 +171,6 @@ class AnySplat(StitchableNetwork[AnySplatConfig]):
         patches = patch_tokens.flatten(0, 1).to(self.entry_dtype(first_block - 1, patch_tokens.dtype))
         tokens = encoder.add_positions(patches).unflatten(0, (batch, views))
         last = len(self.aggregator.stages) - 1
+        # The tokens pass for the output of encoder block ``first_block - 1``.
         taps, _ = self.aggregator.run(tokens, grid, first_block - 1, last)
         return self.heads(taps, size, rgb, with_gaussians)

@@ -83,8 +83,10 @@ class CheckpointedNetwork(ReconstructionModel, Generic[ConfigT]):
             )
         if header["network"] != cls.__name__:
             raise ValueError(f"{folder} holds a {header['network']}, not a {cls.__name__}")
+        # On the meta device nothing is allocated: the tensors of the file take the parameters' places.
         with torch.device("meta"):
             model = cls(cls.config_class.from_dict(header["config"]))
+        # The file lacks what was dropped, so the same is dropped here before it is read.
         if header["entry"] is not None:
             options = {key: value for key, value in header.items() if key not in ("network", "entry", "config")}
             model.drop_before(header["entry"], **options)
@@ -98,6 +100,7 @@ class CheckpointedNetwork(ReconstructionModel, Generic[ConfigT]):
     ) -> NetworkT:
         """Load a published checkpoint of a network with the sizes ``config``, on the CPU, in ``dtype``."""
         state = read_tensors(Path(path))
+        # As above: nothing is allocated, as the file's tensors are taken over.
         with torch.device("meta"):
             model = cls(cls.sized_for(config, state))
         model.load_public_state_dict(state, path, assign=True)

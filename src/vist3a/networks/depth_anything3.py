@@ -97,6 +97,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
     @property
     def stitch_points(self) -> tuple[StitchPoint, ...]:
         """Every block of the backbone."""
+        # Made anew, as the strategy may change, and with it which points are complete.
         return self.backbone.points(self.reference_strategy)
 
     @property
@@ -150,6 +151,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         strategy reads tokens and no ``cameras`` are given.
         """
         strategy, poses = self.reference_strategy, None
+        # Known cameras leave no reference to choose; behind ``alt_start`` the tokens contain them already.
         if cameras is not None:
             reference = None
             if first < self.config.alt_start:
@@ -177,6 +179,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
         config, grid = self.config, self.token_grid(*size)
         levels = [taps[depth] for depth in config.taps]
         with torch.autocast(levels[-1].device.type, enabled=False):
+            # One answer, not refined: a single iteration for the record.
             encoding = output.at_least_float32(self.cam_dec(levels[-1][:, :, 0]))
             predicted = decoded_cameras(encoding, size)
             raw_depth, raw_rays = self.head(levels, grid, size, self.head_chunk)
@@ -209,6 +212,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
 
     def drop(self, stage: int) -> None:
         """See the template."""
+        # Camera tokens, learned or of known cameras, come in at ``alt_start``.
         alternating = stage >= self.config.alt_start
         self.backbone.pretrained.drop_before(stage, camera_token=alternating)
         if alternating:

@@ -69,6 +69,7 @@ class MVDust3r(MVDust3rTrunk):
     @classmethod
     def sized_for(cls, config: MVDust3rConfig, state: Mapping[str, Tensor]) -> MVDust3rConfig:
         """See :meth:`EnterableNetwork.sized_for`: checkpoints differ in their color bands."""
+        # The last layer of the color head has 3 * bands * patch^2 rows.
         weight = state.get("downstream_GS_head.0.mlp_rgb.2.weight")
         if weight is None:
             return config
@@ -84,6 +85,7 @@ class MVDust3r(MVDust3rTrunk):
     ) -> Reconstruction:
         """Reconstruction for frames of ``size`` (height, width); ``with_gaussians`` false skips the Gaussian heads."""
         rgb, config = self.require_rgb(rgb, with_gaussians), self.config
+        # Channels of the first path; the others have had their effect inside the decoder.
         tokens = taps[config.decoder_depth - 1][..., : config.decoder_dim].unflatten(2, self.token_grid(*size))
         with torch.autocast(tokens.device.type, enabled=False):
             raw, features = self.raw_maps(tokens, rgb, with_gaussians)
@@ -138,6 +140,7 @@ class MVDust3r(MVDust3rTrunk):
             harmonics = colour.unflatten(-1, (-1, 3))
         else:
             frames = rgb.to(means.dtype).movedim(2, -1).flatten(1, 3)
+            # Predicted colors are in [-1, 1], as the network's images are.
             harmonics = harmonics_from_color(frames if self.config.input_colours else (colour + 1) / 2)
         unit = means.norm(dim=-1).mean(dim=1)[:, None, None]
         low, high = self.config.scale_limits

@@ -113,6 +113,7 @@ class EnterableNetwork(CheckpointedNetwork[ConfigT]):
         and the states at the points ``keep``.
         """
         collected, states = dict(taps), dict[str, TokenState]()
+        # From ``first``, whose own tokens may be kept or read, too.
         for stage in range(first, last + 1):
             if stage > first:
                 tokens = self._recomputed(stage, tokens, grid)
@@ -134,6 +135,7 @@ class EnterableNetwork(CheckpointedNetwork[ConfigT]):
         self, state: TokenState, size: tuple[int, int], keep: Sequence[str] = (), until: str | None = None, **known: Any
     ) -> tuple[Taps, States]:
         """As :meth:`trunk`, continuing behind ``state.point`` up to ``until`` for frames of ``size`` (height, width)."""
+        # Unknown names are refused before anything runs.
         self._stages(keep)
         last = len(self.stages) - 1 if until is None else self._stages([until])[0]
         stage = self._stages([state.point])[0]
@@ -202,6 +204,7 @@ class EnterableNetwork(CheckpointedNetwork[ConfigT]):
         """Delete the parameters that the stages after ``stage`` do not use."""
         for name in self.embedding_parts:
             setattr(self, name, None)
+        # An identity in each place, so that the keys of the blocks behind stay as they are.
         for block in range(stage + 1):
             self.blocks[block] = nn.Identity()
 
@@ -223,6 +226,7 @@ class EnterableNetwork(CheckpointedNetwork[ConfigT]):
 
     def _stages(self, names: Iterable[str]) -> list[int]:
         order = {point.name: stage for stage, point in enumerate(self.stages)}
+        # For an unknown name ``stitch_point`` raises the error that lists the allowed ones.
         return [order[name] if name in order else order[self.stitch_point(name).name] for name in names]
 
     def _require_entry(self, stage: int) -> None:

@@ -99,7 +99,9 @@ class VGGT(StitchableNetwork[VGGTConfig]):
         config, grid = self.config, self.token_grid(*size)
         last = taps[config.aggregator_depth - 1]
         levels = [taps[depth] for depth in config.taps]
+        # The heads compute in the type of their weights, whatever autocast is around them.
         with torch.autocast(last.device.type, enabled=False):
+            # The first special token is the camera token.
             tokens = last[:, :, 0].to(self.camera_head.token_norm.weight.dtype)
             encodings = output.at_least_float32(self.camera_head(tokens))
             depth, depth_confidence = output.depth_and_confidence(self.depth_head(levels, grid, size, self.head_chunk))

@@ -36,6 +36,7 @@ class Condition:
             return self
         if len(self) != 1:
             raise ValueError(f"a condition of {len(self)} samples cannot serve {count}")
+        # Views of the one row: repeats take no memory.
         return Condition({name: t.expand(count, *t.shape[1:]) for name, t in self.tensors.items()})
 
     def split(self) -> list[Condition]:

@@ -16,6 +16,7 @@ from vist3a.rendering import tile_kernels
 from vist3a.rendering.compositing import check_inputs, finish
 from vist3a.rendering.splats import SPLAT_ROWS, depth_order, prepare_scene, project_splats
 
+# More ranges than threads, as equal numbers of splats may differ in cost.
 _CHUNKS_PER_THREAD = 4
 
 
@@ -65,6 +66,7 @@ class _Rasterize(torch.autograd.Function):
         last = np.zeros((height, width), dtype=np.int32)
         tiling = (table, bounds, offsets, members)
         _over_tiles(offsets, tile_kernels.composite_tiles, *tiling, image, transmittance, last)
+        # NumPy arrays, which save_for_backward does not take.
         ctx.state = (*tiling, transmittance, last)
         return torch.from_numpy(np.concatenate([image, 1 - transmittance[..., None]], axis=-1)).to(splats.dtype)
 
@@ -73,6 +75,7 @@ class _Rasterize(torch.autograd.Function):
         table, _, offsets, members, _, _ = ctx.state
         grad = grads[0].detach().double().numpy()
         grad_image, grad_alpha = np.ascontiguousarray(grad[..., :4]), np.ascontiguousarray(grad[..., 4])
+        # A splat lies in several tiles. Each has a row for it, so threads never add into the same place.
         grad_members = np.zeros((len(members), SPLAT_ROWS))
         _over_tiles(offsets, tile_kernels.differentiate_tiles, *ctx.state, grad_image, grad_alpha, grad_members)
         grad_splats = np.zeros((len(table), SPLAT_ROWS))
@@ -87,6 +90,7 @@ def _over_tiles(offsets: np.ndarray, kernel: Callable[..., None], *arguments: An
         kernel(0, tiles, *arguments)
         return
     shares = np.linspace(0, offsets[-1], threads * _CHUNKS_PER_THREAD + 1)
+    # Borders of tiles nearest to equal shares; the same border twice is no range.
     cuts = np.unique(np.concatenate([[0], np.searchsorted(offsets[:-1], shares[1:-1]), [tiles]]))
     with ThreadPoolExecutor(threads) as pool:
         spans = zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)

@@ -40,6 +40,7 @@ class GsplatRenderer:
 
         dtype = gaussians.means.dtype
         scene, views = gaussians.to(dtype=torch.float32), cameras.to(dtype=torch.float32)
+        # The kernels take float32 alone.
         with torch.autocast("cuda", enabled=False):
             # "RGB+D" and our own division instead of "RGB+ED": the same numbers, and one place that defines depth.
             values, alpha, _ = rasterization(

@@ -49,7 +49,9 @@ def _render_one(
     """Accumulated red, green, blue, depth and alpha of one scene in one camera."""
     depth = gaussians.means[scene] @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
     drawn = (depth >= NEAR_PLANE) & (gaussians.opacities[scene] >= ALPHA_MIN)
+    # A zero quaternion is no rotation: padding.
     drawn &= gaussians.rotations[scene].square().sum(-1) > 0
+    # Stable: equal depths keep the order of the scene, as in the CPU renderer.
     order = torch.argsort(depth.detach(), stable=True)
     chosen = gaussians.select(scene, order[drawn[order]])
 
@@ -75,6 +77,7 @@ def _composite(
     delta = mean2d - pixels[:, :, None]
     sigma = 0.5 * torch.einsum("hwni,nij,hwnj->hwn", delta, conic, delta)
     alpha = (opacities * torch.exp(-sigma)).clamp(max=ALPHA_MAX)
+    # Only rounding of a nearly singular covariance makes sigma negative.
     alpha = torch.where((sigma >= 0) & (alpha >= ALPHA_MIN), alpha, torch.zeros_like(alpha))
     after = torch.cumprod(1 - alpha, dim=-1)
     # Transmittance never grows, so a pixel that is finished stays finished.
@@ -97,8 +100,10 @@ def _project(
     # Jacobians are taken inside a frame 30 % wider than the image, as the linearisation breaks down far outside.
     margin = 0.3 * 0.5 * extent / focal
     slope = torch.clamp(local[:, :2] / z[:, None], min=-center / focal - margin, max=(extent - center) / focal + margin)
+    # d(pixel) / d(camera point): f / z, and -f x / z^2 for the depth.
     jacobian = torch.cat([torch.diag(focal).expand(len(z), 2, 2), -(focal * slope)[:, :, None]], -1) / z[:, None, None]
 
+    # The covariance is axes axes^T: projecting this root keeps it positive.
     axes = rotation @ rotation_from_quaternion(gaussians.rotations[0]) * gaussians.scales[0][:, None, :]
     footprint = jacobian @ axes
     blur = DILATION * torch.eye(2, dtype=z.dtype, device=z.device)

@@ -73,6 +73,7 @@ def prepare_scene(gaussians: Gaussians, scene: int) -> Scene:
     rotations = rotation_from_quaternion(_TakeRows.apply(gaussians.rotations[scene], index))
     scales = _TakeRows.apply(gaussians.scales[scene], index)
     axes = rotations.movedim(0, -1).contiguous() * scales.T.contiguous()
+    # R S S^T R^T of all Gaussians at once, as nine rows.
     covariance = (axes[:, None] * axes[None, :]).sum(2).flatten(0, 1)
     means = _TakeRows.apply(gaussians.means[scene], index).T
     opacities = _TakeRows.apply(gaussians.opacities[scene], index)[None]
@@ -98,6 +99,7 @@ def project_splats(scene: Scene, camera: Cameras, size: tuple[int, int]) -> Floa
     row_x = (focal[0] / z) * (rotation[0][:, None] - seen[0] * rotation[2][:, None])
     row_y = (focal[1] / z) * (rotation[1][:, None] - seen[1] * rotation[2][:, None])
     covariance = table[3:12].unflatten(0, (3, 3))
+    # J W Sigma W^T J^T, one entry of the symmetric 2 x 2 matrix after the other.
     turned_x, turned_y = (covariance * row_x).sum(1), (covariance * row_y).sum(1)
     xx = (row_x * turned_x).sum(0) + DILATION
     xy = (row_y * turned_x).sum(0)
@@ -119,6 +121,7 @@ def _frame(camera: Cameras, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tens
     intrinsics = camera.intrinsics.detach()
     focal, center = torch.diagonal(intrinsics)[:2, None], intrinsics[:2, 2:]
     extent = torch.tensor([[size[1]], [size[0]]], dtype=focal.dtype)
+    # As in the reference: a frame 30 % wider than the image.
     margin = 0.3 * 0.5 * extent / focal
     return focal, center, -center / focal - margin, (extent - center) / focal + margin
 
@@ -133,6 +136,7 @@ def _may_touch(scene: Scene, camera: Cameras, size: tuple[int, int]) -> Bool[Ten
     pixel = slope * focal + center
     # The Jacobian's rows have squared norm (f / z)^2 (1 + slope^2), so no splat is wider than its Gaussian's ball.
     stretch = (focal / z) ** 2 * (1 + torch.minimum(torch.maximum(slope, low), high) ** 2)
+    # A pixel and a thousandth more, for rounding.
     reach = 1 + 1.001 * REACH * (stretch * scene.spread**2 + DILATION).sqrt()
     extent = torch.tensor([[size[1]], [size[0]]], dtype=z.dtype)
     inside = ((pixel + reach > 0) & (pixel - reach < extent)).all(0)

@@ -38,7 +38,9 @@ def bound_splats(splats, height, width):
             continue
         # Slightly wider than the exact ellipse: the test per pixel decides, this only must not lose any.
         level = 2.0 * math.log(opacity / ALPHA_MIN) * 1.0001 + 1e-6
+        # Half the width and height of the ellipse, from the inverse of the conic.
         reach_x, reach_y = math.sqrt(level * c / det), math.sqrt(level * a / det)
+        # In numbers of pixels: the center of pixel k lies at k + 0.5.
         x, y = float(splats[i, 0]) - 0.5, float(splats[i, 1]) - 0.5
         if not (x + reach_x > -1.0 and x - reach_x < width and y + reach_y > -1.0 and y - reach_y < height):
             continue
@@ -56,6 +58,7 @@ def bin_splats(order, bounds, height, width):
     columns = (width + TILE - 1) // TILE
     rows = (height + TILE - 1) // TILE
     offsets = np.zeros(rows * columns + 1, dtype=np.int64)
+    # A counting sort by tile: count, add up, fill.
     for i in range(bounds.shape[0]):
         if bounds[i, 1] > bounds[i, 0] and bounds[i, 3] > bounds[i, 2]:
             for row in range(bounds[i, 2] // TILE, (bounds[i, 3] - 1) // TILE + 1):
@@ -63,6 +66,7 @@ def bin_splats(order, bounds, height, width):
                     offsets[row * columns + column + 1] += 1
     for tile in range(rows * columns):
         offsets[tile + 1] += offsets[tile]
+    # Filled in order of depth, so that the list of every tile is front to back.
     filled = offsets[:-1].copy()
     members = np.empty(offsets[-1], dtype=np.int32)
     for k in range(order.shape[0]):
@@ -101,6 +105,7 @@ def composite_tiles(first, stop, splats, bounds, offsets, members, image, transm
             opacity = float(splats[i, 5])
             red, green, blue = float(splats[i, 6]), float(splats[i, 7]), float(splats[i, 8])
             depth = float(splats[i, 9])
+            # A larger sigma leaves alpha below ALPHA_MIN: known before the exponential is taken.
             level = math.log(opacity / ALPHA_MIN) + 1e-9
             for row in range(max(top, bounds[i, 2]), min(bottom, bounds[i, 3])):
                 dy = y - (row + 0.5)
@@ -117,6 +122,7 @@ def composite_tiles(first, stop, splats, bounds, offsets, members, image, transm
                         continue
                     before = transmittance[row, column]
                     after = before * (1.0 - alpha)
+                    # As in gsplat, the splat that would close a pixel is not drawn any more.
                     if after <= TRANSMITTANCE_MIN:
                         finished[row - top, column - left] = True
                         open_pixels -= 1
@@ -170,6 +176,7 @@ def differentiate_tiles(
                 dy = y - (row + 0.5)
                 half_cyy, bdy = 0.5 * c * dy * dy, b * dy
                 for column in range(max(left, bounds[i, 0]), min(right, bounds[i, 1])):
+                    # Behind the last splat that this pixel took.
                     if k >= last[row, column]:
                         continue
                     dx = x - (column + 0.5)
@@ -180,6 +187,7 @@ def differentiate_tiles(
                     alpha = min(ALPHA_MAX, opacity * falloff)
                     if alpha < ALPHA_MIN:
                         continue
+                    # Going backwards, division undoes what the forward has multiplied (alpha never reaches 1).
                     before = current[row - top, column - left] / (1.0 - alpha)
                     current[row - top, column - left] = before
                     weight = alpha * before
@@ -190,8 +198,10 @@ def differentiate_tiles(
                     grad_blue += weight * g2
                     grad_depth += weight * g3
                     value = red * g0 + green * g1 + blue * g2 + depth * g3
+                    # d(loss) / d(alpha): what the splat adds itself, less what it takes from everything behind it.
                     grad = before * value - behind[row - top, column - left] / (1.0 - alpha)
                     behind[row - top, column - left] += weight * value
+                    # A clamped alpha has no gradient.
                     if opacity * falloff <= ALPHA_MAX:
                         grad_opacity += falloff * grad
                         grad_sigma = -opacity * falloff * grad

@@ -66,6 +66,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        # os.replace does not take a full folder for its target: for an instant there is none, which _restore mends.
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
@@ -84,6 +85,7 @@ def remove_leftovers(folder: Path) -> None:
             found = _LEFT.fullmatch(name)
             if found is None:
                 continue
+            # os.walk then does not look into it.
             folders.remove(name)
             if psutil.pid_exists(int(found["process"])):
                 continue

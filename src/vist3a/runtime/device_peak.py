@@ -24,6 +24,7 @@ class PeakCounter:
     def begin(self, from_start: bool = False) -> Peak:
         """A piece of work starts now, or with the program (``from_start``)."""
         with self._lock:
+            # The counter starts anew: those that are open keep what it has seen until now.
             self._note()
             self._restart()
             peak = Peak(self)

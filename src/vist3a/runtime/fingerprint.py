@@ -49,6 +49,7 @@ def fingerprint(source: str) -> str:
 
 def _cut(lines: list[str], spans: Iterable[Span]) -> None:
     """Take the spans out; rows stay, empty if nothing else is in them."""
+    # From the end, so that earlier positions stay valid.
     for (first, start), (last, end) in sorted(spans, reverse=True):
         lines[first] = lines[first][:start] + lines[last][end:]
         lines[first + 1 : last + 1] = [""] * (last - first)
@@ -81,6 +82,7 @@ def _comments_and_strings(source: str) -> tuple[list[Span], set[int]]:
     """Spans of comments, and the rows at whose end a string is not over."""
     comments: list[Span] = []
     inside: set[int] = set()
+    # Nothing to look for: the tokenizer, which takes most of the time, is spared.
     if not any(sign in source for sign in ("#", "'''", '"""', "\\\n")):
         return comments, inside
     opened: list[int] = []

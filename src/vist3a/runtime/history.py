@@ -22,6 +22,7 @@ class History:
     def __init__(self, forward: Log, path: Path, passing: Sequence[str] = ()) -> None:
         self.forward, self.path, self.passing = forward, path, tuple(passing)
         stored = json.loads(path.read_text()) if path.is_file() else {}
+        # JSON has turned the numbers of the steps into texts.
         self.rows: dict[int, dict[str, float]] = {int(step): row for step, row in stored.items()}
 
     def __call__(self, step: int, scalars: Mapping[str, float]) -> None:

@@ -65,6 +65,7 @@ class LoopConfig:
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Random generator that depends on (seed, step) only."""
+    # Hashed, so that neighboring seeds and steps have nothing in common; seven bytes are a valid seed.
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=7).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
 
@@ -97,6 +98,7 @@ class TrainingLoop:
         self.masters = {name: _master(parameter) for name, parameter in self.parameters.items()}
         values = list(self.masters.values())
         self.device = values[0].device
+        # Muon is for maps between features; embeddings, convolutions, and what has one axis stay with AdamW.
         linear = {id(m.weight) for module in modules.values() for m in module.modules() if isinstance(m, nn.Linear)}
         matrices = [self.masters[name] for name, p in self.parameters.items() if id(p) in linear]
         self.optimizers = _optimizers(values, matrices, config)
@@ -124,6 +126,7 @@ class TrainingLoop:
             loss = loss.detach()
             self._hand_over_gradients()
             self._sum_gradients(values)
+            # Of the summed gradients, so that all processes clip alike, and skip the same steps.
             norm = torch.nn.utils.clip_grad_norm_(values, self.config.gradient_clip)
             if bool(torch.isfinite(norm)):
                 factor = rate_factor(self.config.schedule, self.step, self.config.steps, self.config.warmup)
@@ -188,6 +191,7 @@ class TrainingLoop:
         if self.processes.count > 1:
             for parameter in values:
                 if parameter.grad is None:
+                    # Not touched by this process's share, maybe by that of another.
                     parameter.grad = torch.zeros_like(parameter)
             sum_over(self.processes, [parameter.grad for parameter in values if parameter.grad is not None])
 

@@ -43,8 +43,10 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(matrix.grad, memory_format=torch.preserve_format)
                 momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - MOMENTUM)
+                # Nesterov: a step ahead, the gradient counts once more than in the momentum.
                 update = orthogonalised(matrix.grad.lerp(momentum, MOMENTUM), self.dtype or fast_dtype(matrix))
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                # Entries of an orthogonal matrix have a root mean square of 1 / sqrt(longer side).
                 matrix.add_(update, alpha=-group["lr"] * RMS * max(matrix.shape) ** 0.5)
 
 
@@ -60,9 +62,12 @@ def orthogonalised(matrix: Float[Tensor, "rows columns"], dtype: torch.dtype) ->
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.to(dtype, copy=True)
+    # Wide, so that the Gram matrix is the smaller one.
     x = x.T if tall else x
+    # No singular value above 1, as the iteration wants.
     x.div_(x.norm().clamp(min=1e-7))
     for _ in range(STEPS):
+        # x becomes a x + (b G + c G^2) x with G = x x^T: the polynomial acts on the singular values.
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.T if tall else x

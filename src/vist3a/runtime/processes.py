@@ -51,6 +51,7 @@ def sum_over(processes: Processes, tensors: Sequence[Tensor]) -> None:
     """Replace tensors of one device by their sums over all processes, the same bits everywhere."""
     if processes.count == 1:
         return
+    # One message for all of them.
     flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
     torch.distributed.all_reduce(flat)
     for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -60,6 +61,7 @@ def sum_over(processes: Processes, tensors: Sequence[Tensor]) -> None:
 @contextmanager
 def first_one_first(processes: Processes) -> Iterator[None]:
     """The others enter when the first process has left."""
+    # One barrier, met by the first process at the end of its block and by the others before theirs.
     if not processes.first:
         torch.distributed.barrier()
     yield

@@ -59,6 +59,7 @@ def counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
             count += items
             bar.advance(task, items)
             now = time.monotonic()
+            # A bar would fill a log file: there it is a line a minute.
             if not terminal and now - told > LOG_SECONDS:
                 told, rate = now, count / (now - start)
                 logger.info("%s: %d of %d, %.3g/s, %.0f s left", title, count, total, rate, (total - count) / rate)

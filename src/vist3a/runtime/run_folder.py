@@ -21,5 +21,6 @@ def run_folder(root: Path, stage: str, *inputs: str | Path) -> Path:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
         else:
             digest.update(item.encode())
+        # The end of an item: its text cannot pass for the start of the next.
         digest.update(b"\0")
     return root / f"{stage}-{digest.hexdigest()}"

@@ -26,6 +26,7 @@ def shard_frozen(denoiser: Any, processes: Processes) -> None:
 
     mesh = init_device_mesh(next(denoiser.parameters()).device.type, (processes.count,))
     trained = {parameter for parameter in denoiser.parameters() if parameter.requires_grad}
+    # Blocks first: the outermost call takes what no block has taken.
     for module in (*_blocks(denoiser), denoiser):
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
 

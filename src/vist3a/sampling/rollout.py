@@ -32,6 +32,7 @@ class Rollout:
 
 def prompt_generator(prompt: str, seed: int) -> torch.Generator:
     """Randomness that depends on (prompt, seed) only, never on batch or device."""
+    # Seven bytes are always a valid seed.
     digest = hashlib.blake2b(f"{seed}/{prompt}".encode(), digest_size=7).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
 
@@ -83,6 +84,7 @@ def rollout(
     timesteps = sampler.timesteps.float()
     # Weights of all steps on the device at once: a transfer in every step would wait for it.
     weights = table.weights.to(noise.device, noise.dtype).view(steps, steps + 1, *[1] * noise.ndim)
+    # Starting noise and predictions so far, of which every state is a weighted sum (``LinearTable``).
     history = noise.new_empty(steps + 1, *noise.shape) if table.deterministic else noise.new_empty(0)
     z, inputs = sampler.start(noise), {}
     if table.deterministic:
@@ -97,6 +99,7 @@ def rollout(
                 history[k + 1] = prediction
                 z = (weights[k, : k + 2] * history[: k + 2]).sum(0)
             else:
+                # Fresh noise is not in the table: the scheduler makes the states, the table gives the coefficients.
                 sampler.model_input(z, k)  # schedulers that scale insist on being asked
                 z = sampler.step(prediction, k, z, generators).to(noise.dtype)
             after_step()

@@ -91,6 +91,7 @@ def sample_latents(
             generators=step_generators(block, seed),
             after_step=after_step,
         )
+        # The denoiser's latents are normalized, decoders take raw ones.
         latents += list(generator.denormalise(path.latents).split(1))
     return latents
 

@@ -85,6 +85,7 @@ class ClipScorer(nn.Module):
             raise ValueError(
                 f"{tokenizer} has {words.get_vocab_size()} tokens; allowed for these weights: {sizes.vocabulary}"
             )
+        # On the meta device nothing is allocated: the tensors of the file take the parameters' places.
         with torch.device("meta"):
             scorer = cls(sizes, words)
         load_strictly(scorer.clip, state, weights, assign=True)
@@ -118,6 +119,7 @@ class ClipScorer(nn.Module):
         size, (height, width) = self.sizes.image_size, images.shape[-2:]
         target = (size, size)
         if self.sizes.resize == "crop":
+            # The shorter side becomes ``size``; the other keeps the aspect, rounded down.
             shorter = min(height, width)
             target = (height * size // shorter, width * size // shorter)
         if target != (height, width):

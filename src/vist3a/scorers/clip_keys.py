@@ -20,6 +20,7 @@ SINGLE = {
     "logit_scale": "logit_scale",
 }
 NORMS = {
+    # The misspelling is that of transformers.
     "visual.ln_pre": "vision_model.pre_layrnorm",
     "visual.ln_post": "vision_model.post_layernorm",
     "ln_final": "text_model.final_layer_norm",

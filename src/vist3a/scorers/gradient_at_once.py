@@ -28,8 +28,10 @@ class _GradientAtOnce(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, score: Callable[..., Tensor], images: Tensor, *constants: Tensor) -> Tensor:
         with torch.enable_grad():
+            # A leaf of its own, so that the graph ends here.
             seen = images.detach().requires_grad_(True)
             scores = score(seen, *constants)
+            # No score depends on another image: the gradient of the sum holds that of every score.
             (gradient,) = torch.autograd.grad(scores.sum(), seen)
         ctx.save_for_backward(gradient)
         return scores.detach()

@@ -30,10 +30,12 @@ class Lpips(nn.Module):
         previous, ends = 3, []
         for i, widths in enumerate(stages):
             if i:
+                # Pools come before their stage and count as layers: these are the numbers of torchvision's VGG-16.
                 layers.append(nn.MaxPool2d(2, 2))
             for width in widths:
                 layers += [nn.Conv2d(previous, width, 3, padding=1), nn.ReLU()]
                 previous = width
+            # The last ReLU of a stage, behind which its features are read.
             ends.append(len(layers) - 1)
         self.features, self.ends = nn.Sequential(*layers), tuple(ends)
         self.channel_weights = nn.ParameterList([nn.Parameter(torch.ones(widths[-1])) for widths in stages])
@@ -44,6 +46,7 @@ class Lpips(nn.Module):
         model = cls()
         state = {key: value for key, value in read_tensors(network).items() if key.startswith("features.")}
         weights = _linear_weights(linear)
+        # ``lin<stage>.model.1.weight`` becomes ``channel_weights.<stage>``.
         state |= {f"channel_weights.{key[3:].split('.')[0]}": value.flatten() for key, value in weights.items()}
         load_strictly(model, state, f"{network} with {linear}")
         return model.requires_grad_(False).eval()
@@ -65,6 +68,7 @@ class Lpips(nn.Module):
     ) -> Float[Tensor, " n"]:
         """Distance >= 0 per pair."""
         pairs = zip(self.maps(first), self.maps(second), self.channel_weights, strict=True)
+        # Equation 1 of the paper, with the channel weights outside of the square as in the published code.
         terms = [((a - b).square() * weight[:, None, None]).sum(1).mean((1, 2)) for a, b, weight in pairs]
         return torch.stack(terms).sum(0)
 

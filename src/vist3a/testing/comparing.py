@@ -67,6 +67,7 @@ def difference(one: Tensor, other: Tensor) -> float:
     if not one.numel():
         return 0.0
     found = float((one.double() - other.double()).abs().max() / other.double().abs().max().clamp(min=1e-12))
+    # Where a value is not finite the quotient may be NaN, which compares with nothing.
     return found if torch.isfinite(one).all() and torch.isfinite(other).all() else float("inf")
 
 
@@ -78,6 +79,7 @@ def tensors(record: object) -> dict[str, Tensor]:
         if isinstance(value, Cameras | Gaussians):
             found |= {f"{field.name}.{name}": part for name, part in tensors(value).items()}
         elif isinstance(value, Tensor):
+            # Encodings have their iterations first.
             found[field.name] = value.movedim(1, 0) if field.name == "pose_encodings" else value
     return found
 

@@ -267,6 +267,7 @@ def training(case: GeneratorCase) -> None:
     if not generator.takes_text or sampler.stochastic:  # nothing to align, or noise of its own
         return
     count = generator._part("scheduler").config.get("num_train_timesteps", 1000)
+    # A little higher, as levels may be rounded down to whole timesteps.
     levels = (sampler.timesteps.double() + 0.01) / count
     z = generator.training_pair(clean, noise, levels[:1]).noisy
     for k in range(case.steps):

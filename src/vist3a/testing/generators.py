@@ -207,6 +207,7 @@ def check_generator(
     from vist3a.testing.generator_checks import CHECKS
 
     case = GeneratorCase(make, published, encoder, size, prompts, steps, guidance, tolerance, saves=saves)
+    # Checks seed the global generator, which the caller gets back as it was.
     with torch.random.fork_rng(devices=[]):
         for check in CHECKS:
             try:

@@ -59,10 +59,12 @@ def check_network(
     """
     network = make().to(dtype).eval()
     must(isinstance(network, EnterableNetwork), f"{type(network).__name__}: allowed: an EnterableNetwork")
+    # Fused Gaussians could not be assigned to views.
     network.one_gaussian_per_pixel()
     patch = network.patch_size
     height, width = size or (2 * patch, 3 * patch)
     shape = (batch, views, 3, height, width)
+    # Drawn in float64 whatever the dtype, so that all see the same frames.
     frames = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
     case = Case(network, frames, tolerance)
     for check in CHECKS:
@@ -202,6 +204,7 @@ def check_places(case: Case) -> None:
     views = case.frames.shape[1]
     fixed = case.network.fixed_views(views)
     free = [view for view in range(views) if view not in fixed]
+    # All free views move by one place, then the first two change places.
     for moved in (free[1:] + free[:1], free[1::-1] + free[2:]):
         order = list(range(views))
         for place, view in zip(free, moved, strict=True):
@@ -310,6 +313,7 @@ def _gradient(case: Case, name: str, recomputed: bool) -> Tensor:
     network.gradient_checkpointing = recomputed
     tokens = case.states[name].patch_tokens.detach().requires_grad_(True)
     depth = network.reconstruct_from(replace(case.states[name], patch_tokens=tokens), case.size, rgb=case.frames).depth
+    # Random signs, as gradients may cancel in a plain sum.
     signs = torch.rand(depth.shape, generator=torch.Generator().manual_seed(1)).to(depth) - 0.5
     must(depth.requires_grad, f"{case.name}: the depth has no gradient by the tokens at {name}")
     return torch.autograd.grad((depth * signs).sum(), tokens, materialize_grads=True)[0]
@@ -325,6 +329,7 @@ def _unused(
 ) -> tuple[Reconstruction, set[str]]:
     """A result, and the parameters that it does not depend on."""
     found = run(network.requires_grad_(True))
+    # One backward pass marks every parameter that any output depends on.
     sum(value.mean() for value in tensors(found).values()).backward()  # type: ignore[union-attr]
     return found, {name for name, parameter in network.named_parameters() if parameter.grad is None}
 

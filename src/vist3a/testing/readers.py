@@ -124,6 +124,7 @@ def _check_stream(name: str, folder: Path, reader: Any, count: int) -> None:
 def _check_foreign(name: str, reader: Any, folder: Path, place: Path) -> None:
     pictures = place / "pictures"
     pictures.mkdir()
+    # The same pictures without the files that make them a scene.
     for path in folder.rglob("*"):
         if path.suffix.lower() in picture_endings():
             shutil.copy(path, pictures / path.name)
@@ -153,6 +154,7 @@ def _check_damage(name: str, reader: Any, folder: Path, place: Path, views: Sequ
             shutil.copytree(folder, cut)
             content = path.read_bytes()
             (cut / path.relative_to(folder)).write_bytes(content[: int(part * len(content))])
+            # Fewer views are allowed as well, so that the answer does not matter; other exceptions do.
             try:
                 refused(lambda cut=cut: reader.load(cut), RejectedError)  # type: ignore[misc]
             except Exception as error:

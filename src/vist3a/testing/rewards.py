@@ -56,6 +56,7 @@ def check_reward(
         f"{name}: needs is {needs!r}; allowed: a frozenset of {', '.join(allowed)}, at least one",
     )
     given = some_views(len(PROMPTS), views, dtype, seed)
+    # Kept, to see afterwards whether the term wrote into what it was given.
     kept = tensors(given) | _scene(given)
     before = {key: value.clone() for key, value in kept.items()}
     try:
@@ -153,6 +154,7 @@ def _check_gradient(term: Reward, views: Views, name: str) -> None:
         leaves.append(value.clone().requires_grad_(True))
         return leaves[-1]
 
+    # Every tensor becomes a leaf, those of the scene too.
     scores = term(_mapped(views, leaf))
     must(scores.requires_grad, f"{name}: the score has no gradient by what it needs")
     found = [g for g in torch.autograd.grad(scores.sum(), leaves, allow_unused=True) if g is not None]

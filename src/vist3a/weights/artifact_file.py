@@ -62,8 +62,10 @@ def weights_fingerprint(folder: Path) -> str:
 def _content(file: Path) -> str:
     """Hash of a safetensors file with its header in order: the library writes metadata in another one each time."""
     with file.open("rb") as read:
+        # The format of safetensors: eight bytes of length, a JSON header, the tensors.
         length = int.from_bytes(read.read(8), "little")
         try:
+            # A damaged length must not ask for more bytes than there are.
             header = json.loads(read.read(min(length, file.stat().st_size)))
         except ValueError as error:
             raise ValueError(f"{file} is no whole safetensors file; allowed: the file as it was written") from error

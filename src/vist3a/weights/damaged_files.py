@@ -39,6 +39,7 @@ def _json_damage(path: Path) -> str | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         return f"{path} is no JSON ({error})"
+    # Of all JSON files only a configuration has to be an object.
     return None if isinstance(found, dict) or path.name != "config.json" else f"{path} holds no JSON object"
 
 
@@ -46,11 +47,13 @@ def _safetensors_damage(path: Path) -> str | None:
     """Its header says how long it is."""
     size = path.stat().st_size
     with path.open("rb") as file:
+        # The format of safetensors: eight bytes of length, a JSON header, the tensors.
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             return f"{path} is cut short, or no safetensors file ({size} bytes)"
         try:
             header = json.loads(file.read(length))
+            # Offsets count from the end of the header; the largest one says where the file should end.
             end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
         except (ValueError, TypeError, LookupError, AttributeError):
             return f"{path} is no safetensors file (its header cannot be read)"

@@ -53,6 +53,7 @@ def _shipped() -> Mapping[str, Mapping[str, Any]]:
 def _changed(entries: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     changed = dict(entries)
     for name, values in changes.items():
+        # Entries that are there change key by key; new ones are taken as they are.
         both = isinstance(values, Mapping) and isinstance(changed.get(name), Mapping)
         changed[name] = {**changed[name], **values} if both else values
     return changed

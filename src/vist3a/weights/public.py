@@ -93,6 +93,7 @@ def locate(weights: PublicWeights) -> Path:
     FileNotFoundError in one sentence when it cannot be had (``HF_HUB_OFFLINE`` forbids to download), ValueError when its
     hash is another.
     """
+    # A copy on this machine comes first, then an installed package, then the hub.
     if weights.path is None and weights.package is not None:
         path = _packaged(weights, weights.package)
     elif weights.path is None:
@@ -145,6 +146,7 @@ def why_not_downloaded(repo: str, file: str, revision: str) -> str | None:
     return None
 
 
+# Licences by the name of the weights, for the record of the run.
 _used: dict[str, str] = {}
 _commercial_use: ContextVar[bool] = ContextVar("commercial_use", default=False)
 
@@ -155,6 +157,7 @@ def use_licence(name: str, licence: str, commercial: bool | None) -> None:
     Raises:
         PermissionError: Within :func:`commercial_use`, for a licence that forbids it.
     """
+    # A licence that is not known (None) passes with a warning.
     if commercial is False and _commercial_use.get():
         raise PermissionError(
             f"weights {name}: their licence ({licence}) permits no commercial use, which was asked for; allowed: weights whose "
@@ -179,6 +182,7 @@ def forget_licences() -> None:
 @contextmanager
 def commercial_use(asked: bool = True) -> Iterator[None]:
     """Within the block, weights whose licence forbids commercial use are refused by name (if ``asked``)."""
+    # An inner block cannot lift what an outer one asked for.
     token = _commercial_use.set(asked or _commercial_use.get())
     try:
         yield
@@ -227,6 +231,7 @@ def _cached(weights: PublicWeights) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(weights.repo, weights.file, revision=weights.revision)
+    # Of a file known to be missing the hub's client gives a marker, not a path.
     return Path(found) if isinstance(found, str) else None
 
 

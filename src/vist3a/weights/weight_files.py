@@ -31,6 +31,7 @@ def save_folder(
         .contiguous()
         for key, value in state.items()
     }
+    # Neither file takes its name before both are written.
     with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as weights:
         save_file(tensors, weights)
         text.write_text(json.dumps(dict(config), indent=1, sort_keys=True) + "\n")
@@ -100,6 +101,7 @@ def read_pickled(path: Path) -> Any:
     # Published training states hold the command line next to the tensors: an inert record.
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
+            # Looked through before it is loaded, so that the error can name what was found.
             code = torch.serialization.get_unsafe_globals_in_checkpoint(path)
             content = None if code else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # a damaged file may fail anywhere

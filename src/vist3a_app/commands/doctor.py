@@ -50,6 +50,7 @@ def _gpu() -> Iterator[tuple[bool, str]]:
     import torch
 
     if not torch.cuda.is_available():
+        # Nothing is missing: the embedded chain needs none.
         yield True, "no GPU with CUDA: the embedded networks run on the CPU, public ones need a GPU"
         return
     for index in range(torch.cuda.device_count()):

@@ -19,6 +19,7 @@ EMPTIED = {"prompts_file"}
 
 def layered(command: Command) -> Command:
     """Options that every run takes: which networks, whose settings, where, and changes of single parameters."""
+    # The last decorator comes first in the help: reversed, options are listed as they stand here.
     for option in reversed(
         (
             click.option(

@@ -40,6 +40,7 @@ def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
         for key, item in value.items():
             yield from _numbers(item, f"{name}/{key}" if name else str(key))
     elif isinstance(value, list | tuple):
+        # Leading zeros, so that items sort as they are numbered.
         width = len(str(max(len(value) - 1, 0)))
         for index, item in enumerate(value):
             yield from _numbers(item, f"{name}/{index:0{width}d}")

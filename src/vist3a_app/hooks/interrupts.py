@@ -30,6 +30,7 @@ class Interrupts:
             return
         for number in SIGNALS:
             former = signal.getsignal(number)
+            # None is a handler that Python did not install and cannot put back.
             if former not in (signal.SIG_IGN, None):
                 self._former[number] = former
                 signal.signal(number, self._handle)
@@ -49,6 +50,7 @@ class Interrupts:
         wait for itself.
         """
         main = threading.current_thread() is threading.main_thread()
+        # Counted, as blocks may lie in each other; signals come to the main thread only.
         self._shields += main
         try:
             yield
@@ -63,6 +65,7 @@ class Interrupts:
             self._pending = number
             return
         former = self._former.get(signal.Signals(number))
+        # Before the record is closed, which takes a while: a second Ctrl-C is then not held up.
         self.restore()
         self._on_interrupt(signal.Signals(number).name)
         if callable(former):

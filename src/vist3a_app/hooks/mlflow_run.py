@@ -81,6 +81,7 @@ class MlflowRun:
     def flush(self) -> None:
         """Send what was kept back."""
         with self._lock:
+            # Taken under the lock and sent outside of it: a slow store must not hold up other threads.
             items, self._kept_back = self._kept_back, []
             self._flushed = time.monotonic()
         for start in range(0, len(items), METRICS_PER_BATCH):

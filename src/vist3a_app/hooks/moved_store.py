@@ -38,6 +38,7 @@ def follow(database: Path, artifacts: str) -> int:
     with closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as store, store:
         moved = {base for (place,) in _all(store, *EXPERIMENTS) if (base := _base(place, artifacts)) is not None}
         changed = 0
+        # MLflow writes places as paths or as addresses: each stays what it is.
         for old in moved - {str(here), here.as_uri()}:
             new = here.as_uri() if old.startswith(SCHEME) else str(here)
             changed += _rewrite(store, *EXPERIMENTS, old, new, only_present=False)

@@ -43,6 +43,7 @@ class PublicPairing:
             one, other = groups["networks"]["generator"]["source"], groups["networks"]["reconstruction"]["source"]
             # Now, and not when the first stage loads them, which may be after hours of curation.
             check_sources(one, other, known.generators, known.networks)
+        # A rehearsal makes random weights of its own.
         needed = [] if rehearsed else list(weights_needed(groups, read, known))
         if groups["networks"].get("commercial"):
             refuse_without_commercial_use(needed)
@@ -136,8 +137,10 @@ def weights_needed(
     rewards = known.rewards
     named = [value for _, value in _scorers(groups, read) if value in rewards]
     if named:
+        # Published scorers of text read it with this tokenizer.
         named.append("clip-tokenizer")
     if "align" in read and groups["align"].get("perceptual") in rewards:
+        # LPIPS is a network and linear layers of its own on top.
         named += [groups["align"]["perceptual"], "lpips-linear"]
     yield from ((name, rewards[name]) for name in dict.fromkeys(named) if name in rewards)
 
@@ -167,6 +170,7 @@ def _reasons(absent: Mapping[str, PublicWeights | PublicGenerator]) -> dict[str,
     reasons: dict[str, str | None] = {}
     for name, entry in absent.items():
         silent = next((reason for reason in reasons.values() if reason is not None and reason.startswith(NO_HUB)), None)
+        # Local copies and Python packages come without the hub.
         on_hub = entry.path is None and not (isinstance(entry, PublicWeights) and entry.package)
         reasons[name] = silent if silent is not None and on_hub else _why_not(entry)
     return reasons

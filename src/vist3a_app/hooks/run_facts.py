@@ -46,6 +46,7 @@ def machine_facts() -> dict[str, str]:
 
     facts = {
         "hardware.cpu": _cpu_model(),
+        # Those that this process may use, which may be fewer than there are.
         "hardware.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "version.python": platform.python_version(),
@@ -121,6 +122,7 @@ def _git(root: Path, *arguments: str) -> tuple[str | None, str]:
 
 
 def _cpu_model() -> str:
+    # On Linux platform.processor() often says nothing, or the architecture alone.
     description = Path("/proc/cpuinfo")
     if description.is_file():
         for line in description.read_text().splitlines():

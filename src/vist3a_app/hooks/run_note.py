@@ -22,6 +22,7 @@ def run_note(
     parts = [_layers(report) for report in reports.values() if is_layer_report(report)]
     parts.append(_changes(reports))
     parts.append(_pages(run, experiment, [file for file in files if file.endswith(".html")]))
+    # Addresses without a host: the page of MLflow completes them.
     parts += [
         f"![{file}](get-artifact?path={quote(file, safe='')}&run_uuid={run})" for file in files if file.endswith(".png")
     ]
@@ -76,6 +77,7 @@ def before_after(report: Mapping[str, Any], name: str) -> Iterator[tuple[str, fl
         if isinstance(value, Mapping) and not any(key in pair for pair in PAIRS):
             yield from before_after(value, f"{name}/{key}")
         for early, late in PAIRS:
+            # Siblings as loss_first and loss_last.
             if key.endswith(f"_{early}"):
                 stem = key.removesuffix(f"_{early}")
                 yield from _pair(value, report.get(f"{stem}_{late}"), f"{name}/{stem}")

@@ -117,6 +117,7 @@ class RunRecord:
         if kind is None:
             return
         with self._interrupts.shielded():
+            # Our datasets call it _path, those of Kedro _filepath.
             path = Path(str(getattr(dataset, "_path", None) or getattr(dataset, "_filepath", dataset_name)))
             if kind == "metrics":
                 self._report(self._run, path.stem, data)
@@ -201,6 +202,7 @@ class RunRecord:
             run.end("KILLED")
 
     def _let_go(self) -> MlflowRun | None:
+        # First, so that no curve or signal finds a run that is being closed.
         run, self._run = self._run, None
         remove_sink(self._curve)
         remove_picture_sink(self._picture)
@@ -270,6 +272,7 @@ class RunRecord:
         pipeline = self._pipeline_of(node.name)
         total = self._stages.setdefault(pipeline, {})
         for key, value in spent.items():
+            # Seconds of a pipeline's nodes add up, peaks of memory do not.
             total[key] = total.get(key, 0.0) + value if key == "seconds" else max(total.get(key, 0.0), value)
         with self._interrupts.shielded():
             self._run.tags({f"licence.{safe_name(name)}": licence for name, licence in licences_used().items()})

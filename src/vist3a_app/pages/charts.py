@@ -34,11 +34,13 @@ def layer_curve(report: Mapping[str, Any]) -> Any:
         names.index(report["chosen"]), color=CHOSEN, linewidth=1.5, alpha=0.7, label=f"chosen: {report['chosen']}"
     )
     for colour, label in ((ENCODER, "encoder"), (AGGREGATOR, "aggregator")):
+        # No points: an entry of the legend.
         top.scatter([], [], color=colour, label=f"{label}, 95 % interval over scenes")
     top.scatter([], [], facecolor="white", edgecolor=MUTED, label="not a complete entry")
     top.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.suptitle("Which block is the best linear function of the video latents?")
     middle.set_yscale("log")
+    # NaN is left blank. Transposed below: a row per view.
     frames = [[float("nan") if value is None else value for value in point["r2_frames"]] for point in points]
     shown = bottom.imshow([*zip(*frames, strict=True)], aspect="auto", cmap="viridis")
     figure.colorbar(shown, ax=bottom, label="R²", pad=0.01)

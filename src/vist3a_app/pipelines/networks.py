@@ -91,6 +91,7 @@ class Networks(Strict):
     def load_generator(self, *parts: str) -> VideoGenerator:
         """The generator with the named parts, frozen."""
         chosen: Sequence[str] = parts
+        # Templates and negative prompts are about texts: no network is loaded otherwise for them.
         settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt"})
         with commercial_use(self.commercial):
             return load_generator(
@@ -121,6 +122,7 @@ class Networks(Strict):
 
     def local_weights(self) -> list[Path]:
         """The video autoencoder and the reconstruction network as files or folders, as far as they are given by paths."""
+        # Only what extraction runs, and of that only what lies on this machine.
         given = (Path(self.generator.source) / "vae", Path(self.reconstruction.source))
         return [path for path in given if path.exists()]
 
@@ -132,6 +134,7 @@ class Networks(Strict):
         """
         chosen, negative = list(prompts), self.generator.negative_prompt
         check_prompts(chosen, self.load_generator("tokenizer"))
+        # Stored by the text that the encoder sees, with the template around it.
         files = self.conditions([*map(self.asked, chosen), negative], store)
         return lambda texts: files([self.asked(text) for text in texts]), files([negative])
 
@@ -139,6 +142,7 @@ class Networks(Strict):
         """Conditions of ``texts`` as they are; what ``store`` lacks is embedded now, and the text encoder is gone afterwards."""
         settings = self.generator
         place, revision, _ = generator_place(settings.source, self.known.generators)
+        # All that changes an embedding: files of one encoder are never taken for those of another.
         identity = encoder_identity(
             place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
         )

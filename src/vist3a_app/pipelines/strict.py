@@ -67,6 +67,7 @@ def _refuse_unknown(kind: type, values: Mapping[str, Any], place: str = "") -> N
             near = get_close_matches(str(key), known, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"unknown key {place + str(key)!r}; {hint}allowed: {', '.join(known)}")
+        # The type itself, or the members of a union, as of a class or None.
         nested = [one for one in (known[key], *get_args(known[key])) if isinstance(one, type) and is_dataclass(one)]
         if nested and isinstance(value, Mapping) and not issubclass(nested[0], Strict):
             _refuse_unknown(nested[0], value, f"{place}{key}.")

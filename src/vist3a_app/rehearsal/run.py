@@ -130,6 +130,7 @@ def rehearse(
             folder=folder,
             device=device,
         )
+        # In the order of the chain, whatever the order that was asked for.
         for name in STAGES:
             lacking = [needed for needed in NEEDS[name] if needed not in done or not done[needed].done]
             if name in stages and lacking:

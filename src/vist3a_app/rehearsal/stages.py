@@ -80,6 +80,7 @@ class Stages:
         points = network.points_of(self.shapes.kinds)
         settings = tap_settings(generator, network, points, self.shapes.video, self.shapes.tap)
         moments = accumulate(Tap(generator, network, settings), [NOISE], self._bytes, batch=1)
+        # The one clip stands for both splits.
         save_moments(self._new("moments"), dict.fromkeys(("fit", "selection"), moments), settings)
         return f"{len(points)} points, {moments.gram.shape[0]} features"
 
@@ -134,6 +135,7 @@ class Stages:
         add_lora(generator.denoiser, 8, 16.0, self.shapes.lora_targets, seed=0)
         generator.checkpoint_gradients()
         decoder.network.gradient_checkpointing = True
+        # The scorer draws its weights from the global generator.
         torch.manual_seed(0)
         scorer = RandomScorer().requires_grad_(False).eval()
         rendered = ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual")
@@ -170,6 +172,7 @@ class Stages:
     def _decoder(self) -> StitchedDecoder:
         fit, spec = load_fit(self.folder / "stitch_layer")
         decoder = StitchedDecoder(self.load_reconstruction(), spec, fit).to(self.device)
+        # Blocks before the entry never run, and must not count as memory.
         decoder.network.drop_before(decoder.point)
         return decoder
 

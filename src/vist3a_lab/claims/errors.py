@@ -51,6 +51,7 @@ def geometry_errors(output: Reconstruction, truth: Truth, pixel_step: int, icp: 
     ``rra_5``, ``rta_5``, ``auc_30`` and median angles over all pairs of views; ``ate`` and ``rpe`` after Umeyama.
     """
     depth = depth_errors(output.depth.flatten(1, 2), truth.depth.flatten(1, 2))
+    # Thinned: every point is compared with all others.
     grid = slice(pixel_step // 2, None, pixel_step)
     ours, true = (p[:, :, grid, grid] for p in (output.points, unproject_depth(truth.depth, truth.cameras)))
     surface = surface_errors(ours[0], true[0], F_SCORE_DISTANCE, icp_distance=ICP_DISTANCE if icp else None)
@@ -98,6 +99,7 @@ def novel_view_errors(
         raise ValueError("novel views need a reconstruction network with a Gaussian head")
     sources, targets = novel_view_split(truth.frames.shape[1])
     pose = truth.cameras.world_to_camera[:, targets].clone()
+    # True steps of the camera in the network's own unit.
     pose[..., :3, 3] *= (output.depth / truth.depth[:, list(fill_frames(tuple(sources), allowed))]).median()
     size = (truth.frames.shape[-2], truth.frames.shape[-1])
     seen = render(output.gaussians, Cameras(pose, truth.cameras.intrinsics[:, targets]), size).rgb.clamp(0, 1)

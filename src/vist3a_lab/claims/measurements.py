@@ -75,6 +75,7 @@ def compare_under_noise(
         truth = Truth.of(make_world(world, [index], device=device))
         latents = generator.encode(truth.frames)
         for level in levels:
+            # Far apart, so that worlds of neighboring seeds share no noise.
             noisy = add_latent_noise(latents, level, [world.seed * 100_003 + index])
             frames = generator.decode(noisy)
             for name, decoder in decoders.items():
@@ -138,6 +139,7 @@ def compare_orders(
 
 def fixed_order(sequence: list[int]) -> ViewOrder:
     """A given sequence of views and the way back."""
+    # Sorting the places by their views gives the inverse permutation.
     return ViewOrder(tuple(sequence), tuple(sorted(range(len(sequence)), key=sequence.__getitem__)))
 
 

@@ -64,6 +64,7 @@ class Pooled:
         shares, resampled = [], []
         for figure in figures:
             own, bad, good = (self._values[name, figure] for name in (variant, worst, best))
+            # Signed so that the gain on the worst variant, and its loss to the best, are positive.
             sign = -1 if more_is_better(figure) else 1
             columns = sign * np.stack([bad - own, bad - good], 1)
             gained, lost = np.nanmean(columns, 0)
@@ -102,6 +103,7 @@ class Pooled:
             percentile_interval(within, level),
             strict=True,
         ):
+            # Variances add up: beyond the items' part the rest is that of the seeds, and only it is widened.
             wide, narrow = max(0.0, sign * (total - value)), max(0.0, sign * (items - value))
             seeds = max(0.0, wide**2 - narrow**2) ** 0.5
             # Of one seed nothing is known about others: its interval is that of its items.

@@ -28,6 +28,7 @@ def report_of(figures: Mapping[str, Any], layer_study: Mapping[str, Any], seed: 
     """
     geometry, generated, orders = (Pooled(figures[part], seed) for part in ("geometry", "generated", "orders"))
     levels = next(iter(figures["noise"].values()))
+    # Levels are keys, and so texts, which would not sort as numbers do.
     noise = {
         level: Pooled({key: found[level] for key, found in figures["noise"].items()}, seed)
         for level in sorted(levels, key=float)

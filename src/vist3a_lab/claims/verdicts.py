@@ -45,12 +45,14 @@ class Claim:
         ahead = [name for name, found in self.evidence.items() if found["low"] > bound[name]]
         behind = [name for name, found in self.evidence.items() if found["high"] < bound[name]]
         total = len(self.evidence)
+        # One figure that is behind refutes a claim; all must be ahead to confirm it.
         if behind:
             verdict, shown = "does not hold", behind[0]
             said = f"{len(behind)} of {total} figures are behind with their whole interval"
             said += f", by more than {MARGIN:.0%} of the reference's" if kept else ""
         elif kept:
             verdict = "holds" if len(ahead) == total else "not decided"
+            # The weakest evidence is the example.
             shown = min(self.evidence, key=lambda name: self.evidence[name]["low"] - bound[name])
             said = f"{len(ahead)} of {total} figures lose less than {MARGIN:.0%} of the reference's with their whole interval"
         elif len(ahead) == total:
@@ -80,6 +82,7 @@ def oriented(
     found = {}
     for figure in figures:
         if figure in pooled.figures[variant]:
+            # Of errors the difference counts the other way round.
             better, worse = (variant, reference) if more_is_better(figure) else (reference, variant)
             estimate = pooled.difference(better, worse, figure, together)
             if any(estimate.values()):
@@ -99,6 +102,7 @@ def measured_claims(
             noise[level], "stitched_distilled", "sequential", SURFACE, f"alpha {level}: ", among=len(levels)
         )
     share = orders.recovered("stitched_ordered", "stitched_shuffled", "stitched_true", ORDER)
+    # An estimate is held against 0, so the wanted share is taken off.
     beyond = {} if share is None else {key: value - RECOVERED for key, value in share.items()}
     text = ("accuracy/decoded", "accuracy/rendered", "judge/text_decoded", "judge/text_rendered")
     agreement = ("consistency_psnr", "reprojection/pixels", "reprojection/depth")

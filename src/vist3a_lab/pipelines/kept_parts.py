@@ -48,4 +48,5 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_finite(item) for item in value]
+    # JSON has no NaN; null comes back as a value that is missing.
     return value if math.isfinite(value) else None

@@ -52,6 +52,7 @@ class DualEncoder(nn.Module):
             if config.tower == "conv"
             else HybridTower(config.hybrid_stem, width, config.hybrid_depth, config.hybrid_heads, config.image_size)
         )
+        # Three more: padding 0, end 1, unknown 2.
         self.words = nn.Embedding(len(config.vocabulary) + 3, width)
         self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, config.max_words, width), std=0.02))
         layer = nn.TransformerEncoderLayer(
@@ -60,6 +61,7 @@ class DualEncoder(nn.Module):
         self.text = nn.TransformerEncoder(layer, config.text_depth, nn.LayerNorm(width), enable_nested_tensor=False)
         self.image_head = nn.Linear(width, width, bias=False)
         self.text_head = nn.Linear(width, width, bias=False)
+        # About ln(1 / 0.07), where CLIP's temperature starts; used in training alone.
         self.log_scale = nn.Parameter(torch.tensor(2.7))
         self.attribute_heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sorted(config.attributes.items())})
         self._tokenizer: Any = None

@@ -39,6 +39,7 @@ class ConvTower(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
         """Image features; images in [-1, 1]."""
+        # Pooled to 4 x 4 cells and no further: where things stand matters to a text.
         x = nn.functional.adaptive_avg_pool2d(self.features(images)[-1], 4)
         return self.project(x.flatten(1))
 
@@ -71,11 +72,13 @@ class HybridTower(nn.Module):
     def features(self, images: Float[Tensor, "n 3 height width"]) -> list[Tensor]:
         """Feature maps of the stem, finest first; images in [-1, 1]."""
         first = self.stem[:4](images)
+        # The stem in two pieces, up to stride 2 and stride 4.
         return [first, self.stem[4:8](first)]
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
         """Image features; images in [-1, 1] of the size the tower was built for."""
         cells = self.stem(images).flatten(2).transpose(1, 2)
+        # An empty cell in front becomes the token that gathers the answer.
         tokens = nn.functional.pad(cells, (0, 0, 1, 0))
         tokens = tokens + self.position
         tokens[:, :1] = tokens[:, :1] + self.token

@@ -68,4 +68,5 @@ TASKS: dict[str, tuple[int, Callable[[Mapping[str, Tensor], Wanted], bool]]] = {
 def _shape(seen: Mapping[str, Tensor], colour: str) -> str | None:
     """Shape of the object of this colour; None when the judge sees none."""
     found = int(seen[f"shape_of_{colour}"].argmax())
+    # The class behind the shapes means that there is no such object.
     return SHAPES[found] if found < len(SHAPES) else None

@@ -64,6 +64,7 @@ SENTENCES = (
 
 def kind_of(term: str) -> str:
     """``quality`` for text-image scores; ``consistency`` for agreement of renderings, frames and geometry."""
+    # Text-image terms are named SCORER_decoded and SCORER_rendered.
     return "quality" if term.rpartition("_")[2] in KINDS else "consistency"
 
 
@@ -135,7 +136,9 @@ def table_orderings(pooled: Pooled) -> list[dict[str, Any]]:
         if figure not in pooled.figures[UNTRAINED]:
             continue
         for pair in combinations(VARIANTS, 2):
+            # In all of these columns more is better.
             better, worse = sorted(pair, key=values.__getitem__, reverse=True)
+            # A figure of ours may be an error: positive speaks for the paper all the same.
             ours = (better, worse) if more_is_better(figure) else (worse, better)
             estimate = pooled.difference(*ours, figure)
             verdict = "holds" if estimate["low"] > 0 else "reversed" if estimate["high"] < 0 else "not decided"

@@ -56,9 +56,11 @@ def compare_latents(
         decoder = StitchedDecoder(network, found.settings.spec, found.solved[point].layer).to(device)
         report[name] = {"outputs": output_distance(stitched(decoder, generator), network, shown, device)}
         for read in READ_ON:
+            # The fit stays as it is; only the latents that it reads are others.
             tap = Tap(generator, network, replace(found.settings, sample_seed=seed if read == "sample" else None))
             names, load = clips.splits["heldout"], clips.frames.__getitem__
             errors = measure(tap, candidates(found.solved), names, load, batch=batch).points[point]
+            # The first kind is what all are held against, per set of latents it is read on.
             reference = first.setdefault(read, errors)
             report[name][f"read_on_{read}"] = {
                 "r2": r2(errors.scenes),
@@ -77,6 +79,7 @@ def latents_statement(latents: Mapping[str, Mapping[str, Any]]) -> list[str]:
     sentences = []
     for read in READ_ON:
         parts = []
+        # Ahead with the lower end above 0, behind with the upper end below it.
         for word, end, sign in (("ahead of", "low", 1), ("behind", "high", -1)):
             key = f"read_on_{read}"
             names = [n for n in others if all(sign * f[key]["ahead_of_first"][end] > 0 for f in latents[n].values())]

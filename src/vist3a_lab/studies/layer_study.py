@@ -56,6 +56,7 @@ def render_clips(world: WorldConfig, counts: Mapping[str, int], device: torch.de
 def check_entry(points: Sequence[StitchPoint], name: str, target: str | None) -> None:
     """ValueError when ``name`` is no complete entry among ``points`` or does not lie before the ``target`` of distillation."""
     names = [point.name for point in points]
+    # An entry behind the target has no block in between that could be trained.
     end = names.index(target) if target in names else len(names)
     allowed = [point.name for point in points[:end] if point.complete]
     if name not in allowed:
@@ -107,6 +108,7 @@ def conclusions(rows: Sequence[Row]) -> dict[str, Any]:
                 for cause, found in by_cause.items():
                     found[f"{error}/{seed}"] = rank_correlation([_cause(row, cause) for row in own], outputs)
             best_fit = max(own, key=lambda row: row["r2"])
+            # Of the same row: equal numbers of two points are no agreement.
             agreement[stage] += best_fit is min(own, key=lambda row: row[stage]["points"])
         correlations[stage] = by_cause
         for cause, values in by_cause.items():
@@ -127,10 +129,12 @@ def _verdict(rows: Sequence[Row], stage: str, cause: str, correlations: Sequence
     errors = list(rows[0][stage])
     worst = {1: 0.0, -1: 0.0}
     for error in errors:
+        # A group per seed: points of one seed change places with each other, not with those of another.
         groups = [
             ([_cause(row, cause) for row in own], [row[stage][error] for row in own])
             for own in ([row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows}))
         ]
+        # Both ways: the claim, and its opposite.
         for sign, so_far in worst.items():
             signed = [(one, [sign * value for value in other]) for one, other in groups]
             worst[sign] = max(so_far, min(1.0, len(errors) * chance_of_correlation(signed)))

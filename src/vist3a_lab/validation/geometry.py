@@ -70,6 +70,7 @@ def measure_geometry(
         decoded = generator.decode(generator.encode(frames))
         output = network.reconstruct(frames)
         row, image = scene_errors(output, batch.exact(world.frames), render)
+        # At the predicted cameras: how well the Gaussians explain what the network has seen.
         given = rendered_views(output, output.cameras, render, (world.height, world.width))
         rows.append(
             {

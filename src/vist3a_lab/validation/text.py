@@ -57,6 +57,7 @@ def measure_text(
                 found.append((text.text, holds(read_clip(judge, frames), Wanted.of(text)), frames[0].cpu()))
         samples[task] = found
         generated[task] = sum(right for _, right, _ in found) / prompts
+        # On true renders every "wrong" is a mistake of the judge.
         clips = itertools.islice(_true_clips(world, objects, task == "relation", device), prompts)
         own[task] = sum(holds(read_clip(judge, frames), wanted) for frames, wanted in clips) / prompts
     return TextFigures(generated, own, samples)
@@ -82,6 +83,7 @@ def measure_retrieval(
 
 def _prompts(seed: int, objects: int, related: bool) -> Iterator[Prompt]:
     """Prompts of scenes that no training set contains; with ``related`` only those that state a relation."""
+    # Without an end: it is not known how many scenes it takes until enough of them state a relation.
     for start in itertools.count(0, BLOCK):
         scenes = sample_scenes(seed, range(start, start + BLOCK), objects=objects, stream=PROMPT_STREAM)
         for description in scenes.descriptions():
@@ -99,6 +101,7 @@ def _true_clips(
         for k, scene in enumerate(sampled.descriptions()):
             if related and not scene.relations:
                 continue
+            # One by one, as only those that are asked for are worth rendering.
             one = sampled[k : k + 1].to(device)
             path = cameras(one, world.frames, 0, world.height, world.width)
             rgb, _ = render(one, path, world.height, world.width, supersample=world.supersample)

@@ -78,6 +78,7 @@ def _places(folder: Path) -> list[tuple[str, str]]:
     """Where models are, and the ending of their files (binary before text)."""
     numbered = [f"{top}/{path.name}" for top in SPLIT for path in sorted((folder / top).glob("*")) if path.is_dir()]
     found = []
+    # Each place once, the usual ones first.
     for place in dict.fromkeys([*PLACES, *numbered]):
         for ending in READERS:
             if all((folder / place / f"{part}{ending}").is_file() for part in ("cameras", "images")):
@@ -103,5 +104,6 @@ def _smooth(views: list[PosedView]) -> tuple[PosedView, ...]:
     if len(views) < 2:
         return tuple(views)
     poses = torch.stack([view.world_to_camera for view in views])
+    # Their distances are of poses alone; the intrinsics are placeholders.
     cameras = Cameras(poses, torch.eye(3, dtype=torch.float64).expand(len(views), 3, 3))
     return tuple(views[i] for i in order_views(camera_distance(cameras)).sequence)

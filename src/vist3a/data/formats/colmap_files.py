@@ -74,6 +74,7 @@ def text_model(folder: Path) -> ModelPart:
             image = ModelImage(words[9].rstrip(), whole(words[8]), tuple(number(word) for word in words[1:8]))
             if len(points.split()) % 3:
                 raise ValueError("the list of its points is cut short; X Y POINT3D_ID of each are needed")
+            # The image's id is read for its form alone: nothing here refers to it.
             whole(words[0])
             images.append(image)
         except (ValueError, IndexError) as error:
@@ -142,6 +143,7 @@ def _binary_cameras(path: Path) -> dict[int, ModelCamera]:
     (count,) = struct.unpack_from("<Q", content)
     place, cameras = 8, dict[int, ModelCamera]()
     for _ in range(count):
+        # 24 bytes: id and model of 4 each, width and height of 8 each; the parameters follow as doubles.
         identity, kind, width, height = struct.unpack_from("<IiQQ", content, place)
         if not 0 <= kind < len(MODELS):
             known = f"0 to {len(MODELS) - 1} are known"
@@ -162,10 +164,12 @@ def _binary_images(path: Path) -> Iterator[ModelImage]:
     (count,) = struct.unpack_from("<Q", content)
     place = 8
     for _ in range(count):
+        # 64 bytes: id, quaternion and translation as doubles, id of the camera; then the name, ended by a zero.
         numbers = struct.unpack_from("<I7dI", content, place)
         end = content.index(b"\0", place + 64)
         (points,) = struct.unpack_from("<Q", content, end + 1)
         yield ModelImage(content[place + 64 : end].decode("utf-8"), numbers[8], numbers[1:8])
+        # Behind the zero, the number of points, and 24 bytes for each of them (x, y, id).
         place = end + 9 + 24 * points
     if place != len(content):
         raise ValueError(f"{len(content) - place} bytes behind the last image")

@@ -59,13 +59,16 @@ class DepthFile:
         if found.dtype.kind in "iu":
             known &= values != self.invalid
         lens = self.lens.for_size(*values.shape)
+        # Rays of the target's pixel centers on the plane z = 1 ...
         x = (torch.arange(width) + 0.5 - intrinsics[0, 2]) / intrinsics[0, 0]
         y = (torch.arange(height) + 0.5 - intrinsics[1, 2]) / intrinsics[1, 1]
         rays = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         rays = rays if lens.straight else lens.distorted(rays)
+        # ... and the pixels of the depth map that they fall into.
         column = (rays[..., 0] * lens.fx + lens.cx).floor().long()
         row = (rays[..., 1] * lens.fy + lens.cy).floor().long()
         inside = (row >= 0) & (row < values.shape[0]) & (column >= 0) & (column < values.shape[1])
+        # Clamped to have an index; what is outside is masked below.
         place = row.clamp(0, values.shape[0] - 1), column.clamp(0, values.shape[1] - 1)
         return torch.where(inside & known[place], values[place] * self.unit, 0.0).float()
 
@@ -85,6 +88,7 @@ class DepthFile:
                 ) from error
             allowed = ", ".join(KINDS)
             raise RejectedError(f"depth {shown(self.path.name)} cannot be read; allowed are {allowed}") from error
+        # A single channel, stored first or last.
         if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
             values = values.squeeze(0 if values.shape[0] == 1 else 2)
         if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "iuf":
@@ -124,6 +128,7 @@ def _exr(path: Path) -> NDArray[np.float32]:
     import av
 
     try:
+        # By FFmpeg, as Pillow does not read OpenEXR.
         with av.open(str(path), format="exr_pipe") as opened:
             frame = next(opened.decode(video=0))
             if frame.format.name == "grayf32le":

@@ -84,6 +84,7 @@ class Lens:
         if not (abs(self.cx / self.width - 0.5) <= 1.5 and abs(self.cy / self.height - 0.5) <= 1.5):
             found = f"({self.cx:g}, {self.cy:g}) of {self.width}x{self.height} pixels"
             raise RejectedError(f"the principal point is {found}; at most one picture beside the picture is allowed")
+        # A fitted polynomial may go wild in the corners, but not within a quarter of a side of the center.
         middle = min(self.width / self.fx, self.height / self.fy) / 4
         stretched = float(self._radial(torch.tensor(middle * middle, dtype=torch.float64)))
         if self.fold < middle or not 0.05 < stretched < 5:
@@ -95,6 +96,7 @@ class Lens:
         """Intrinsics after the centre crop and resize of ``resizing.fit``."""
         top, left, rows, columns = crop_box((self.height, self.width), (height, width))
         across, down = width / columns, height / rows
+        # Cropping moves the principal point, resizing scales everything.
         return torch.tensor(
             [
                 [self.fx * across, 0, (self.cx - left) * across],
@@ -115,6 +117,7 @@ class Lens:
         centre = torch.tensor([self.cx, self.cy], dtype=torch.float64)
         rays = (pixel_grid(height, width, dtype=torch.float64) - centre) / focal
         place = self.distorted(rays) * focal + centre
+        # grid_sample counts from -1 to 1 between the outer edges of the picture (align_corners=False).
         sample = (place / torch.tensor([width, height]) * 2 - 1).float()
         seen = torch.nn.functional.grid_sample(
             picture[None].float(), sample[None], mode="bilinear", padding_mode="border", align_corners=False
@@ -123,11 +126,13 @@ class Lens:
 
     def distorted(self, rays: Float[Tensor, "*points 2"]) -> Float[Tensor, "*points 2"]:
         """Where points on the plane z = 1 appear (OpenCV's formulas; straight on beyond ``fold``, where they turn back)."""
+        # Beyond the fold the point at its radius is distorted, and the rest is added straight.
         kept = rays * (self.fold / rays.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
         x, y = kept.unbind(-1)
         square = x * x + y * y
         place = kept * self._radial(square)[..., None]
         if self.model == BROWN:
+            # Padded: a lens may state fewer numbers.
             p1, p2 = (*self.distortion, *[0.0] * 4)[2:4]
             tangential = [
                 2 * p1 * x * y + p2 * (square + 2 * x * x),
@@ -144,9 +149,11 @@ class Lens:
         """
         if self.straight:
             return math.inf
+        # As far as the corner that is farthest from the principal point.
         across = max(abs(self.cx), abs(self.width - self.cx)) / self.fx
         down = max(abs(self.cy), abs(self.height - self.cy)) / self.fy
         radii = torch.linspace(0, math.hypot(across, down), RADII, dtype=torch.float64)
+        # The radius in the picture must grow with the one on the plane.
         steps = (radii * self._radial(radii * radii)).diff()
         turned = (~(steps > 0)).nonzero()
         return float(radii[turned[0, 0]]) if len(turned) else math.inf
@@ -155,10 +162,12 @@ class Lens:
         """Distance from the axis in the picture over that on the plane z = 1, whose square is given."""
         k = [*self.distortion, *[0.0] * (8 - len(self.distortion))]
         if self.model == FISHEYE:
+            # Fisheye: theta (1 + k1 theta^2 + .. + k4 theta^8) / r with theta = atan(r), by Horner's rule.
             radius = square.sqrt().clamp(min=1e-12)
             angle = radius.atan()
             a2 = angle * angle
             return angle * (1 + a2 * (k[0] + a2 * (k[1] + a2 * (k[2] + a2 * k[3])))) / radius
+        # Rational: k1, k2 and k3 above, k4, k5 and k6 below; p1 and p2 stand between them in the list.
         return (1 + square * (k[0] + square * (k[1] + square * k[4]))) / (
             1 + square * (k[5] + square * (k[6] + square * k[7]))
         )

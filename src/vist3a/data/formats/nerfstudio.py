@@ -61,6 +61,7 @@ def load(folder: Path) -> PosedViews:
             try:
                 image = find_picture(folder, name)
                 listed.append(image)
+                # Depth maps and masks may lie among the pictures, and must not count as pictures without a camera.
                 listed += [
                     inside(folder, str(entry[key])) for key in ("depth_file_path", "mask_path") if entry.get(key)
                 ]
@@ -86,6 +87,7 @@ def _view(folder: Path, image: Path, stated: Mapping[str, object], entry: Mappin
         raise RejectedError("transform_matrix is missing")
     pose = rigid_pose(_matrix(entry["transform_matrix"]))
     pose[:3, 1:3] *= -1  # OpenGL camera axes to OpenCV: y down, z forward
+    # What a frame states goes before what the file states for all.
     lens = _lens({**stated, **entry}, image)
     depth = None
     if entry.get("depth_file_path") is not None:
@@ -115,6 +117,7 @@ def _lens(values: Mapping[str, object], image: Path) -> Lens:
         height, width = _size(values, "h"), _size(values, "w")
     else:
         height, width = picture_size(image)
+    # In pixels, as nerfstudio writes it, or as an angle of view (Blender, instant-ngp).
     if "fl_x" in values:
         fx = _number(values, "fl_x")
     elif "camera_angle_x" in values:
@@ -124,6 +127,7 @@ def _lens(values: Mapping[str, object], image: Path) -> Lens:
     if "fl_y" in values:
         fy = _number(values, "fl_y")
     else:
+        # With nothing said of the vertical, pixels are square.
         fy = _focal(values, "camera_angle_y", height) if "camera_angle_y" in values else fx
     cx, cy = _number(values, "cx", width / 2), _number(values, "cy", height / 2)
     distortion = tuple(_number(values, name, 0.0) for name in DISTORTION[model])

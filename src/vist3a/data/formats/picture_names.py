@@ -26,9 +26,11 @@ def inside(folder: Path, name: str) -> Path:
         RejectedError: The name leaves the folder.
     """
     base = Path(os.path.normpath(folder.absolute()))
+    # On Unix a name may hold a backslash: it separates folders only where there is no such file.
     if "\\" in name and not is_file(base / name):
         name = name.replace("\\", "/")
     path = Path(os.path.normpath(base / name))
+    # A drive letter would take the place of the whole base on Windows.
     if PureWindowsPath(name).drive or path == base or not path.is_relative_to(base):
         raise RejectedError("the path leaves the folder of the scene; a name inside it is needed")
     return path

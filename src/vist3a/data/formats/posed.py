@@ -68,6 +68,7 @@ class PosedScene:
         present, dropped, seen = list[PosedView](), list(content.dropped), set[Path]()
         for view in content.views:
             try:
+                # Pictures and depth are read to their end now: a damaged one costs its view, not the clip.
                 lens = view.lens.for_size(*_whole_size(view.image))
                 if view.depth is not None:
                     view.depth.check()
@@ -143,6 +144,7 @@ def rigid_pose(matrix: Float[Tensor, "rows 4"]) -> Float[Tensor, "4 4"]:
         raise RejectedError(f"the last row of the pose is {found}; 0 0 0 1 is needed")
     if float(place.abs().max()) > LARGEST:
         raise RejectedError(f"the pose is {float(place.abs().max()):.2g} away; at most {LARGEST:.0g} is allowed")
+    # The nearest rotation (polar decomposition), as files hold few digits.
     u, _, vt = torch.linalg.svd(rotation)
     pose = torch.eye(4, dtype=torch.float64)
     pose[:3, :3], pose[:3, 3] = u @ vt, place
@@ -164,6 +166,7 @@ def _near(poses: Float[Tensor, "views 4 4"]) -> Float[Tensor, "views 4 4"]:
     if float(centers.norm(dim=-1).max()) <= FAR * extent:
         return poses
     near = poses.clone()
+    # t = -R (c - c0): the same cameras with the first center c0 as the origin.
     near[:, :3, 3] = -(poses[:, :3, :3] @ (centers - centers[0])[..., None])[..., 0]
     return near
 

@@ -88,6 +88,7 @@ class PosedVideo(PosedScene):
         """
         stated = self.load(self.path)
         times = [_seconds(view) for view in stated.views]
+        # A first pass over the video: which times have a frame, and how large it is.
         size, seen = (0, 0), list[int]()
         for index, frame in self._matched(times):
             size = (frame.shape[1], frame.shape[2])
@@ -111,12 +112,14 @@ class PosedVideo(PosedScene):
             return
         wanted, before = 0, None
         for now in VideoFile(video).timed_frames():
+            # Every stated time between two frames takes the nearer one.
             while before is not None and wanted < len(times) and times[wanted] <= now[0]:
                 nearest = before if times[wanted] - before[0] <= now[0] - times[wanted] else now
                 if abs(nearest[0] - times[wanted]) <= LATE:
                     yield wanted, nearest[1]
                 wanted += 1
             before = now
+        # Times behind the last frame.
         for index in range(wanted, len(times)):
             if before is not None and abs(times[index] - before[0]) <= LATE:
                 yield index, before[1]
@@ -151,5 +154,6 @@ def _view(line: str) -> tuple[int, PosedView]:
         raise RejectedError(f"focal lengths are {fx:g} and {fy:g}; positive ones are needed")
     if distortion != [0, 0]:
         raise RejectedError(f"{distortion[0]:g} and {distortion[1]:g} stand before the pose; two zeros are needed")
+    # Stated in units of width and height, whatever the size of the footage.
     lens = Lens(1, 1, fx, fy, cx, cy)
     return stamp, PosedView(Path(str(stamp)), rigid_pose(numbers[6:].reshape(3, 4)), lens)

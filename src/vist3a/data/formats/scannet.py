@@ -48,6 +48,7 @@ def load(folder: Path) -> PosedViews:
 
 def _lens(path: Path, picture: Path) -> Lens:
     k = read_numbers(path, 4, 4)
+    # Rebuilt from the four numbers of a pinhole: whatever differs in the file (skew, say) would be lost.
     pinhole = torch.diag(torch.tensor([float(k[0, 0]), float(k[1, 1]), 1, 1], dtype=torch.float64))
     pinhole[:2, 2] = k[:2, 2]
     if not torch.allclose(k, pinhole, rtol=0, atol=1e-3, equal_nan=True):

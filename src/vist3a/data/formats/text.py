@@ -67,6 +67,7 @@ def read_object(path: Path) -> dict[str, object]:
 
 def number(word: str) -> float:
     """A number as files write it (nan and inf are numbers). ValueError for anything else, also what only Python would read."""
+    # Python's float() reads 1_000 and digits of other scripts, too.
     if "_" in word or not word.isascii():
         raise ValueError(f"{shown(word)} is no number")
     return float(word)

@@ -59,6 +59,7 @@ class Aggregator(nn.Module):
             )
             for _ in range(2)
         )
+        # With e encoder blocks, stage e is the norm, e + 1 + 2 d the frame block and e + 2 + 2 d the global block of depth d.
         names = [f"encoder.{k:02d}" for k in range(config.encoder_depth)] + ["encoder.norm"]
         for depth in range(config.aggregator_depth):
             names += [f"aggregator.frame.{depth:02d}", f"aggregator.global.{depth:02d}"]
@@ -101,6 +102,7 @@ class Aggregator(nn.Module):
         self, patches: Float[Tensor, "batch views patches channels"]
     ) -> Float[Tensor, "batch views tokens channels"]:
         """Prepend the camera token and the aggregator's registers of each frame."""
+        # Role 0 is the first frame's, 1 that of all others.
         role = torch.arange(patches.shape[1], device=patches.device).clamp(max=1)
         special = torch.cat([self.camera_token, self.register_token], dim=2)[:, role]
         return torch.cat([special.expand(patches.shape[0], -1, -1, -1).to(patches.dtype), patches], dim=2)
@@ -122,11 +124,13 @@ class Aggregator(nn.Module):
         collected = dict(taps or {})
         states: dict[str, TokenState] = {}
         rotations: tuple[Rotation, Rotation] | None = None
+        # Only the aggregator turns its queries and keys; the encoder has learned positions.
         if last > self.config.encoder_depth:
             rotations = self._rotations(grid, tokens)
         for stage, x in self._outputs(first, last, tokens, rotations):
             if self.stages[stage] in keep:
                 states[self.stages[stage]] = self._state(stage, x, collected, grid)
+            # The frame half waits at its depth until the global block completes the tap.
             depth, is_global = self.split(stage)
             if depth in self.config.kept_depths:
                 collected[depth] = torch.cat([collected[depth].to(x.dtype), x], dim=-1) if is_global else x
@@ -136,6 +140,7 @@ class Aggregator(nn.Module):
         config = self.config
         head_width = config.embed_dim // config.num_heads
         cos, sin = grid_rotation(*grid, config.special_tokens, head_width, config.rope_base, tokens)
+        # Global blocks see the views one after the other; a view's number in the sequence is no position.
         views = tokens.shape[1]
         return (cos, sin), (cos.repeat(views, 1), sin.repeat(views, 1))
 
@@ -144,6 +149,7 @@ class Aggregator(nn.Module):
     ) -> Iterator[tuple[int, Tensor]]:
         """The stages from ``first``, whose output is ``x``, through ``last``, each with its output."""
         encoder, frames = self.config.encoder_depth, x.shape[:2]
+        # The entered stage counts as run, as it may be kept or tapped.
         if first >= 0:
             yield first, x
         for start in range(first + 1, min(last + 1, encoder), IN_TURN):
@@ -170,12 +176,14 @@ class Aggregator(nn.Module):
     def _advance(self, stage: int, x: Tensor, rotations: tuple[Rotation, Rotation] | None) -> Tensor:
         batch, views = x.shape[:2]
         encoder = self.config.encoder_depth
+        # The aggregator goes on with patches: class token and registers of the encoder end here.
         if stage == encoder:
             return self.patch_embed.norm(x)[:, :, self.config.special_tokens :]
         if stage == encoder + 1:
             x = self.with_camera_tokens(x)
         depth, is_global = self.split(stage)
         assert rotations is not None
+        # Global blocks take a scene's views as one sequence, frame blocks each view as a sequence of its own.
         if is_global:
             return self._block(self.global_blocks[depth], x.flatten(1, 2), rotations[1]).unflatten(1, (views, -1))
         return self._block(self.frame_blocks[depth], x.flatten(0, 1), rotations[0]).unflatten(0, (batch, views))
@@ -203,9 +211,11 @@ class Aggregator(nn.Module):
             setattr(self.patch_embed, "patch_embed", None)  # noqa: B010
             for name in () if keep_embedding else ("cls_token", "pos_embed", "register_tokens", "mask_token"):
                 setattr(self.patch_embed, name, None)
+            # An identity in each place, so that the keys of the blocks behind stay as they are.
             for block in range(stage + 1):
                 self.patch_embed.blocks[block] = nn.Identity()
         depth, is_global = self.split(stage)
+        # Camera token and registers are read once, before the first frame block.
         if depth >= 0:
             setattr(self, "camera_token", None)  # noqa: B010
             setattr(self, "register_token", None)  # noqa: B010

@@ -35,6 +35,7 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch tokens width"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch tokens width"]:
         """Attend over the token axis."""
+        # From [batch, tokens, 3 * width] to three times [batch, tokens, heads, head width].
         queries, keys, values = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         queries, keys = self.q_norm(queries), self.k_norm(keys)
         if rotation is not None:

@@ -40,6 +40,7 @@ class CameraHead(nn.Module):
         """
         start = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
         with torch.no_grad():
+            # Every round adds its own answer, so that each contributes one part.
             self.pose_branch.fc2.bias.copy_(start / self.iterations)
 
     def forward(self, tokens: Float[Tensor, "batch views width"]) -> Float[Tensor, "iterations batch views 9"]:
@@ -52,11 +53,13 @@ class CameraHead(nn.Module):
                 # Every round is supervised by itself; no gradient runs back through the chain of poses.
                 pose = pose.detach()
             shift, scale, gate = self.poseLN_modulation(self.embed_pose(pose)).chunk(3, dim=-1)
+            # Adaptive layer norm as in DiT (Peebles and Xie, 2023): the pose gives shift, scale and gate.
             normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
             x = gate * (normed * (1 + scale) + shift) + tokens
             for block in self.trunk:
                 x = block(x)
             delta = self.pose_branch(self.trunk_norm(x))
             pose = delta if iteration == 0 else pose + delta
+            # Fields of view must not be negative; translations and quaternions may.
             encodings.append(torch.cat([pose[..., :7], F.relu(pose[..., 7:])], dim=-1))
         return torch.stack(encodings)

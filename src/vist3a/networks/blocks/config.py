@@ -15,6 +15,7 @@ class NetworkConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        # JSON has no tuples.
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod

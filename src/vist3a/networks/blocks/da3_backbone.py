@@ -112,9 +112,11 @@ class Backbone(nn.Module):
         collected = dict(taps or {})
         states: dict[str, TokenState] = {}
         rotations = self._rotations(grid, tokens) if last >= config.rope_start else None
+        # Entered at a tapped global block, the latest per-view output is the half of the tap that the state holds.
         x, local = tokens, collected.get(first, tokens)
         for block in range(first, last + 1):
             if block > first:
+                # Class tokens decide, in the last block before the cameras' tokens take their place.
                 if block == config.alt_start - 1 and poses is None:
                     reference = choose_reference(x[:, :, 0], strategy)
                 if block == config.alt_start:
@@ -123,6 +125,7 @@ class Backbone(nn.Module):
                 if not config.is_global(block):
                     local = x
                 elif block in config.taps:
+                    # Half a tap, for the state of this block; the whole one follows below.
                     collected[block] = local
             if block >= 0 and self.stages[block] in keep:
                 patches = x[:, :, 1:].unflatten(2, grid)

@@ -36,6 +36,7 @@ class CameraEncoder(nn.Module):
 
     def forward(self, cameras: Cameras, size: tuple[int, int]) -> Float[Tensor, "batch views width"]:
         """Tokens of cameras [batch, views] of frames of ``size`` (height, width)."""
+        # The record holds world to camera, the network was trained on the inverse.
         encoding = encoding_from_cameras(Cameras(cameras.camera_to_world, cameras.intrinsics), *size)
         with torch.autocast(encoding.device.type, enabled=False):
             x = self.token_norm(self.pose_branch(encoding.to(self.token_norm.weight.dtype)))
@@ -69,8 +70,10 @@ class CameraDecoder(nn.Module):
 
 def decoded_cameras(encoding: Float[Tensor, "batch views 9"], size: tuple[int, int]) -> Cameras:
     """Cameras of encodings (camera to world) for frames of ``size`` (height, width)."""
+    # A rectified field of view may be 0, at which the focal length would be infinite.
     half = torch.tan(encoding[..., 7:] / 2).clamp(min=SMALLEST_TANGENT)
     inverse = cameras_from_encoding(torch.cat([encoding[..., :7], 2 * torch.atan(half)], dim=-1), *size)
+    # ``inverse`` holds camera to world where the record expects world to camera.
     return Cameras(inverse.camera_to_world, inverse.intrinsics)
 
 
@@ -80,6 +83,7 @@ def normalise_cameras(cameras: Cameras) -> tuple[Cameras, Float[Tensor, " batch"
     Returns the cameras and the distance (at least 0.1) that their translations were divided by.
     """
     relative = cameras.relative_to_first()
+    # torch's median is the lower of two middle values: of two views it is 0, and the floor counts.
     distance = relative.centers.norm(dim=-1).median(dim=-1).values.clamp(min=SMALLEST_DISTANCE)
     pose = relative.world_to_camera
     top = torch.cat([pose[..., :3, :3], pose[..., :3, 3:] / distance[:, None, None, None]], dim=-1)

@@ -57,6 +57,7 @@ class DepthAnything3Config(NetworkConfig):
             )
         if self.mlp not in ("gelu", "swiglu"):
             raise ValueError(f"mlp {self.mlp!r}; allowed: gelu, swiglu")
+        # The reference view is chosen in the block before ``alt_start``, so that there must be one.
         if not 1 <= self.alt_start < self.depth:
             raise ValueError(f"alt_start {self.alt_start} must lie in 1..{self.depth - 1} (depth {self.depth})")
         if len(self.taps) != 4 or len(self.dpt_channels) != 4:

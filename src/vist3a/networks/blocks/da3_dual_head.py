@@ -42,6 +42,7 @@ class DualScratch(Scratch):
         super().__init__(channels, features, hidden, 2, rectified_skip=False)
         for level in range(1, len(channels) + 1):
             setattr(self, f"refinenet{level}_aux", FusionUnit(features, level < len(channels), rectified_skip=False))
+        # Five convolutions, in turn narrower and wider.
         half = features // 2
         widths = [features, half, features, half, features, half]
         convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths)]
@@ -85,6 +86,7 @@ class DualDPTHead(TokenPyramid):
 
     def _frames(self, taps: Sequence[Tensor], grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         aspect, scratch = size[1] / size[0], self.scratch
+        # Both chains read the same lateral maps; depth goes on to pixels, rays stay at twice the finest level.
         lateral = scratch.laterals(self.levels(taps, grid, aspect))
         x = scratch.output_conv1(scratch.fuse(lateral))
         x = resize_map(x, size)

@@ -72,12 +72,14 @@ def place(
     pose = cameras.camera_to_world
     k = cameras.intrinsics[:, :, None, None]
     focal = torch.stack([k[..., 0, 0], k[..., 1, 1]], dim=-1)
+    # The unit ray through every pixel, shifted by its offset.
     pixels = pixel_grid(height, width, device=raw.device, dtype=raw.dtype) + offset
     plane = (pixels - k[..., :2, 2]) / focal
     direction = F.normalize(torch.cat([plane, torch.ones_like(shift)], dim=-1), dim=-1)
     distance = depth[..., None] + shift
     turned = torch.einsum("bvij,bvhwj->bvhwi", pose[..., :3, :3], direction)
     means = pose[:, :, None, None, :3, 3] + turned * distance
+    # As in pixelSplat (Charatan et al., 2024), the size of a pixel at distance 1 is the sum over both image axes.
     pixel = PIXELS * (1 / focal).sum(-1, keepdim=True)
     scales = (scale_min + (scale_max - scale_min) * scale.sigmoid()) * distance * pixel
     harmonics = colour.unflatten(-1, (3, -1))
@@ -115,5 +117,6 @@ def _world_harmonics(
     harmonics: Float[Tensor, "batch views height width 3 bands"],
     camera_to_world: Float[Tensor, "batch views 3 3"],
 ) -> Float[Tensor, "batch views height width 3 bands"]:
+    # The coefficients are given in the axes of the camera.
     turn = harmonics_rotation(camera_to_world, degree_of_bands(harmonics.shape[-1]))
     return torch.einsum("bvij,bvhwcj->bvhwci", turn, harmonics)

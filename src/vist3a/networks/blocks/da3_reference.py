@@ -40,7 +40,9 @@ def choose_reference(
         return torch.full((batch,), index, dtype=torch.long, device=class_tokens.device)
     tokens = class_tokens.to(torch.promote_types(class_tokens.dtype, torch.float32))
     unit = F.normalize(tokens, dim=-1)
+    # Without a view's similarity to itself, which is 1.
     similarity = ((unit @ unit.transpose(1, 2)).sum(-1) - 1) / (views - 1)
     measures = torch.stack([similarity, tokens.norm(dim=-1), unit.var(dim=-1)])
     low, high = measures.amin(-1, keepdim=True), measures.amax(-1, keepdim=True)
+    # A measure that is equal for all views becomes 0 for all, and prefers none.
     return ((measures - low) / (high - low + 1e-8) - 0.5).abs().sum(0).argmin(-1)

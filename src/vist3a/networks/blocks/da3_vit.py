@@ -85,5 +85,6 @@ class AnyViewTransformer(nn.Module):
         """Delete what the blocks after ``block`` do not use; ``camera_token`` says whether that goes as well."""
         for name in ("patch_embed", "cls_token", "pos_embed", *(("camera_token",) if camera_token else ())):
             setattr(self, name, None)
+        # An identity in each place, so that the keys of the blocks behind stay as they are.
         for index in range(block + 1):
             self.blocks[index] = nn.Identity()

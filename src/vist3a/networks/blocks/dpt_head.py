@@ -26,6 +26,7 @@ def add_positions(
     diagonal = math.hypot(aspect, 1.0)
 
     def axis(count: int, span: float) -> Tensor:
+        # Pixel centers: the outermost ones lie half a pixel inside the span.
         end = span / diagonal * (count - 1) / count
         position = torch.linspace(-end, end, count, device=x.device, dtype=torch.float64)
         quarter = channels // 4
@@ -58,6 +59,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Float[Tensor, "frames width rows columns"]) -> Float[Tensor, "frames width rows columns"]:
         """Same size as the input."""
+        # In place where the backward pass needs no old value: memory goes to maps of full size.
         rectified = F.relu(x)
         branch: Tensor = self.conv2(F.relu(self.conv1(rectified), inplace=True))
         return branch.add_(rectified if self.rectified_skip else x)
@@ -110,6 +112,7 @@ class Scratch(nn.Module):
     def fuse(self, lateral: Sequence[Tensor], chain: str = "") -> Tensor:
         """Fine-to-coarse maps of the common width to one map at twice the finest size; ``chain`` ends the units' names."""
         path, skip = lateral[-1], None
+        # Coarse to fine: a unit ends at the size of the next finer level, the last one at twice the finest.
         for n in range(len(lateral), 0, -1):
             finest = n == 1
             height, width = lateral[0 if finest else n - 2].shape[-2:]
@@ -156,6 +159,7 @@ class TokenPyramid(nn.Module):
         self, taps: Sequence[Float[Tensor, "frames tokens channels"]], grid: tuple[int, int], aspect: float
     ) -> list[Tensor]:
         """Maps ``[frames, channels, rows, columns]`` at 4, 2, 1 and 1/2 times the token ``grid``."""
+        # Taps may be narrower than the head, which computes in its own type.
         dtype = self.projects[0].get_parameter("weight").dtype
         levels = []
         for tap, project, resize in zip(taps, self.projects, self.resize_layers, strict=True):

@@ -48,7 +48,9 @@ def activate(
     the view dependence starts weak.
     """
     density, scale, rotation, colour = raw.split([1, 3, 4, raw.shape[-1] - 8], dim=-1)
+    # Published channels run over the bands of one color, then of the next.
     harmonics = colour.unflatten(-1, (3, -1)).transpose(-1, -2)
+    # Added to the norm, not a floor below it, as in the published network.
     rotation = rotation / (rotation.norm(dim=-1, keepdim=True) + 1e-8)
     return Gaussians(
         means=means,
@@ -62,6 +64,7 @@ def activate(
 def band_factors(bands: int, like: Tensor) -> Float[Tensor, " bands"]:
     """Damping of each colour band by its degree: 1, then 0.1 * 0.25^degree."""
     index = torch.arange(bands, device=like.device, dtype=like.dtype)
+    # Band l * l + l + m has degree l.
     degree = index.sqrt().floor()
     return torch.where(degree > 0, 0.1 * 0.25**degree, torch.ones_like(degree))
 

@@ -17,6 +17,7 @@ NORM_EPS = 1e-6
 def other_members(count: int, device: torch.device | None = None) -> Int[Tensor, "count others"]:
     """Row m: all of 0 .. count - 1 but m, ascending."""
     member = torch.arange(count, device=device)[:, None]
+    # From the member on, every rank is one higher, which leaves the member out.
     rank = torch.arange(count - 1, device=device)
     return rank + (rank >= member)
 

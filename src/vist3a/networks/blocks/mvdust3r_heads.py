@@ -60,8 +60,10 @@ class PointmapHead(nn.Module):
         self, tokens: Float[Tensor, "frames rows columns channels"], images: Float[Tensor, "frames 3 height width"]
     ) -> Float[Tensor, "frames 4 height width"]:
         """Maps from normed tokens and images in [-1, 1]."""
+        # The channels of a token are the pixels of its patch.
         x = F.pixel_shuffle(self.proj(tokens).permute(0, 3, 1, 2), self.patch_size)
         xyz, confidence = x.split([3, 1], dim=1)
+        # The convolutions touch up the points in tiny steps, and leave the confidence alone.
         skip = self.skip_proj(torch.cat([images.to(x.dtype), xyz], dim=1))
         return torch.cat([xyz + SKIP_FACTOR * skip, confidence], dim=1)
 
@@ -95,6 +97,7 @@ def points_and_confidence(
     raw: Float[Tensor, "batch views 4 height width"],
 ) -> tuple[Float[Tensor, "batch views height width 3"], Float[Tensor, "batch views height width"]]:
     """Points, whose raw length is the logarithm of 1 + distance, and a confidence above 1."""
+    # DUSt3R's exponential mode: the direction stays, and the clamp spares a point at the origin a division by zero.
     xyz = raw[:, :, :3].movedim(2, -1)
     length = xyz.norm(dim=-1, keepdim=True).clamp(min=1e-8)
     return xyz / length * torch.expm1(length), 1 + raw[:, :, 3].exp().clamp(max=CONFIDENCE_MAX - 1)

@@ -87,8 +87,10 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         self, frames: Float[Tensor, "batch views 3 height width"]
     ) -> Float[Tensor, "batch views tokens channels"]:
         """Patches alone."""
+        # DUSt3R takes images in [-1, 1].
         images = (2 * frames - 1).to(self.patch_embed.proj.weight.dtype)
         tokens = self.patch_embed(images.flatten(0, 1)).flatten(1, 2).unflatten(0, frames.shape[:2])
+        # The stream goes on in the type of the norms, which may be wider than the matrices.
         return tokens.to(self.enc_norm.weight.dtype)
 
     def entry_dtype(self, stage: int, given: torch.dtype) -> torch.dtype:
@@ -98,11 +100,13 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
     def drop(self, stage: int) -> None:
         """See the template."""
         depth = self.config.encoder_depth
+        # What runs once, with the first stage whose output no longer needs it.
         once = {"patch_embed": 0, "enc_norm": depth, "decoder_embed": depth + 1}
         for name in (name for name, needed in once.items() if stage >= needed):
             setattr(self, name, None)
         for block in range(min(stage + 1, depth)):
             self.enc_blocks[block] = nn.Identity()
+        # Layer k is stage depth + 2 + k.
         for blocks in (self.dec_blocks, self.dec_blocks2, self.dec_same_view_blocks):
             for layer in range(min(stage - depth - 1, len(blocks))):
                 blocks[layer] = nn.Identity()
@@ -134,8 +138,10 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
             if stage > first:
                 x = self._advance(stage, x, encoder, decoder)
             if stage >= 0 and (name := self.stages[stage].name) in keep:
+                # No special tokens, which the record holds as an empty axis.
                 special = x.new_zeros(*x.shape[:2], 0, x.shape[3])
                 states[name] = TokenState(name, x.unflatten(2, grid), special)
+        # A run that stops inside the encoder gives a negative depth, which no head reads.
         return {last - config.encoder_depth - 2: x}, states
 
     def _advance(self, stage: int, x: Tensor, encoder: Rotation, decoder: Rotation) -> Tensor:
@@ -147,6 +153,7 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         if stage == depth + 1:
             return self.decoder_embed(x.to(self.decoder_embed.weight.dtype)).to(x.dtype)
         layer = stage - depth - 2
+        # All paths start from the same embedding.
         if layer == 0:
             x = x.repeat(1, 1, 1, self.config.references)
         return self._checkpointed(lambda tokens, rotation: self._decode(layer, tokens, rotation), x, decoder)
@@ -161,16 +168,19 @@ class MVDust3rTrunk(EnterableNetwork[MVDust3rConfig]):
         """One decoder layer on ``[batch, views, tokens, references * width]``."""
         batch, views = x.shape[:2]
         references = self.config.references
+        # To [batch, references, views, tokens, width], then the reference of every path into slot 0.
         paths = x.unflatten(3, (references, -1)).permute(0, 3, 1, 2, 4)
         slots = slot_order(references, views, x.device)
         path = torch.arange(references, device=x.device)[:, None]
         ordered = paths[:, path, slots].flatten(0, 1)
+        # The reference view has blocks of its own; both kinds attend to the views as they came in.
         parts = [self.dec_blocks[layer](ordered, slice(0, 1), rotation)]
         if views > 1:
             parts.append(self.dec_blocks2[layer](ordered, slice(1, None), rotation))
         # The order swaps two views, so that it is its own inverse.
         paths = torch.cat(parts, dim=1).unflatten(0, (batch, references))[:, path, slots]
         by_view = paths.transpose(1, 2)
+        # MV-DUSt3R+: the paths of one view exchange what they know.
         if references > 1:
             by_view = self.dec_same_view_blocks[layer](by_view.flatten(0, 1), slice(None), rotation)
             by_view = by_view.unflatten(0, (batch, views))

@@ -42,5 +42,6 @@ def points_and_confidence(
 ) -> tuple[Float[Tensor, "batch views height width 3"], Float[Tensor, "batch views height width"]]:
     """World points from their signed logarithms, and a confidence above 1."""
     logits = at_least_float32(raw)
+    # VGGT's activation ``inv_log``.
     signed = logits[:, :, :3].movedim(2, -1)
     return signed.sign() * torch.expm1(signed.abs()), 1 + logits[:, :, 3].exp()

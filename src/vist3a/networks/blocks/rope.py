@@ -18,13 +18,16 @@ def grid_rotation(
     Patches sit at (row + 1, column + 1) so that position 0 is left to the special tokens. Angles are computed in
     float64 and cast to the dtype of ``like``.
     """
+    # Two axes, and two members of every pair: a quarter of the head for the frequencies.
     quarter = head_width // 4
     exponent = torch.arange(quarter, device=like.device, dtype=torch.float64) / quarter
     frequency = base**-exponent
     y = torch.arange(1, rows + 1, device=like.device, dtype=torch.float64).repeat_interleave(columns)
     x = torch.arange(1, columns + 1, device=like.device, dtype=torch.float64).repeat(rows)
     angles = torch.stack([y, x], dim=-1)[:, :, None] * frequency
+    # Both members of a pair turn by the same angle.
     angles = torch.cat([angles, angles], dim=-1).flatten(1)
+    # Angle 0 leaves special tokens as they are.
     angles = torch.cat([angles.new_zeros(special, head_width), angles])
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 

@@ -90,4 +90,5 @@ class StitchableNetwork(EnterableNetwork[ConfigT]):
         if self.entry is None:
             return {}
         encoder = self.aggregator.patch_embed
+        # Stored, as it decides which tensors the file of weights has.
         return {"keep_embedding": encoder is not None and encoder.cls_token is not None}

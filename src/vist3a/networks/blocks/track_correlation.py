@@ -19,6 +19,7 @@ def sample_map(
     padding: str,
 ) -> Float[Tensor, "frames channels n k"]:
     """Bilinear samples at positions (x, y) in samples of the map, the first one at 0; ``padding`` beyond the last."""
+    # One sample on a side has no extent to divide by.
     size = positions.new_tensor([maps.shape[-1] - 1, maps.shape[-2] - 1]).clamp(min=1)
     grid = (2 * positions / size - 1).to(maps.dtype)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode=padding, align_corners=True)
@@ -47,6 +48,7 @@ class CorrelationPyramid:
         """Scaled inner products of each feature with the maps around its position, level by level; zero outside."""
         parts = []
         for level, maps in enumerate(self.maps):
+            # As published, coordinates are halved per level, without the half sample by which pooling shifts the grid.
             places = positions[:, :, None] / 2**level + self.window.to(positions.dtype)
             near = sample_map(maps, places, "zeros")
             parts.append(torch.einsum("fcnk,fnc->fnk", near, features) / math.sqrt(features.shape[-1]))
@@ -80,6 +82,7 @@ def position_embedding(
     # An entry of the table depends on x or on y alone, so that reading it bilinearly is linear along that axis.
     for coordinate, count in zip(positions.unbind(-1), reversed(size), strict=True):
         inside = coordinate.clamp(0, count - 1)
+        # The table is read at whole positions; the gradient runs through the share between them.
         below = inside.detach().floor()
         share = (inside - below)[..., None]
         parts.append(table(below) * (1 - share) + table((below + 1).clamp(max=count - 1)) * share)

@@ -85,9 +85,11 @@ class Tracker(nn.Module):
         maps = self.fmap_norm(maps.movedim(2, -1)).movedim(-1, 2)
         dtype, features = maps.dtype, maps.shape[2]
         pyramid = CorrelationPyramid(maps.flatten(0, 1), self.levels, self.radius)
+        # At first a track has the feature under its query, in all frames.
         started = sample_map(maps[:, 0], queries[:, None], "border").squeeze(2).transpose(1, 2)
         feature = started[:, None].repeat(1, views, 1, 1)
         position = queries[:, None].repeat(1, views, 1, 1)
+        # What stays the same in all steps: where the track starts, and whether a frame is the first.
         place = position_embedding(queries, (maps.shape[-2], maps.shape[-1]), self.query_ref_token.shape[-1])
         role = torch.arange(views, device=maps.device).clamp(max=1)
         constant = place.to(dtype)[:, None] + self.query_ref_token[:, role][:, :, None]
@@ -95,6 +97,7 @@ class Tracker(nn.Module):
         for _ in range(iterations):
             # Every step is supervised by itself; no gradient runs back through the chain of positions.
             position = position.detach()
+            # Relative to the first frame, where the track is known.
             motion = position - position[:, :1]
             near = pyramid.around(position.flatten(0, 1), feature.flatten(0, 1)).unflatten(0, (batch, views))
             scaled = motion / MOTION_UNIT
@@ -102,7 +105,9 @@ class Tracker(nn.Module):
             seen = torch.cat([moved.to(dtype), self.corr_mlp(near), feature], dim=-1) + constant
             update = self.updateformer(seen.transpose(1, 2)).transpose(1, 2)
             step, change = update.split([2, features], dim=-1)
+            # The query is given, so that its own frame is never moved.
             position = torch.cat([queries[:, None], (position + step.to(position.dtype))[:, 1:]], dim=1)
+            # GroupNorm takes channels second: tracks and frames become rows.
             normed = self.ffeat_norm(change.flatten(0, 2)).view_as(change)
             feature = feature + self.ffeat_updater(normed)
             positions.append(position)

@@ -51,6 +51,7 @@ class TrackTransformer(nn.Module):
         super().__init__()
         self.input_norm = nn.LayerNorm(width_in, eps=1e-5)
         self.input_transform = nn.Linear(width_in, width)
+        # The misspelling is that of the published state dicts.
         self.virual_tracks = nn.Parameter(torch.randn(1, VIRTUAL_TRACKS, 1, width))
         self.time_blocks = nn.ModuleList(TrackBlock(width) for _ in range(depth))
         self.space_virtual_blocks = nn.ModuleList(TrackBlock(width) for _ in range(depth))
@@ -63,6 +64,7 @@ class TrackTransformer(nn.Module):
         """Raw updates."""
         batch, count, views, _ = x.shape
         entered = self.input_transform(self.input_norm(x))
+        # Virtual tracks go along as further tracks; tracks learn of each other through them alone.
         tokens = torch.cat([entered, self.virual_tracks.expand(batch, -1, views, -1)], dim=1)
         layers = zip(
             self.time_blocks,
@@ -72,9 +74,12 @@ class TrackTransformer(nn.Module):
             strict=True,
         )
         for over_time, gather, exchange, scatter in layers:
+            # In time, a track is a sequence of its frames.
             tokens = over_time(tokens.flatten(0, 1)).unflatten(0, (batch, -1))
+            # In space, a frame is a sequence of its tracks: true ones, then virtual ones.
             points, virtual = tokens.transpose(1, 2).flatten(0, 1).split([count, VIRTUAL_TRACKS], dim=1)
             virtual = exchange(gather(virtual, points))
             points = scatter(points, virtual)
             tokens = torch.cat([points, virtual], dim=1).unflatten(0, (batch, views)).transpose(1, 2)
+        # Virtual tracks end here; the input joins once more past all layers.
         return self.flow_head(self.output_norm(tokens[:, :count] + entered))

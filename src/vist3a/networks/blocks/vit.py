@@ -31,6 +31,7 @@ class PatchProjection(nn.Module):
         side = self.proj.kernel_size[0]
         rows, columns = images.shape[-2] // side, images.shape[-1] // side
         whole = images[..., : rows * side, : columns * side]
+        # To [frames, rows, columns, 3 * side * side], in the kernel's order: channel, row, column.
         patches = whole.unflatten(-1, (columns, side)).unflatten(-3, (rows, side)).permute(0, 2, 4, 1, 3, 5).flatten(3)
         weight = self.proj.weight.flatten(1)
         # Tensor cores want rows of whole 16 bytes; patches of 14 pixels have 588 numbers.

@@ -30,11 +30,13 @@ def voxelize(
     A point belongs to the voxel of the nearest multiple of ``voxel_size`` (ties to even); voxels come sorted
     by x, then y, then z.
     """
+    # Which voxel it is has no gradient; what is averaged there has.
     index = voxel_index(torch.round(points.detach() / voxel_size).long())
     count = int(index.max()) + 1
     # The subtracted maximum cancels in the quotient, so it needs no gradient.
     peak = confidence.new_full((count,), -torch.inf).scatter_reduce(0, index, confidence.detach(), "amax")
     weight = torch.exp(confidence - peak[index])
+    # The peak weighs 1, so that the published 1e-6 only lowers the sum a little.
     weight = weight / (weight.new_zeros(count).index_add(0, index, weight)[index] + 1e-6)
 
     def gather(values: Tensor) -> Tensor:

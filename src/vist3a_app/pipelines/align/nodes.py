@@ -63,6 +63,7 @@ def _train(
 ) -> Trained:
     device = resolve_device(networks.device)
     decoder = load_decoder(networks, stitched_decoder)
+    # Before what takes long: a missing file is told now.
     models = load_reward_models(params, decoder.network.has_gaussians, device, networks.known.rewards)
     fit_clips = ClipStore(clips, clip_index).load_split("fit")
     prompts = prompts_of(params)
@@ -98,6 +99,7 @@ def _train(
     others = watch.accompany if params.shard else None
     run = AlignRun(state / "loop.pt", history, watch if processes.first else others)
     align(generator, decoder, models.reward, data, settings, run)
+    # All processes hold the same adapter in the end.
     if not processes.first:
         return lambda folder: None, {}, pd.DataFrame()
     first, last = history.ends(window=5)

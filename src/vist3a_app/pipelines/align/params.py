@@ -20,6 +20,7 @@ class RewardWeights(Strict):
     ``<name>_rendered``. And any reward of the registry, by its name or place.
     """
 
+    # Terms of further models and of the registry have names that no class can list.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]
 
@@ -106,6 +107,7 @@ class AlignParams(Strict, AlignSettings):
             )
         terms = self.rewards.given() | self.pointmap_rewards.given()
         sources = {"text": self.reward_scorer} | self.further_models()
+        # A scorer that is rewarded would, as the judge, speak about itself.
         optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}
         if self.watch.judge_every and self.watch.judge in optimised:
             raise ValueError(

@@ -29,6 +29,7 @@ def in_templates(params: AlignParams, networks: Networks, prompts: Sequence[str]
     if not params.prompt_templates:
         return None
     count = params.loop.steps * params.prompts_per_step
+    # Drawn for the whole run now, so that the text encoder can go before training; prompts come in turn.
     texts = [phrased(params.prompt_templates, prompts[n % len(prompts)], n, params.seed) for n in range(count)]
     files = networks.conditions(texts, store)
     return lambda _, places: files([texts[place] for place in places])

@@ -39,6 +39,7 @@ def load_reward_models(
     dtype, weights = DTYPES[params.reward_dtype], params.weights(has_gaussians)
     sources = {"text": ("align.reward_scorer", params.reward_scorer)}
     sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.further_models().items()}
+    # Without LPIPS, features of the text scorer: it is loaded for them even if no text term has a weight.
     own_distance = PERCEPTUAL in weights and params.perceptual is None
     scorers: dict[str, TextImageScorer] = {
         name: load_scorer(source, where, device, dtype, public, compiled=params.compile)

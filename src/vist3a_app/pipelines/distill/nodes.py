@@ -64,9 +64,11 @@ def distill_decoder(
             {"": stitched(decoder, generator)}, teacher, heldout, device, batch=params.measured_batch
         )[""]
 
+    # The closed form, kept to go back to.
     before, start = measured(), trained_parameters(decoder)
     distill(decoder, teacher, generator, fit_clips, params.part(DistillSettings), folder=state, logs=step_log)
     after = measured()
+    # Trained and measured: there is nothing to resume any more.
     shutil.rmtree(state, ignore_errors=True)
     verdict = judge(averaged(before, fmean), averaged(after, fmean))
     # What the chain hands on is never worse than the closed form.

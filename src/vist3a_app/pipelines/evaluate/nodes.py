@@ -59,6 +59,7 @@ def measure_geometry(
         world: World = registry.find("worlds", params.world, "evaluate.world")()
         truth, size = params.truth, (params.height, params.width)
         everything = {"original": original.reconstruct, **variants}
+        # Made one at a time, as they are compared.
         scenes = (
             world.scenes(truth.seed, [number], size, params.frames, truth.extra_views, device)
             for number in progress(range(truth.scenes), "compare with the truth", truth.scenes)
@@ -93,6 +94,7 @@ def measure_generation(
     generator = networks.load_generator("vae", "denoiser")
     config = params.part(SamplingConfig)
     results, pictures = {}, {}
+    # One generator for both: only the adapter comes in between, prompts and noise stay.
     for state in ("before", "after"):
         if state == "after":
             load_adapter(networks, generator, aligned_generator, stitched_decoder)
@@ -103,6 +105,7 @@ def measure_generation(
     comparison = paired_differences(results["before"], results["after"], params.seed)
     rows = []
     for i in range(min(params.pictures, len(prompts))):
+        # A row of eight: first and middle view, decoded and rendered, before and after (four without Gaussians).
         middle = pictures["before"][i].shape[1] // 2
         rows += [pictures[state][i][:, [0, middle]].flatten(0, 1) for state in ("before", "after")]
     sheet = image_sheet(torch.cat(rows), columns=8) if rows else torch.ones(3, 8, 8)

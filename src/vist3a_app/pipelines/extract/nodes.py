@@ -32,6 +32,7 @@ def extract_moments(
     height, width = store.load_frames(store.names("fit")[0]).shape[-2:]
     points = network.points_of(params.kinds)
     settings = tap_settings(generator, network, points, (height, width), params.part(TapConfig))
+    # A folder of weights may change under the same name: its bytes count, too.
     state = run_folder(
         checkpoints, "extract", params.model_dump_json(), networks.model_dump_json(), clip_index.to_json(),
         *networks.local_weights(),

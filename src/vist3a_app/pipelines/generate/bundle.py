@@ -59,6 +59,7 @@ def save_bundle(
     if params.aligned:
         shutil.copytree(aligned_generator, folder / ADAPTER)
     groups = {
+        # Prompts come from whoever loads it.
         "generate": params.model_dump(mode="json") | {"prompt": None, "prompts_file": None},
         "networks": networks.model_dump(mode="json"),
     }

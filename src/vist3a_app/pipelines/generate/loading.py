@@ -51,7 +51,9 @@ def adapt(
     if params.adapter is None and not params.aligned:
         return
     folder = aligned_generator if params.adapter is None else Path(params.adapter)
+    # A published decoder has no fingerprint that an adapter could name.
     load_adapter(networks, generator, folder, stitched_decoder if params.released_decoder is None else None)
+    # Nothing is trained any more: merged, the adapter costs no time.
     merge_lora(generator.denoiser)
 
 

@@ -38,6 +38,7 @@ def generate_scenes(
     the first viewers.
     """
     names, embed, negative = requests(params, networks, text_embeddings)
+    # All prompts are denoised before any is decoded: the two never share a small GPU.
     latents = _sample(params, networks, stitched_decoder, aligned_generator, names, embed, negative)
     decoding = load_3d_decoding(params, networks, stitched_decoder)
     scenes, rows, viewers, scores = {}, [], {}, []

@@ -45,6 +45,7 @@ def _from_images(params: GenerateParams, networks: Networks) -> tuple[list[str],
     conditions = {}
     for name, picture in pictures.items():
         content = hashlib.sha256(picture.numpy().tobytes()).hexdigest()
+        # By content and seed: the name of a picture, or others beside it, change nothing.
         random = prompt_generator(f"augmentation/{content}", params.seed)
         conditions[name] = encoder.embed_images(picture[None].to(device), size, [random])
     return list(pictures), lambda names: Condition.cat([conditions[name] for name in names]), None

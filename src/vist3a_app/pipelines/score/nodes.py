@@ -42,6 +42,7 @@ def score_layers(
         )  # fmt: skip
     scores = found.scores
     best, reason = found.choose(params.point)
+    # A report that is read back has its keys sorted: the index keeps the network's order.
     described = {
         score.point: {"index": i, **{k: v for k, v in asdict(score).items() if k != "point"}}
         for i, score in enumerate(scores)

@@ -73,6 +73,7 @@ class Study:
         """Named by the variant's alignment, by what it is measured with, by the decoder, the clips and the weights."""
         weights = (self.networks.generator.source, self.networks.reconstruction.source, self.align.reward_scorer,
                    self.params.judge)  # fmt: skip
+        # A variant trains on its own rewards and is measured by the whole one: both are in the name.
         return run_folder(
             self.checkpoints / STATE, f"{part}-{variant}-{seed}", self.params.model_dump_json(exclude={"seeds"}),
             self._alignment(seed, variant).model_dump_json(), self.align.rewards.model_dump_json(),
@@ -96,6 +97,7 @@ class Study:
         }
         own = params.heldout_seed + seed
         trained_on = {prompt.text for prompt in sample_prompts(seed, how.prompts)}
+        # Twice as many as wanted, as the grammar repeats itself.
         fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
         prompts = [text for text in fresh if text not in trained_on][: params.prompts]
         adapter = None if variant == UNTRAINED else self._adapter(seed, variant)

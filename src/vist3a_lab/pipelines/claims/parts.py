@@ -71,6 +71,7 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
     device = resolve_device(networks.device)
     own = params.heldout_seed + seed
     trained_on = {prompt.text for prompt in sample_prompts(seed, study.align.prompts)}
+    # Twice as many as wanted, as the grammar repeats itself.
     fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
     prompts = [text for text in fresh if text not in trained_on][: params.prompts]
     adapter, decoder = study.adapter(seed), _decoder(study, seed)
@@ -89,6 +90,7 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
         "stitched": score(decoder, latents=latents),
     }
     load_adapter(networks, generator, adapter, study.decoder(seed))
+    # The same prompts and noise once more, now with the adapter.
     latents = sample_latents(generator, embed, prompts, config, own, device, negative)
     return {**found, "stitched_aligned": score(decoder, latents=latents)}
 

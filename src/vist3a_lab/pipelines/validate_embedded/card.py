@@ -69,6 +69,7 @@ def write_card(
     networks = []
     for name, architecture in ARCHITECTURES.items():
         record = json.loads((root / name / RECORD).read_text(encoding="utf-8"))
+        # A second round of training keeps the record of the first under "start".
         rounds = [record["start"], record] if "start" in record else [record]
         columns = [", then ".join(str(r[key]) for r in rounds) for key in ("seed", "steps", "planned_steps")]
         networks.append(f"| {name} | {architecture} | {' | '.join(columns)} |")

@@ -86,6 +86,7 @@ def measure_text(
     own = {"accuracy_true_renders": sum(figures.judge.values()) / len(figures.judge)}
     rows = []
     for samples in figures.samples.values():
+        # White where there are too few of a verdict.
         blank = torch.ones_like(samples[0][2])
         for verdict in (True, False):
             frames = [frame for _, right, frame in samples if right == verdict][: params.pictures]
