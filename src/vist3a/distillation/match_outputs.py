@@ -16,9 +16,12 @@ from torch import Tensor
 
 from vist3a.distillation.color_jitter import Ranges, color_jitter
 from vist3a.distillation.distill_loss import PUBLISHED, DistillWeights, distill_terms, feature_distance, weighted
+from vist3a.distillation.latent_noise import LatentNoise, with_noise
+from vist3a.distillation.photometric import Photometric, photometric_loss
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip
+from vist3a.rendering import renderer_for
 from vist3a.runtime.bounds import Positive
 from vist3a.runtime.loop import LoopConfig, TrainingLoop, step_generator
 from vist3a.runtime.step_log import Log
@@ -38,6 +41,8 @@ class MatchOutputsConfig:
         mirror: A random half of the clips is flipped left to right, and a random half is played backwards.
         color_jitter: Largest changes of a clip's colors, for student and teacher alike (see :func:`color_jitter`); None: none.
         latents: Whether the student sees the mode of the video encoder's posterior, or a sample.
+        noise: What is added to the latents that the student sees; None: nothing.
+        photometric: Renderings of the student against the frames, in the steps of the heads; None: they are not compared.
         weights: Weights of the terms.
         loop: The training; None: the round is left out.
     """
@@ -49,6 +54,8 @@ class MatchOutputsConfig:
     mirror: bool = False
     color_jitter: Ranges | None = None
     latents: Literal["mode", "sample"] = "mode"
+    noise: LatentNoise | None = None
+    photometric: Photometric | None = None
     weights: DistillWeights = PUBLISHED
     loop: LoopConfig | None
 
@@ -71,6 +78,9 @@ def match_outputs(
     for network in (student.network, teacher):
         network.one_gaussian_per_pixel()
     device = next(student.parameters()).device
+    render = renderer_for(device)
+    if config.photometric is not None and not student.network.has_gaussians:
+        raise ValueError("distill.photometric: this 3D network has no Gaussians to render; allowed: null")
     names = [point.name for point in student.network.stitch_points]
     # States before the entry do not exist in the student.
     points = [name for name in config.features if names.index(name) > names.index(student.point)]
@@ -83,14 +93,23 @@ def match_outputs(
         with torch.no_grad():
             latents = generator.encode(frames, _noise(random, device) if config.latents == "sample" else None)
             target_taps, target_states = teacher.trunk(frames, keep=points)
+        latents = with_noise(latents, config.noise, random)
         taps, states = student.network.run_from(student.state(latents), size, keep=points)
         terms = {"features": feature_distance(states, target_states)} if points else {}
         # The dense heads cost most of a step and add little to what the states say.
         if step % config.heads_every == 0:
             with torch.no_grad():
                 target = teacher.heads(target_taps, size, frames)
-            terms |= distill_terms(student.network.heads(taps, size, frames), target, config.weights)
-        return weighted(terms, config.weights), {name: term.detach() for name, term in terms.items()}
+            found = student.network.heads(taps, size, frames)
+            terms |= distill_terms(found, target, config.weights)
+            if config.photometric is not None:
+                terms["photometric"] = photometric_loss(
+                    found, student.network.fit(frames), config.photometric, render, random
+                )
+        loss = weighted({name: term for name, term in terms.items() if name != "photometric"}, config.weights)
+        if config.photometric is not None and "photometric" in terms:
+            loss = loss + config.photometric.weight * terms["photometric"]
+        return loss, {name: term.detach() for name, term in terms.items()}
 
     TrainingLoop({"student": student}, config.loop, checkpoint).run(step_loss, log)
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from vist3a.distillation.latent_noise import LatentNoise, with_noise
 from vist3a.distillation.sensitivity import OUTPUTS, Output, gauss_newton, metric_root
 from vist3a.generators.base import VideoGenerator
 from vist3a.networks.base import ReconstructionModel
@@ -53,6 +54,7 @@ class MatchTokensConfig:
             :mod:`vist3a.distillation.sensitivity`); the rest is equal for all directions.
         sensitivity_clips: Clips that it is measured on.
         sensitive: Outputs that count.
+        noise: What is added to the latents that the student sees; None: nothing.
         loop: The training.
     """
 
@@ -66,6 +68,7 @@ class MatchTokensConfig:
     sensitivity: BelowOne = 0.0
     sensitivity_clips: Positive = 8
     sensitive: Annotated[tuple[Output, ...], MinLen(1)] = OUTPUTS
+    noise: LatentNoise | None = None
     loop: LoopConfig
 
 
@@ -158,7 +161,8 @@ def match_tokens(
             torch.arange(count) if config.views is None else torch.randperm(count, generator=generator)[: config.views]
         )
         views = views.to(device)
-        state = student.state(targets.latents[rows], None if config.views is None else views)
+        latents = with_noise(targets.latents[rows], config.noise, generator)
+        state = student.state(latents, None if config.views is None else views)
         # While they are the only goals, no block behind the last of them is run.
         points = (
             config.inner if config.inner and step < config.early * config.loop.steps else (*config.inner, config.point)

@@ -52,3 +52,5 @@ class LayerScore:
     """Of the plain Conv3d with one bias per channel (no bias per position)."""
     cka: float
     """Linear centred kernel alignment of patches and activations (held-out scenes); for comparison, it ranks nothing."""
+    r2_noisy: float | None = None
+    """Held-out R^2 under noise of the level that the layer was fitted for, which then ranks the points; None: no noise."""

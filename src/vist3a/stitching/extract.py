@@ -130,7 +130,8 @@ def accumulate(
 def _accumulate_shard(tap: Tap, names: Sequence[str], load: LoadFrames, batch: int, done: ClipsDone) -> Moments:
     total: Moments | None = None
     for clips in clip_batches(names, load, batch, tap.device):
-        moments = moments_of(*tap(clips), roles=tap.network.token_roles)
+        rows = tap.rows(clips)
+        moments = moments_of(rows.patches, rows.states, roles=tap.network.token_roles, noise=rows.noise)
         total = moments if total is None else total + moments
         done(len(clips.names))
     assert total is not None

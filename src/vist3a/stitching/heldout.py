@@ -65,7 +65,8 @@ def measure(
         raise ValueError("no clip to score on: the split heldout is empty (see curate.splits)")
     seen = _Sums(candidates, tap.network.token_roles)
     for clips in clip_batches(names, load, batch, tap.device):
-        seen.add(*tap(clips))
+        rows = tap.rows(clips)
+        seen.add(rows.patches, rows.states, rows.noise)
         done(len(clips.names))
     return seen.finished(tuple(names))
 
@@ -85,8 +86,8 @@ class _Sums:
         self.scenes: dict[str, list[Tensor]] = {name: [] for name in candidates}
         self.places: dict[str, Tensor] = {}
 
-    def add(self, patches: Tensor, states: Mapping[str, TokenState]) -> None:
-        moments = moments_of(patches, states, self.chunk_bytes, self.roles)
+    def add(self, patches: Tensor, states: Mapping[str, TokenState], noise: Tensor | None = None) -> None:
+        moments = moments_of(patches, states, self.chunk_bytes, self.roles, noise)
         self.moments = moments if self.moments is None else self.moments + moments
         x = patches.flatten(0, 3).double()
         # Half a chunk: residuals take as much room again.

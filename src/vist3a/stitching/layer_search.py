@@ -23,7 +23,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.extract import ClipsDone, TapConfig, accumulate, tap_settings
 from vist3a.stitching.heldout import Candidate, HeldOut, measure
 from vist3a.stitching.moments import Moments
-from vist3a.stitching.ridge import Bias
+from vist3a.stitching.ridge import Bias, r_squared
 from vist3a.stitching.search import Solved, check_choice, choose, score_points, solve_points
 from vist3a.stitching.tap import Tap, TapSettings
 
@@ -31,6 +31,8 @@ RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Relative to the mean diagonal of the gram matrix."""
 SELECTION, HELDOUT = 0.1, 0.2
 """Shares of clips that come without splits: to choose the ridge on, and held out."""
+NOISE_SHARES = (0.0, 0.13, 0.26, 0.51, 1.0)
+"""Levels of noise that are reported: shares of the latents' root mean square."""
 Splits = Mapping[str, Sequence[str]]
 
 
@@ -42,10 +44,12 @@ class LayerSearch:
     scores: tuple[LayerScore, ...]
     solved: Mapping[str, Solved]
     heldout: HeldOut
+    noise: float = 0.0
+    """Share of the latents' root mean square that the layers are fitted for."""
 
     @property
     def best(self) -> LayerScore:
-        """The point with the highest held-out R^2 among those that are a complete entry."""
+        """The point with the highest held-out R^2, under the noise of the fit, among those that are a complete entry."""
         return self.choose()[0]
 
     def choose(self, point: str | None = None) -> tuple[LayerScore, str]:
@@ -60,6 +64,22 @@ class LayerSearch:
         """The 3D network entered at ``point`` (None: at the best) through its stitch layer; nothing is trained."""
         return StitchedDecoder(network, self.settings.spec, self.layer(point)).to(next(network.parameters()).device)
 
+    def under_noise(self, shares: Sequence[float] = NOISE_SHARES) -> dict[float, dict[str, float]]:
+        """Held-out R^2 of every point by the share of noise on the latents, of the layers as they were fitted.
+
+        From the moments of the held-out clips: no further pass, and no noise is drawn.
+
+        Example:
+            >>> found.under_noise((0.0, 0.26))[0.26]["encoder.00"]
+        """
+        return {
+            share: {
+                name: r_squared(self.heldout.moments.noisy(share), name, own.candidate.solution, own.candidate.mean)
+                for name, own in self.solved.items()
+            }
+            for share in shares
+        }
+
     def table(self) -> pd.DataFrame:
         """One row per point: R^2 on held-out scenes with its interval over scenes, CKA, ridge, complete or not."""
         return pd.DataFrame([asdict(score) for score in self.scores])
@@ -73,6 +93,7 @@ def find_layer(
     kinds: Sequence[str] | None = None,
     ridges: Sequence[float] = RIDGES,
     bias: Bias = "channel",
+    noise: float = 0.0,
     batch: int = 4,
     seed: int = 0,
     **tap: Any,
@@ -87,6 +108,7 @@ def find_layer(
         kinds: Groups of stitch points to try, as ``("encoder",)``; None: all.
         ridges: Candidates for the ridge, relative to the mean diagonal of the gram matrix.
         bias: One per channel (a Conv3d), or one per token position.
+        noise: The layers are the best ones for latents with independent noise of this share of their root mean square.
         batch: Clips that go through the networks together.
         seed: Draws the splits, where none are given, and the bootstrap over scenes.
         tap: Fields of :class:`vist3a.stitching.extract.TapConfig`: ``kernel``, ``stride``, ``padding``, ``latents``, ...
@@ -110,7 +132,17 @@ def find_layer(
 
     config = TapConfig(**{"seed": seed, **tap})
     return search_clips(
-        generator, network, splits, load, config, kinds=kinds, ridges=ridges, bias=bias, batch=batch, seed=seed
+        generator,
+        network,
+        splits,
+        load,
+        config,
+        kinds=kinds,
+        ridges=ridges,
+        bias=bias,
+        noise=noise,
+        batch=batch,
+        seed=seed,
     )
 
 
@@ -125,6 +157,7 @@ def search_clips(
     points: Sequence[str] | None = None,
     ridges: Sequence[float] = RIDGES,
     bias: Bias = "channel",
+    noise: float = 0.0,
     batch: int = 4,
     seed: int = 0,
 ) -> LayerSearch:
@@ -145,7 +178,7 @@ def search_clips(
     tapped = Tap(generator, network, settings)
     fit, selection = (accumulate(tapped, splits[split], load, batch=batch) for split in ("fit", "selection"))
     return search_moments(
-        tapped, fit, selection, splits["heldout"], load, ridges=ridges, bias=bias, batch=batch, seed=seed
+        tapped, fit, selection, splits["heldout"], load, ridges=ridges, bias=bias, noise=noise, batch=batch, seed=seed
     )
 
 
@@ -158,14 +191,16 @@ def search_moments(
     *,
     ridges: Sequence[float],
     bias: Bias,
+    noise: float = 0.0,
     batch: int,
     seed: int,
     done: ClipsDone = lambda _: None,
 ) -> LayerSearch:
-    """The search from moments that were accumulated before; the ``heldout`` clips are met now, once."""
-    solved = solve_points(fit, selection, tap.settings, ridges, bias, tap.latent_statistics)
+    """The search from moments of clean latents that were accumulated before; the ``heldout`` clips are met now, once."""
+    # The ridge, too, is chosen under the noise: what is best on clean latents amplifies what is off their manifold.
+    solved = solve_points(fit.noisy(noise), selection.noisy(noise), tap.settings, ridges, bias, tap.latent_statistics)
     seen = measure(tap, candidates(solved), heldout, load, batch=batch, done=done)
-    return LayerSearch(tap.settings, score_points(solved, seen, tap.settings, seed), solved, seen)
+    return LayerSearch(tap.settings, score_points(solved, seen, tap.settings, seed, noise), solved, seen, noise)
 
 
 def candidates(solved: Mapping[str, Solved]) -> dict[str, Candidate]:

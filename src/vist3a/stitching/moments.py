@@ -10,7 +10,7 @@ constant per position: with them both the plain convolution and the one with a b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,13 +41,37 @@ class Moments:
     gram: Float[Tensor, "features features"]
     special_count: Float[Tensor, " roles"]
     points: Mapping[str, PointMoments]
+    noise: Float[Tensor, "features features"] | None = None
+    """What noise of the latents' root mean square adds to ``gram`` (see :mod:`vist3a.stitching.noise`); None: unknown."""
+
+    def noisy(self, share: float) -> Moments:
+        """Expected moments of the same clips under independent noise of ``share`` of their latents' root mean square.
+
+        Raises:
+            ValueError: ``share`` is negative, or these moments do not know what noise does.
+
+        Example:
+            >>> path = RidgePath(moments.noisy(0.15), "channel")
+        """
+        if share < 0:
+            raise ValueError(f"noise is {share:g} of the latents' root mean square; at least 0 is allowed")
+        if share == 0:
+            return self
+        if self.noise is None:
+            raise ValueError(
+                "these moments are of a version that knew no noise; `kedro run --pipelines=extract` makes them anew, or fit "
+                "without noise (score.noise 0)"
+            )
+        # Noise of mean zero changes no sum, and is independent of the activations.
+        return replace(self, gram=self.gram + share**2 * self.noise)
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of the union of two disjoint data sets; ValueError when they describe different layers."""
         if self.points.keys() != other.points.keys() or self.sum_x.shape != other.sum_x.shape:
             raise ValueError("moments of different stitch points or patch shapes cannot be added")
         own, others = self.state(), other.state()
-        return Moments.from_state({key: own[key] + others[key] for key in own})
+        # Where one of them does not know its noise, the union does not either.
+        return Moments.from_state({key: own[key] + others[key] for key in own if key in others})
 
     def to(self, device: torch.device) -> Moments:
         """The same on another device."""
@@ -61,6 +85,8 @@ class Moments:
             "gram": self.gram,
             "special_count": self.special_count,
         }
+        if self.noise is not None:
+            tensors["noise"] = self.noise
         for name, p in self.points.items():
             tensors |= {
                 f"{name}/sum_y": p.sum_y,
@@ -83,7 +109,14 @@ class Moments:
             )
             for name in names
         }
-        return cls(tensors["count"], tensors["sum_x"], tensors["gram"], tensors["special_count"], points)
+        return cls(
+            tensors["count"],
+            tensors["sum_x"],
+            tensors["gram"],
+            tensors["special_count"],
+            points,
+            tensors.get("noise"),
+        )
 
 
 @torch.no_grad()
@@ -92,8 +125,11 @@ def moments_of(
     states: Mapping[str, TokenState],
     chunk_bytes: int = CHUNK_BYTES,
     roles: TokenRoles = FIRST_AND_OTHERS,
+    noise: Float[Tensor, "features features"] | None = None,
 ) -> Moments:
     """Moments of one batch, on the device of the patches; ``roles`` are those of the network's special tokens.
+
+    ``noise`` is what noise on the latents of this batch would add to the products of patches, where it is known.
 
     The patches are the same for all points, so one product serves all points of a chunk.
     """
@@ -124,6 +160,7 @@ def moments_of(
         gram=x.T @ x,
         special_count=torch.tensor(counts, dtype=torch.float64, device=x.device),
         points=points,
+        noise=noise,
     )
 
 

@@ -53,10 +53,14 @@ def solve_points(
 
 
 def score_points(
-    solved: Mapping[str, Solved], heldout: HeldOut, settings: TapSettings, seed: int
+    solved: Mapping[str, Solved], heldout: HeldOut, settings: TapSettings, seed: int, noise: float = 0.0
 ) -> tuple[LayerScore, ...]:
-    """Scores of all points in network order; ``seed`` draws the bootstrap, the same scenes for every point."""
+    """Scores of all points in network order; ``seed`` draws the bootstrap, the same scenes for every point.
+
+    ``noise`` is the share of the latents' root mean square that the layers were fitted for.
+    """
     scores = []
+    noisy = heldout.moments.noisy(noise)
     for point in settings.points:
         own, errors = solved[point.name], heldout.points[point.name]
         low, high = percentile_interval(_resampled_r2(errors, seed))
@@ -78,6 +82,7 @@ def score_points(
                 r2_fit=own.r2_fit,
                 r2_heldout_conv=r_squared(heldout.moments, point.name, own.conv_only, own.candidate.mean),
                 cka=errors.cka,
+                r2_noisy=r_squared(noisy, point.name, own.candidate.solution, own.candidate.mean) if noise else None,
             )
         )
     return tuple(scores)
@@ -100,14 +105,20 @@ def check_choice(points: Sequence[StitchPoint], override: str | None = None) -> 
 
 
 def choose(scores: Sequence[LayerScore], override: str | None = None) -> tuple[LayerScore, str]:
-    """The stitch point and the reason: highest held-out R^2 among complete points, or the one asked for.
+    """The stitch point and the reason: highest held-out R^2 (see :func:`rank`) among complete points, or the one asked for.
 
     The choice must be possible (:func:`check_choice`).
     """
     if override is not None:
         return next(score for score in scores if score.point == override), "chosen by parameter score.point"
-    best = max((score for score in scores if score.complete), key=lambda score: score.r2_heldout)
-    return best, "highest held-out R^2 among the points that are a complete entry"
+    best = max((score for score in scores if score.complete), key=rank)
+    under = "" if best.r2_noisy is None else " under the noise of the fit"
+    return best, f"highest held-out R^2{under} among the points that are a complete entry"
+
+
+def rank(score: LayerScore) -> float:
+    """What points are ranked by: held-out R^2, under the noise that the layers were fitted for."""
+    return score.r2_heldout if score.r2_noisy is None else score.r2_noisy
 
 
 def lead(heldout: HeldOut, point: str, others: Sequence[str], seed: int) -> dict[str, str | float] | None:

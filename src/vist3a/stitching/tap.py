@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from vist3a.networks.base import ReconstructionModel
 from vist3a.records import StitchPoint, TokenState
 from vist3a.stitching.grids import StitchSpec, patches
 from vist3a.stitching.layer import standardise
+from vist3a.stitching.noise import noise_gram
 
 Size = tuple[int, int]
 
@@ -40,6 +42,14 @@ class TapSettings:
         return [point.name for point in self.points]
 
 
+class Rows(NamedTuple):
+    """Rows of the regression for a batch of clips, and what noise on their latents would add to the products of patches."""
+
+    patches: Float[Tensor, "batch views rows columns features"]
+    states: dict[str, TokenState]
+    noise: Float[Tensor, "features features"]
+
+
 class Tap:
     """Runs the video encoder and as many blocks of the reconstruction network as the points need, for a batch of clips."""
 
@@ -47,18 +57,37 @@ class Tap:
         self.generator, self.network, self.settings = generator, network, settings
         self.device = next(network.parameters()).device
         self.latent_statistics = latent_statistics(generator) if settings.normalised else None
+        self._noise: dict[tuple[int, int, int], Tensor] = {}
 
-    @torch.no_grad()
     def __call__(
         self, batch: ClipBatch
     ) -> tuple[Float[Tensor, "batch views rows columns features"], dict[str, TokenState]]:
         """Latent patches and states, on the device of the networks."""
+        rows = self.rows(batch)
+        return rows.patches, rows.states
+
+    @torch.no_grad()
+    def rows(self, batch: ClipBatch) -> Rows:
+        """Latent patches, states and the effect of noise, on the device of the networks."""
         frames = batch.on(self.device)[:, : self.settings.frames]
         latents = self._latents(frames, batch.names)
         states = self.network.tokens_at(self.settings.names, frames)
         # Never below float32, whatever the autoencoder computes in: the stitch layer will see them like this.
         latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-        return patches(standardise(latents, self.latent_statistics), self.settings.spec), states
+        # Of every clip its own mean square: noise is stated relative to the clip that it falls on.
+        power = latents.double().square().mean((1, 2, 3, 4)).sum()
+        seen = patches(standardise(latents, self.latent_statistics), self.settings.spec)
+        return Rows(seen, states, power * self._noise_of(latents))
+
+    def _noise_of(self, latents: Float[Tensor, "batch channels times rows columns"]) -> Tensor:
+        """What noise of variance 1 on raw latents of this shape adds for one clip; made once per shape."""
+        grid = (latents.shape[2], latents.shape[3], latents.shape[4])
+        if grid not in self._noise:
+            variances = torch.ones(latents.shape[1], dtype=torch.float64, device=self.device)
+            if self.latent_statistics is not None:
+                variances = 1 / self.latent_statistics[1].double().square()
+            self._noise[grid] = noise_gram(self.settings.spec, grid, variances)
+        return self._noise[grid]
 
     def _latents(self, frames: Tensor, names: tuple[str, ...]) -> Tensor:
         seed = self.settings.sample_seed

@@ -28,6 +28,7 @@ from vist3a_lab.procedural import (
     render,
     sample_scenes,
 )
+from vist3a_lab.procedural.unsteady import UnsteadyConfig, film, sample_unsteadiness
 
 CHUNK = 64
 UNKNOWN = -1
@@ -46,6 +47,14 @@ class BankConfig(BankSize):
     max_words: int = 40
     with_depth: bool = False
     objects: int | None = None
+    unsteady: UnsteadyConfig | None = None
+    """What happens in the clips (None: nothing). They then have no one geometry: no depth and no held-out views."""
+
+    def __post_init__(self) -> None:
+        if self.unsteady is not None and (self.with_depth or self.extra_views):
+            raise ValueError(
+                "unsteady clips have no depth and no held-out views; allowed: with_depth false, extra_views 0"
+            )
 
 
 class SceneBank:
@@ -118,10 +127,14 @@ class SceneBank:
                 self.labels[name][rows] = values.to(self.device)
             scenes = scenes.to(self.device)
             paths = cameras(scenes, config.frames, config.extra_views, config.height, config.width)
-            rgb, depth = render(scenes, paths, config.height, config.width, supersample=config.supersample)
+            if config.unsteady is None:
+                rgb, depth = render(scenes, paths, config.height, config.width, supersample=config.supersample)
+            else:
+                clip = sample_unsteadiness(self.seed, chunk, config.frames, config.unsteady)
+                rgb, depth = film(scenes, clip, config.frames, config.height, config.width), None
             self.rgb[rows] = (rgb * 255).round().to(torch.uint8)
             self._pose[rows], self._intrinsics[rows] = paths.world_to_camera.float(), paths.intrinsics.float()
-            if self._depth is not None:
+            if self._depth is not None and depth is not None:
                 self._depth[rows] = depth.float()
         self._next = max(self._next, indices.stop)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 SCENE_STREAM: Final = 0
 CAPTION_STREAM: Final = 1
 PROMPT_STREAM: Final = 2
+UNSTEADY_STREAM: Final = 3
 
 Array = NDArray[np.float64]
 

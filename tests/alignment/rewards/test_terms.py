@@ -77,3 +77,11 @@ def test_missing_views_are_one_sentence() -> None:
         TextImageReward(Brightness(), "rendered")(seen)
     with pytest.raises(ValueError, match="reads the 3D, and there is none"):
         weighted_terms({"reprojection": 1.0}, {}, None)(seen)
+
+
+def test_a_path_to_hold_is_asked_for() -> None:
+    reward = weighted_terms({"camera_motion": 2.0}, {}, None, 0.3)
+    assert reward.needs == {"scene"} and reward.weights == {"camera_motion": 2.0}
+    assert not renders("camera_motion") and "camera_motion" in term_names(())
+    with pytest.raises(ValueError, match=r"align\.motion: camera_motion has a weight, but no path to hold"):
+        weighted_terms({"camera_motion": 2.0}, {}, None)

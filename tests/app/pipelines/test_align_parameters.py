@@ -167,3 +167,12 @@ def test_presets_draw_as_published() -> None:
     assert (paper.variant, paper.denoising_steps, paper.gradient_steps) == ("drtune", (10, 50), 2)
     assert (released.variant, released.denoising_steps, released.gradient_steps) == ("released", (10, 50), 2)
     assert released.guidance == (4.0, 6.0)
+
+
+def test_the_motion_term_needs_the_path_that_it_holds() -> None:
+    weights = {"text_decoded": 1.0, "camera_motion": 2.0}
+    with pytest.raises(ValidationError, match=r"align\.motion: null, but camera_motion has a weight"):
+        AlignParams(**values(rewards=weights, motion=None))
+    params = AlignParams(**values(rewards=weights, motion=0.3))
+    reward = load_reward_models(params, has_gaussians=True, device=CPU, public={}).reward
+    assert reward.terms["camera_motion"].motion == 0.3

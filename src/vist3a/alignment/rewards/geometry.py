@@ -1,6 +1,7 @@
 """Rewards that read the 3D alone: no frame is decoded, nothing is rendered. For networks without Gaussians, and any other.
 
-All are blind to what is shown and are best for a camera that stands still: they belong beside the generative loss.
+All are blind to what is shown, and all but :class:`CameraMotion` are best for a camera that stands still: they belong beside the
+generative loss and a term that keeps the camera moving.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 
 from vist3a.alignment.rewards.base import Need, Views
 from vist3a.geometry.projection import pixel_grid, project
+from vist3a.records import Reconstruction
 
 SCENE: frozenset[Need] = frozenset({"scene"})
 TOLERANCE = 0.05
 """Relative difference of two depths that costs one half; hidden surfaces, which differ more, cost at most 1."""
 GAP = 4
 FLOOR = 1e-8
+MOTION_FLOOR = 1e-3
+"""Shorter paths are taken for this long: the logarithm of none has no end."""
 
 
 class ReprojectionConsistency:
@@ -101,3 +105,39 @@ class CameraSmoothness:
         # The squared Frobenius distance of two rotations is 4 (1 - cos angle).
         turning = (turn[:, 1:] - turn[:, :-1]).square().sum((-2, -1)).mean(-1) / 2
         return -(shaking + turning)
+
+
+class CameraMotion:
+    """Minus how far the camera's path falls short of ``motion``, as a logarithm of their ratio; 0 for a path as long or longer.
+
+    A camera that stands still agrees with itself: the consistency terms alone bring any generator to a halt. The path is that
+    between every fourth view, over the median depth (no unit), so that trembling does not count as motion.
+
+    Example:
+        >>> CameraMotion(0.27)(views)  # half of the wanted path costs log 2
+        tensor([-0.6931])
+    """
+
+    needs = SCENE
+
+    def __init__(self, motion: float, gap: int = GAP) -> None:
+        if not motion > 0:
+            raise ValueError(
+                f"align.motion: {motion:g}; allowed: a length of the camera's path, in median depths, above 0"
+            )
+        self.motion, self.gap = motion, gap
+
+    def __call__(self, views: Views) -> Float[Tensor, " batch"]:
+        """Score <= 0."""
+        path = coarse_path(views.geometry(), self.gap).clamp(min=MOTION_FLOOR)
+        return -(self.motion / path).log().clamp(min=0)
+
+
+def coarse_path(scene: Reconstruction, gap: int = GAP) -> Float[Tensor, " batch"]:
+    """Length of the camera's path between every ``gap``-th view, over the median depth of the scene."""
+    centers = scene.cameras.centers[:, ::gap]
+    # The depth is only the unit: a scene must not become shallow to let its camera seem to move.
+    unit = scene.depth.detach().flatten(1).median(dim=1).values.clamp(min=FLOOR)
+    steps = (centers[:, 1:] - centers[:, :-1]).square().sum(-1)
+    # A step of zero length has no direction: the root would have no gradient.
+    return steps.clamp(min=FLOOR**2).sqrt().sum(1) / unit

@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping
 from vist3a import registry
 from vist3a.alignment.rewards.base import Kind, Reward
 from vist3a.alignment.rewards.consistency import Distance, PerceptualConsistency, PhotometricConsistency
-from vist3a.alignment.rewards.geometry import CameraSmoothness, PointmapCameraConsistency, ReprojectionConsistency
+from vist3a.alignment.rewards.geometry import (
+    CameraMotion,
+    CameraSmoothness,
+    PointmapCameraConsistency,
+    ReprojectionConsistency,
+)
 from vist3a.alignment.rewards.text_image import TextImageReward, TextImageScorer
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 
@@ -17,6 +22,7 @@ GEOMETRY: Mapping[str, Callable[[], Reward]] = {
     "camera_smoothness": CameraSmoothness,
 }
 L1, PERCEPTUAL = "consistency_l1", "consistency_perceptual"
+MOTION = "camera_motion"
 KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
 
 
@@ -24,7 +30,7 @@ def term_names(scorers: tuple[str, ...]) -> tuple[str, ...]:
     """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry, and those
     of the registry.
     """
-    own = (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY)
+    own = (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY, MOTION)
     return tuple(dict.fromkeys((*own, *registry.names("rewards"))))
 
 
@@ -53,15 +59,25 @@ def registered(name: str) -> Reward:
 
 
 def weighted_terms(
-    weights: Mapping[str, float | None], scorers: Mapping[str, TextImageScorer], perceptual: Distance | None
+    weights: Mapping[str, float | None],
+    scorers: Mapping[str, TextImageScorer],
+    perceptual: Distance | None,
+    motion: float | None = None,
 ) -> WeightedSum:
-    """The terms of ``weights`` and their sum (weight None: no such term); ValueError for a name that is none."""
+    """The terms of ``weights`` and their sum (weight None: no such term); ValueError for a name that is none.
+
+    ``motion`` is the path that ``camera_motion`` asks for, in median depths of the scene; that term needs it.
+    """
     terms: dict[str, Reward] = {}
     given = {name: weight for name, weight in weights.items() if weight is not None}
     for name in given:
         scorer, _, kind = name.rpartition("_")
         if name in GEOMETRY:
             terms[name] = GEOMETRY[name]()
+        elif name == MOTION:
+            if motion is None:
+                raise ValueError(f"align.motion: {MOTION} has a weight, but no path to hold; allowed: a number above 0")
+            terms[name] = CameraMotion(motion)
         elif name == L1:
             terms[name] = PhotometricConsistency()
         elif name == PERCEPTUAL and perceptual is not None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vist3a.alignment.align_settings import AlignSettings, Variant, WatchConfig, check_range
-from vist3a.alignment.rewards.terms import KINDS, L1, PERCEPTUAL, is_term, renders, term_names
+from vist3a.alignment.rewards.terms import KINDS, L1, MOTION, PERCEPTUAL, is_term, renders, term_names
 from vist3a_app.pipelines.networks import Dtype, Template
 from vist3a_app.pipelines.strict import Place, Strict
 
@@ -31,6 +31,7 @@ class RewardWeights(Strict):
     reprojection: float | None = None
     pointmap_camera: float | None = None
     camera_smoothness: float | None = None
+    camera_motion: float | None = None
 
     def given(self) -> dict[str, float]:
         """Weights by term, without those that are null."""
@@ -59,7 +60,8 @@ class AlignParams(Strict, AlignSettings):
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
     ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
-    LPIPS (null: distance in the features of ``reward_scorer``). Published scorers compute in ``reward_dtype``.
+    LPIPS (null: distance in the features of ``reward_scorer``). ``motion`` is the path of the camera that ``camera_motion`` asks
+    for, in median depths of the scene. Published scorers compute in ``reward_dtype``.
     """
 
     prompts_file: Place | None = None
@@ -70,6 +72,7 @@ class AlignParams(Strict, AlignSettings):
     pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
     reward_models: dict[str, str | None] = Field(default_factory=dict)
     perceptual: str | None = None
+    motion: float | None = Field(None, gt=0)
     reward_dtype: Dtype = "float32"
     watch: Watching
     prompt_templates: tuple[Template, ...] = ()
@@ -106,6 +109,10 @@ class AlignParams(Strict, AlignSettings):
                 f"allowed: {', '.join(name for name in allowed if not renders(name))}"
             )
         terms = self.rewards.given() | self.pointmap_rewards.given()
+        if MOTION in terms and self.motion is None:
+            raise ValueError(
+                f"align.motion: null, but {MOTION} has a weight; allowed: the camera's path in median depths"
+            )
         sources = {"text": self.reward_scorer} | self.further_models()
         # A scorer that is rewarded would, as the judge, speak about itself.
         optimised = {source for name, source in sources.items() if any(f"{name}_{kind}" in terms for kind in KINDS)}

@@ -17,7 +17,7 @@ from vist3a.runtime.progress import counting
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, stitched
 from vist3a.stitching.layer_search import search_moments
-from vist3a.stitching.search import check_choice, lead
+from vist3a.stitching.search import check_choice, lead, rank
 from vist3a.stitching.store import load_moments, load_settings, save_fit
 from vist3a.stitching.tap import Tap
 from vist3a_app.pages.charts import layer_curve, png
@@ -38,7 +38,7 @@ def score_layers(
     with counting("score heldout", len(names)) as done:
         found = search_moments(
             tap, splits["fit"], splits["selection"], names, store.load_frames, ridges=params.ridges, bias=params.bias,
-            batch=params.batch, seed=params.seed, done=done,
+            noise=params.noise, batch=params.batch, seed=params.seed, done=done,
         )  # fmt: skip
     scores = found.scores
     best, reason = found.choose(params.point)
@@ -50,12 +50,14 @@ def score_layers(
     complete = [score.point for score in scores if score.complete]
     report = {
         "points": described,
-        "ranking": sorted(described, key=lambda name: -described[name]["r2_heldout"]),
+        "ranking": [score.point for score in sorted(scores, key=rank, reverse=True)],
         "scenes": len(names),
         "chosen": best.point,
         "reason": reason,
         "lead": lead(found.heldout, best.point, complete, params.seed),
         "bias": params.bias,
+        "noise": params.noise,
+        "under_noise": {f"{share:g}": values for share, values in found.under_noise().items()},
     }
     return report, {name: one.layer for name, one in found.solved.items()}, found.table()
 

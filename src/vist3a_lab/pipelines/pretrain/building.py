@@ -16,6 +16,7 @@ from vist3a.runtime.step_log import step_log
 from vist3a_lab.pipelines.pretrain.params import Denoiser, PretrainParams, Reconstruction, Scorer, Vae
 from vist3a_lab.pretraining.bank_size import BankSize
 from vist3a_lab.pretraining.scene_bank import BankConfig, SceneBank
+from vist3a_lab.procedural.unsteady import UnsteadyConfig
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,21 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
     return with_record(lambda folder: model.save_pretrained(folder, storage_dtype(params)), settings, steps)
 
 
-def make_bank(params: PretrainParams, bank: BankSize, seed: int, with_depth: bool = False) -> SceneBank:
+def make_bank(
+    params: PretrainParams,
+    bank: BankSize,
+    seed: int,
+    with_depth: bool = False,
+    unsteady: UnsteadyConfig | None = None,
+) -> SceneBank:
     """A bank of rendered scenes on the training device."""
     config = BankConfig(
-        frames=params.frames, height=params.size, width=params.size, with_depth=with_depth, **asdict(bank)
+        frames=params.frames,
+        height=params.size,
+        width=params.size,
+        with_depth=with_depth,
+        unsteady=unsteady,
+        **asdict(bank),
     )
     return SceneBank(config, seed, resolve_device(params.device))
 
@@ -74,7 +86,7 @@ def with_record(save: Save, settings: Settings, steps: int) -> Save:
     def write(folder: Path) -> None:
         save(folder)
         record: dict[str, Any] = {"seed": settings.seed, "steps": steps, "planned_steps": planned}
-        if isinstance(settings, Reconstruction | Denoiser) and settings.start is not None:
+        if not isinstance(settings, Scorer) and settings.start is not None:
             record["start"] = json.loads((Path(settings.start) / RECORD).read_text(encoding="utf-8"))
         record["torch"] = torch.__version__
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

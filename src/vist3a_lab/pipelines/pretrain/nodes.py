@@ -26,7 +26,9 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
 
     torch.manual_seed(params.vae.seed)
     vae = AutoencoderKLWan(**params.vae.architecture)
-    bank = make_bank(params, params.vae.bank, params.vae.seed)
+    if params.vae.start is not None:
+        vae.load_state_dict(AutoencoderKLWan.from_pretrained(Path(params.vae.start) / "vae").state_dict())
+    bank = make_bank(params, params.vae.bank, params.vae.seed, unsteady=params.vae.unsteady)
     steps = train_vae(
         vae,
         bank,

@@ -10,14 +10,21 @@ from vist3a.runtime.loop import LoopConfig
 from vist3a_app.pipelines.strict import Strict
 from vist3a_lab.pretraining.bank_size import BankSize
 from vist3a_lab.pretraining.view_schedule import ViewSchedule
+from vist3a_lab.procedural.unsteady import UnsteadyConfig
 
 
 class Vae(Strict):
-    """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan."""
+    """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan.
+
+    ``start`` is a folder of a generator whose autoencoder, of this architecture, is the one to begin from. ``unsteady`` is what
+    happens in the clips (null: nothing).
+    """
 
     seed: int
+    start: str | None = None
     architecture: dict[str, Any]
     bank: BankSize
+    unsteady: UnsteadyConfig | None = None
     loop: LoopConfig
     batch: int = Field(gt=0)
 
@@ -66,6 +73,7 @@ class Denoiser(Strict):
     pairs: int = Field(ge=0)
     captions: int = Field(gt=0)
     relation_weight: float = Field(ge=0)
+    unsteady: UnsteadyConfig | None = None
     loop: LoopConfig
     batch: int = Field(gt=0)
 
