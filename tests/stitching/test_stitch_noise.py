@@ -97,7 +97,7 @@ def test_what_has_no_noise_or_a_wrong_one_is_refused() -> None:
     latents, y, special = make_data(spec, 2, seed=0)
     moments = moments_of(patches(latents, spec), {POINT: TokenState(POINT, y, special)})
     assert moments.noisy(0.0) is moments
-    with pytest.raises(ValueError, match=r"knew no noise.*score\.noise 0"):
+    with pytest.raises(ValueError, match=r"knew no noise.*score\.latent_noise 0"):
         moments.noisy(0.1)
     with pytest.raises(ValueError, match="at least 0 is allowed"):
         moments.noisy(-0.1)

@@ -60,7 +60,7 @@ class Moments:
         if self.noise is None:
             raise ValueError(
                 "these moments are of a version that knew no noise; `kedro run --pipelines=extract` makes them anew, or fit "
-                "without noise (score.noise 0)"
+                "without noise (score.latent_noise 0)"
             )
         # Noise of mean zero changes no sum, and is independent of the activations.
         return replace(self, gram=self.gram + share**2 * self.noise)

@@ -38,7 +38,7 @@ def score_layers(
     with counting("score heldout", len(names)) as done:
         found = search_moments(
             tap, splits["fit"], splits["selection"], names, store.load_frames, ridges=params.ridges, bias=params.bias,
-            noise=params.noise, batch=params.batch, seed=params.seed, done=done,
+            noise=params.latent_noise, batch=params.batch, seed=params.seed, done=done,
         )  # fmt: skip
     scores = found.scores
     best, reason = found.choose(params.point)
@@ -56,7 +56,7 @@ def score_layers(
         "reason": reason,
         "lead": lead(found.heldout, best.point, complete, params.seed),
         "bias": params.bias,
-        "noise": params.noise,
+        "latent_noise": params.latent_noise,
         "under_noise": {f"{share:g}": values for share, values in found.under_noise().items()},
     }
     return report, {name: one.layer for name, one in found.solved.items()}, found.table()

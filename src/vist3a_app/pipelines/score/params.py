@@ -13,7 +13,7 @@ class ScoreParams(Strict):
     """``ridges`` are relative to the mean diagonal of the gram matrix; ``point`` overrides the choice; the functional error is
     measured for the best ``functional_points`` on ``functional_clips`` held-out clips.
 
-    ``noise``: the layers are fitted for latents with noise of this share of their root mean square.
+    ``latent_noise``: the layers are fitted for latents with noise of this share of their root mean square.
     ``clips``: at most so many held-out clips are seen (null: all). ``seed`` draws the bootstrap; ``batch`` clips go through the
     networks together.
     """
@@ -21,7 +21,7 @@ class ScoreParams(Strict):
     seed: int
     ridges: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
     bias: Literal["channel", "position"]
-    noise: float = Field(0.0, ge=0)
+    latent_noise: float = Field(0.0, ge=0)
     point: str | None = None
     clips: int | None = Field(None, gt=0)
     batch: int = Field(gt=0)

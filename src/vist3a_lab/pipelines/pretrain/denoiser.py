@@ -43,7 +43,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
             width=params.size,
             captions=settings.captions,
             max_words=settings.max_text_tokens,
-            unsteady=settings.unsteady,
+            unsteady=settings.clips,
         ),
         pairs=settings.pairs,
         seed=settings.seed,

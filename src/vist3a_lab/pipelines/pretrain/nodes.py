@@ -28,7 +28,7 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
     vae = AutoencoderKLWan(**params.vae.architecture)
     if params.vae.start is not None:
         vae.load_state_dict(AutoencoderKLWan.from_pretrained(Path(params.vae.start) / "vae").state_dict())
-    bank = make_bank(params, params.vae.bank, params.vae.seed, unsteady=params.vae.unsteady)
+    bank = make_bank(params, params.vae.bank, params.vae.seed, unsteady=params.vae.clips)
     steps = train_vae(
         vae,
         bank,

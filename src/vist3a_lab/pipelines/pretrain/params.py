@@ -16,15 +16,15 @@ from vist3a_lab.procedural.unsteady import UnsteadyConfig
 class Vae(Strict):
     """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan.
 
-    ``start`` is a folder of a generator whose autoencoder, of this architecture, is the one to begin from. ``unsteady`` is what
-    happens in the clips (null: nothing).
+    ``start`` is a folder of a generator whose autoencoder, of this architecture, is the one to begin from. ``clips`` is what
+    happens in them (null: nothing).
     """
 
     seed: int
     start: str | None = None
     architecture: dict[str, Any]
     bank: BankSize
-    unsteady: UnsteadyConfig | None = None
+    clips: UnsteadyConfig | None = None
     loop: LoopConfig
     batch: int = Field(gt=0)
 
@@ -59,7 +59,7 @@ class Denoiser(Strict):
 
     Trained on ``scenes`` of the world's mixture and ``pairs`` with two objects each; ``relation_weight`` is that of the
     text encoder's supervision on stated relations. ``start`` is a generator folder of this architecture to begin from,
-    instead of random weights.
+    instead of random weights. ``clips`` is what happens in its clips (null: nothing).
     """
 
     seed: int
@@ -73,7 +73,7 @@ class Denoiser(Strict):
     pairs: int = Field(ge=0)
     captions: int = Field(gt=0)
     relation_weight: float = Field(ge=0)
-    unsteady: UnsteadyConfig | None = None
+    clips: UnsteadyConfig | None = None
     loop: LoopConfig
     batch: int = Field(gt=0)
 
