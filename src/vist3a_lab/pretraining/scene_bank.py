@@ -28,7 +28,8 @@ from vist3a_lab.procedural import (
     render,
     sample_scenes,
 )
-from vist3a_lab.procedural.unsteady import UnsteadyConfig, film, sample_unsteadiness
+from vist3a_lab.procedural.filming import film
+from vist3a_lab.procedural.unsteady import UnsteadyConfig, sample_unsteadiness
 
 CHUNK = 64
 UNKNOWN = -1
