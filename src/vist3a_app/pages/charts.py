@@ -28,6 +28,7 @@ def layer_curve(report: Mapping[str, Any]) -> Any:
         ("r2_border", "--", "border of the grid"),
         ("cka", "-.", "linear CKA, for comparison"),
     ):
+        # None is a number that a point does not have; matplotlib leaves NaN out.
         values = [float("nan") if point[key] is None else point[key] for point in points]
         top.plot(places, values, color=MUTED, linestyle=style, linewidth=1.2, label=label, zorder=1)
     top.axvline(

@@ -82,11 +82,13 @@ def measure_generation(
     metrics = load_metrics(params.metrics, "evaluate.metrics")
     decoder, render = load_decoder(networks, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
+    # The reward as alignment had it, without the judge that watched it.
     scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
     judging, verdict = load_judge(params, align, has_gaussians, device, networks.known.rewards)
     scorers |= judging
     if params.prompts_file is None:
         world: World = registry.find("worlds", params.world, "evaluate.world")()
+        # None of the prompts that the generator was aligned on.
         prompts = unseen_prompts(world, params.seed, params.prompts, set(world.prompts(align.seed, align.prompts)))
     else:
         prompts = read_prompts(Path(params.prompts_file))
