@@ -115,7 +115,9 @@ def test_a_depth_that_is_not_finite_does_not_move_the_turntable(tmp_path: Path) 
     np.testing.assert_array_equal(films[0], films[1])
 
 
-@pytest.mark.parametrize(("part", "told"), [("depth", "no depth of the scene is finite"), ("points", "no point of the scene is finite")])
+@pytest.mark.parametrize(
+    ("part", "told"), [("depth", "no depth of the scene is finite"), ("points", "no point of the scene is finite")]
+)
 def test_a_scene_without_anything_finite_is_refused_before_it_is_written(tmp_path: Path, part: str, told: str) -> None:
     caption, frames, scene = small_scene("a ball")
     scene = replace(scene, **{part: torch.full_like(getattr(scene, part), torch.nan)})

@@ -90,7 +90,10 @@ def test_the_damaged_file_is_named(
 def test_an_index_that_names_no_files_is_named(wan: Path, content: object) -> None:
     index = wan / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps(content))
-    assert damage(index.parent) == f"{index} does not say which files hold the tensors; allowed: names of files by tensor, as weight_map"
+    assert (
+        damage(index.parent)
+        == f"{index} does not say which files hold the tensors; allowed: names of files by tensor, as weight_map"
+    )
     with pytest.raises(ValueError, match=r"networks\.generator\.source: .*does not say which files hold the tensors"):
         load(wan)
 

@@ -35,4 +35,6 @@ def check_shown(scene: Reconstruction) -> None:
 def check_points(left: int) -> None:
     """ValueError where no point is ``left`` to show."""
     if not left:
-        raise ValueError("no point of the scene is finite, or only points of the lowest confidence; at least one is needed")
+        raise ValueError(
+            "no point of the scene is finite, or only points of the lowest confidence; at least one is needed"
+        )

@@ -112,7 +112,9 @@ def _say_if_full(path: Path, error: BaseException) -> None:
         return
     number = _errno(error)
     if number in _FULL:
-        raise DiskFullError(f"{path} cannot be written: {_FULL[number]} in {path.parent} ({_free(path.parent)})") from error
+        raise DiskFullError(
+            f"{path} cannot be written: {_FULL[number]} in {path.parent} ({_free(path.parent)})"
+        ) from error
     if number is None and _UNSAID in str(error):
         raise DiskFullError(f"{path} could not be written whole: in {path.parent} {_free(path.parent)}") from error
 
