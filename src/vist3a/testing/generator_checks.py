@@ -175,16 +175,16 @@ def gradients(case: GeneratorCase) -> None:
     noisy = case.noise().requires_grad_(True)
     timestep = generator.sampler(case.steps, noisy.shape[1:]).timesteps[-1:].float()
     generator.prediction(noisy, timestep, case.condition()).square().sum().backward()
-    reached = [noisy.grad, *(p.grad for p in generator.denoiser.parameters() if p.grad is not None)]
-    for gradient, what in (
-        (noisy.grad, "the latents"),
-        (reached[-1] if len(reached) > 1 else None, "the denoiser's weights"),
-    ):
+    # A parameter may be unused here, and then has no gradient; of those that are used each counts.
+    weights = {name: p.grad for name, p in generator.denoiser.named_parameters() if p.grad is not None}
+    must(bool(weights), "no finite gradient reaches the denoiser's weights through prediction")
+    reached = {"the latents": noisy.grad} | {f"the denoiser's {name}": gradient for name, gradient in weights.items()}
+    for what, gradient in reached.items():
         must(
             gradient is not None and bool(gradient.isfinite().all()),
             f"no finite gradient reaches {what} through prediction",
         )
-    must(any(bool(g.ne(0).any()) for g in reached[1:] if g is not None), "the denoiser's gradients are all zero")
+    must(any(bool(gradient.ne(0).any()) for gradient in weights.values()), "the denoiser's gradients are all zero")
     exact = case.fresh().double()
     shape = exact.latent_grid(case.frame_counts(1)[0], exact.spatial_multiple, exact.spatial_multiple)
     latents = 0.1 * torch.randn(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
