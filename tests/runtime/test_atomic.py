@@ -151,6 +151,5 @@ def test_a_disk_that_cannot_be_asked_hides_no_error(tmp_path: Path, monkeypatch:
         raise ValueError("nothing to do with the disk")
     with pytest.raises(
         DiskFullError, match=r"x cannot be written: no space is left in .*\(how much is free is unknown\)"
-    ):
-        with replacing_folder(tmp_path / "x"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    ), replacing_folder(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
