@@ -14,7 +14,7 @@ from vist3a.records import Cameras
 MINIMAL_FIELD_OF_VIEW = 1e-3
 """Radians. The head's rectified field of view can be 0, where intrinsics and their gradients are infinite."""
 MAXIMAL_FIELD_OF_VIEW = math.pi - 1e-6
-"""Radians. Nothing bounds the head from above: the published code makes a negative focal length, a mirrored image, of pi and more."""
+"""Radians. Nothing bounds the head from above; of pi and more the published code makes a negative focal length."""
 
 
 def at_least_float32(x: Tensor) -> Tensor:
