@@ -149,7 +149,10 @@ def test_a_disk_that_cannot_be_asked_hides_no_error(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("vist3a.runtime.atomic.shutil.disk_usage", gone)
     with pytest.raises(ValueError, match="nothing to do with the disk"), replacing(tmp_path / "x"):
         raise ValueError("nothing to do with the disk")
-    with pytest.raises(
-        DiskFullError, match=r"x cannot be written: no space is left in .*\(how much is free is unknown\)"
-    ), replacing_folder(tmp_path / "x"):
+    with (
+        pytest.raises(
+            DiskFullError, match=r"x cannot be written: no space is left in .*\(how much is free is unknown\)"
+        ),
+        replacing_folder(tmp_path / "x"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from itertools import cycle
 from typing import Any
 
-MUTED, CHOSEN = "#94a3b8", "#16a34a"
-KINDS = ("#2563eb", "#d97706", "#9333ea", "#0891b2", "#be185d", "#65a30d")
+MAIN, MUTED, CHOSEN = "#2563eb", "#94a3b8", "#16a34a"
+KINDS = (MAIN, "#d97706", "#9333ea", "#0891b2", "#be185d", "#65a30d")
 """Colors of the kinds of stitch points, in network order; after the last one they start anew."""
 
 
