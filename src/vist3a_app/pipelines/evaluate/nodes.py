@@ -24,6 +24,7 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, sequential, stitched
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.align.params import AlignParams
+from vist3a_app.pipelines.align.phrasing import prompts_of
 from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.evaluate.contact_sheet import contact_sheet
@@ -86,7 +87,7 @@ def measure_generation(
     scorers |= judging
     if params.prompts_file is None:
         world: World = registry.find("worlds", params.world, "evaluate.world")()
-        prompts = unseen_prompts(world, params.seed, params.prompts, set(world.prompts(align.seed, align.prompts)))
+        prompts = unseen_prompts(world, params.seed, params.prompts, prompts_of(align))
     else:
         prompts = read_prompts(Path(params.prompts_file))
     embed, negative = networks.embed(prompts, text_embeddings)

@@ -23,7 +23,8 @@ from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.claims import measurements
 from vist3a_lab.pipelines.claims.training import Study
 from vist3a_lab.pipelines.kept_parts import kept_figures
-from vist3a_lab.procedural import WorldConfig, sample_prompts
+from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
+from vist3a_lab.procedural import WorldConfig
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
 
@@ -70,10 +71,7 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
     networks, params, how = study.networks, study.params, study.evaluate
     device = resolve_device(networks.device)
     own = params.heldout_seed + seed
-    trained_on = {prompt.text for prompt in sample_prompts(seed, study.align.prompts)}
-    # Twice as many as wanted, as the grammar repeats itself.
-    fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
-    prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+    prompts = heldout_prompts(study.align, seed, own, params.prompts)
     adapter, decoder = study.adapter(seed), _decoder(study, seed)
     embed, negative = networks.embed(prompts, study.text_embeddings)
     generator, original = networks.load_generator("vae", "denoiser"), networks.load_reconstruction()
