@@ -22,8 +22,8 @@ from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.claims import measurements
 from vist3a_lab.pipelines.claims.training import Study
-from vist3a_lab.pipelines.kept_parts import kept_figures
 from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
+from vist3a_lab.pipelines.kept_parts import kept_figures
 from vist3a_lab.procedural import WorldConfig
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
