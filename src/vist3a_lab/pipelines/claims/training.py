@@ -49,7 +49,7 @@ class Study:
     def decoder(self, seed: int) -> Path:
         """The distilled decoder: another seed draws other clips in another order.
 
-        As in the chain, the closed form is kept where distillation made it worse on the ``distill.measured_clips`` held-out clips.
+        As in the chain, the closed form is kept where distillation made it worse on ``distill.measured_clips`` held-out clips.
         """
         return kept_folder(
             self.folder(seed, "decoder"),
