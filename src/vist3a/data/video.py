@@ -113,7 +113,9 @@ def _decoder(stream: Any) -> Callable[[Any], list[Any]]:
     import av
 
     name = ALPHA_DECODERS.get(stream.codec_context.name)
-    if name is None or stream.metadata.get("alpha_mode") != "1":
+    # In small letters from the track's own entry, in capitals where a copy of the file also has it as a tag.
+    stated = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or stated.get("alpha_mode") != "1":
         return lambda packet: packet.decode()
     context = av.CodecContext.create(name, "r")
 
