@@ -61,6 +61,16 @@ def test_colour_is_the_mean_difference_of_what_overlaps() -> None:
     assert float(errors.covered) == 1.0 and float(errors.pixels) < 1e-5
 
 
-def test_gap_must_fit_the_views(world) -> None:
-    with pytest.raises(ValueError, match=r"gap 9 between 9 views"):
-        reprojection_errors(world.depth, world.cameras, world.rgb, gap=9)
+@pytest.mark.parametrize("gap", [-1, 0, 9])
+def test_gap_must_fit_the_views(world, gap: int) -> None:
+    """Views compared with themselves would always agree."""
+    with pytest.raises(ValueError, match=rf"gap {gap} between 9 views: it must lie in 1\.\.8"):
+        reprojection_errors(world.depth, world.cameras, world.rgb, gap=gap)
+
+
+def test_the_largest_gap_compares_the_first_view_with_the_last(world) -> None:
+    ends = [0, 8]
+    found = reprojection_errors(world.depth, world.cameras, world.rgb, gap=8)
+    alone = reprojection_errors(world.depth[:, ends], world.cameras[:, ends], world.rgb[:, ends], gap=1)
+    for name in ("pixels", "depth", "colour", "covered"):
+        torch.testing.assert_close(getattr(found, name), getattr(alone, name), equal_nan=True)
