@@ -136,3 +136,29 @@ def test_gradients_are_those_of_finite_differences(term: object) -> None:
     gradients = torch.autograd.grad(score(*inputs).sum(), inputs, allow_unused=True)
     assert all(g is None or bool(g.isfinite().all()) for g in gradients)
     assert any(g is not None and float(g.abs().max()) > 0 for g in gradients)
+
+
+def test_every_pixel_is_read_at_its_own_place() -> None:
+    """Two cameras at one place: a point falls on the pixel that it is from, so any two depth maps have a closed form."""
+    seen_by, _ = plane(2, step=0.0)
+    depth = 1 + torch.rand(1, 2, HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    error = (depth[:, 0] - depth[:, 1]).abs() / (depth[:, 0] + depth[:, 1])
+    expected = -float((error / (error + 0.05)).mean())
+    assert float(ReprojectionConsistency(tolerance=0.05)(views(seen_by, depth))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_camera_beside_reads_the_pixels_beside() -> None:
+    """A wall 2 away, and a step of 3 pixels' worth: what the second view says of columns 0 to 10 the first has in 3 to 13.
+
+    The second view's depth is wrong by a factor that depends on the pixel. Its points are those of the wall.
+    """
+    shift = 3
+    seen_by, depth = plane(2, step=shift * 2.0 / FOCAL)
+    points = unproject_depth(depth, seen_by)
+    wrong = depth.clone()
+    wrong[:, 1] *= 1 + torch.rand(HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    error = ((wrong - 2) / (wrong + 2))[0, 1, :, : WIDTH - shift]
+    # Back from the second view to the first nothing is wrong.
+    expected = -float((error / (error + 0.05)).mean()) / 2
+    score = ReprojectionConsistency(tolerance=0.05)(views(seen_by, wrong, points))
+    assert float(score) == pytest.approx(expected, rel=1e-9)
