@@ -139,12 +139,15 @@ def test_gradients_are_those_of_finite_differences(term: object) -> None:
 
 
 def test_every_pixel_is_read_at_its_own_place() -> None:
-    """Two cameras at one place: a point falls on the pixel that it is from, so any two depth maps have a closed form."""
-    seen_by, _ = plane(2, step=0.0)
-    depth = 1 + torch.rand(1, 2, HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    error = (depth[:, 0] - depth[:, 1]).abs() / (depth[:, 0] + depth[:, 1])
-    expected = -float((error / (error + 0.05)).mean())
-    assert float(ReprojectionConsistency(tolerance=0.05)(views(seen_by, depth))) == pytest.approx(expected, rel=1e-9)
+    """Cameras at one place: a point falls on the pixel that it is from, so any depth maps have a closed form."""
+    seen_by, _ = plane(5, step=0.0)
+    depth = 1 + torch.rand(1, 5, HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    # A clip that is shorter than the gap compares its ends.
+    for gap, pairs in ((2, [(0, 2), (1, 3), (2, 4)]), (9, [(0, 4)])):
+        errors = [(depth[:, i] - depth[:, j]).abs() / (depth[:, i] + depth[:, j]) for i, j in pairs]
+        expected = -sum(float((error / (error + 0.05)).mean()) for error in errors) / len(pairs)
+        term = ReprojectionConsistency(gap, tolerance=0.05)
+        assert float(term(views(seen_by, depth))) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_camera_beside_reads_the_pixels_beside() -> None:
