@@ -6,6 +6,16 @@ def _with(reason: str, place: str, *changes: str) -> dict[str, str]:
     return {f"{place} {change}": reason for change in changes}
 
 
+_WHOLE = "The larger or smaller of two whole numbers, none of which can be NaN, is the same from either side."
+_PIXELS = (
+    "min(top + TILE, height) -> min(height, top + TILE)",
+    "min(left + TILE, width) -> min(width, left + TILE)",
+    "max(top, bounds[i, 2]) -> max(bounds[i, 2], top)",
+    "min(bottom, bounds[i, 3]) -> min(bounds[i, 3], bottom)",
+    "max(left, bounds[i, 0]) -> max(bounds[i, 0], left)",
+    "min(right, bounds[i, 1]) -> min(bounds[i, 1], right)",
+)
+
 EQUIVALENT: dict[str, str] = {
     **_with(
         "A mean of absolute differences: which side comes first changes neither it nor its gradient.",
@@ -39,4 +49,6 @@ EQUIVALENT: dict[str, str] = {
         "[comparison] threads == 1 -> threads != 1",
         "[comparison] tiles == 1 -> tiles != 1",
     ),
+    **_with(_WHOLE, "vist3a/rendering/tile_kernels.py composite_tiles [swapped]", *_PIXELS),
+    **_with(_WHOLE, "vist3a/rendering/tile_kernels.py differentiate_tiles [swapped]", *_PIXELS),
 }
