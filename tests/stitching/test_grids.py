@@ -52,6 +52,14 @@ def test_patches_times_weight_is_the_convolution(mode: str) -> None:
         ((16, 16), (8, 8), (1, 2, 2), None, None, (16, 16)),  # patches of two cells
         ((8, 8), (8, 8), (3, 4, 4), None, (1, 1, 1), (9, 9)),
         ((40, 64), (18, 32), (5, 3, 3), None, (2, 0, 0), (37, 65)),
+        (
+            (40, 64),
+            (18, 32),
+            (5, 3, 3),
+            None,
+            None,
+            (36, 64),
+        ),  # rows do not fit: two cells per token, not the 35 that do
         ((8, 8), (8, 8), (3, 3, 3), (2, 1, 1), None, (8, 8)),
     ],
 )
