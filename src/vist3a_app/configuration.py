@@ -91,6 +91,7 @@ class LayeredConfigLoader(OmegaConfigLoader):
                 raise ValueError(
                     f"preset {given[PRESET]}: it has no settings for the 3D network {family}; allowed: {_families(preset)}"
                 )
+            # What holds for one 3D network goes over what holds for all.
             found = presets.merged(presets.merged(found, preset[ALL]), preset[family])
         if layers or PRESET in given:
             # Kedro had laid the runtime parameters over the files; now they go over the layers as well.

@@ -69,6 +69,7 @@ def modules(root: Path, name: str, stage: Mapping[str, Any], entries: Mapping[st
     graph, groups = _closure(root), _configured(root, "parameters")
     named = {group for item in stage["params"] for keys in item.values() for group in keys} & groups.keys()
     packages = [f"{package}.{name}" for package in pipeline_packages()]
+    # A stage is a pipeline of the same name, in whichever package it is.
     own = {module for package in packages if package in graph for module in graph.below(package)}
     types = {entry["type"].rpartition(".")[0] for entry in entries.values()}
     reached = graph.of([*own, *(module for module in types if module in graph)])

@@ -26,6 +26,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     """All pipelines; the default is the chain."""
     found: dict[str, Pipeline] = {}
     for package in pipeline_packages():
+        # Packages alone: modules beside them are what several pipelines share.
         names = sorted(module.name for module in iter_modules(import_module(package).__path__) if module.ispkg)
         found |= {name: import_module(f"{package}.{name}.pipeline").create_pipeline() for name in names}
     stitch = sum((found[name] for name in CHAIN if name in found), start=Pipeline([]))

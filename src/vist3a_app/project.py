@@ -40,6 +40,7 @@ def load(
     unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise ValueError(f"unknown parameter group {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
+    # The catalog is relative to the project, the caller may be anywhere.
     folders = {name: root / loader["catalog"][name]["filepath"] for name in ("stitched_decoder", "aligned_generator")}
     params = GenerateParams(**groups["generate"])
     networks = networks_inside(root, Networks(**groups["networks"]))

@@ -167,6 +167,29 @@ def test_who_accompanies_a_watch_samples_when_it_does(tmp_path: Path) -> None:
     assert steps == {"first": [0, 3, 4, 6], "other": [0, 3, 4, 6], "scored": [0, 3, 4, 6], "shown": [0, 3, 6]}
 
 
+@pytest.mark.parametrize(
+    ("judge_every", "previews_every", "scored", "shown"),
+    [(1, 0, [0, 1, 2, 3], []), (0, 1, [0, 1, 2, 3], [0, 1, 2, 3]), (0, 0, [], []), (3, 2, [0, 2, 3], [0, 2])],
+)
+def test_a_watch_looks_as_often_as_it_is_told(
+    tmp_path: Path, judge_every: int, previews_every: int, scored: list[int], shown: list[int]
+) -> None:
+    """Every step, now and then, or never."""
+    seen: list[int] = []
+    looks: list[tuple[int, bool]] = []
+
+    def score(latents: list[torch.Tensor], judged: bool) -> tuple[dict[str, list[float]], list[torch.Tensor]]:
+        looks.append((step, judged))
+        return ({"reward/total": [0.0], "judge/total": [0.0]} if judged else {}), [torch.zeros(1, 4, 3, 16, 16)]
+
+    config = WatchConfig(judge_every=judge_every, previews_every=previews_every)
+    watching = Watch(list, score, config, tmp_path / "watch.json", lambda step, picture: seen.append(step))
+    for step in range(4):
+        watching(step)
+    assert [step for step, _ in looks] == scored and seen == shown
+    assert [step for step, judged in looks if judged] == ([] if not judge_every else list(range(0, 4, judge_every)))
+
+
 def test_drifting_scores_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A planted generator: every look finds a better reward and a worse judge."""
     looks = iter(range(9))

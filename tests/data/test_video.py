@@ -26,7 +26,7 @@ from video_kinds import (
 )
 
 from vist3a.data.rejected import RejectedError
-from vist3a.data.video import VideoFile
+from vist3a.data.video import VideoFile, _decoder
 
 HLG, PQ = 18, 16
 
@@ -157,6 +157,44 @@ def test_what_is_below_transparency_does_not_come_back(
     wanted = [np.round(frame * (alpha / 255)) for frame in clip(3)]
     assert max(int(frame[:, :22].max()) for frame in read(path)) <= (0 if allowed < 2 else 2)
     assert error_of(path, wanted) <= allowed
+
+
+def test_a_copied_file_keeps_its_transparency(tmp_path: Path) -> None:
+    """As FFmpeg copies a stream, its metadata along: the mode of the alpha becomes a tag in capitals."""
+    alpha = np.full((48, 64, 1), 255, np.uint8)
+    alpha[:, :24] = 0
+    frames = [np.concatenate([frame, alpha], -1) for frame in clip(3)]
+    path = encode(tmp_path / "a.webm", frames, "libvpx-vp9", "yuva420p", {"auto-alt-ref": "0", "crf": "10", "b": "0"})
+    with av.open(str(path)) as source, av.open(str(tmp_path / "copy.webm"), "w") as copy:
+        (original,) = source.streams.video
+        stream = copy.add_stream_from_template(original)
+        stream.metadata.update(original.metadata)
+        for packet in source.demux(original):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    with av.open(str(tmp_path / "copy.webm")) as file:
+        assert file.streams.video[0].metadata["ALPHA_MODE"] == "1"
+    assert max(int(frame[:, :22].max()) for frame in read(tmp_path / "copy.webm")) <= 2
+
+
+@pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
+def test_an_empty_packet_does_not_end_a_film_with_alpha(tmp_path: Path, codec: str) -> None:
+    """The muxers that PyAV has leave such packets out, so one is handed to the decoder."""
+    opaque = np.full((48, 64, 1), 255, np.uint8)
+    frames = [np.concatenate([frame, opaque], -1) for frame in clip(3)]
+    path = encode(tmp_path / "a.webm", frames, codec, "yuva420p", {"auto-alt-ref": "0", "crf": "10", "b": "0"})
+    found = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        decode = _decoder(stream)
+        for packet in container.demux(stream):
+            found += decode(packet)
+            if packet.dts == 2 * 100:
+                empty = av.Packet(0)
+                empty.stream, empty.pts, empty.dts = stream, packet.pts + 50, packet.dts + 50
+                found += decode(empty)
+    assert [frame.pts for frame in found] == [0, 100, 200, 300, 400, 500]
 
 
 def test_palettes_of_gif_and_screen_recordings(tmp_path: Path) -> None:

@@ -261,4 +261,7 @@ def test_the_weights_are_the_papers() -> None:
         ("pose", "depth", "depth_gradient", "confidence", "gaussians", "scales", "anchor_features"), one
     )
     assert float(weighted(terms, DistillWeights())) == pytest.approx(1 + 1 + 5e-3 + 1e-2 + 1 + 10 + 0.1)
-    assert float(weighted({"points": one, "features": one}, DistillWeights())) == 0
+    others = {field.name for field in dataclasses.fields(DistillWeights)} - terms.keys() - {"gaussian_confidence"}
+    assert {"points", "extrinsics", "intrinsics", "features"} < others
+    assert float(weighted(dict.fromkeys(others, one), DistillWeights())) == 0
+    assert float(weighted({"gaussian_confidence": one}, DistillWeights())) == pytest.approx(1e-2)

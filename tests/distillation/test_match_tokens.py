@@ -11,7 +11,8 @@ import torch
 from stitching.test_decoder import SIZE, clips, fitted
 from tiny_networks import tiny_generator, tiny_network
 
-from vist3a.distillation.match_tokens import MatchTokensConfig, match_tokens, token_targets
+from vist3a.distillation.match_tokens import PROBES, MatchTokensConfig, match_tokens, token_targets
+from vist3a.distillation.sensitivity import gauss_newton, metric_root
 from vist3a.runtime.loop import LoopConfig
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.tuning import prepare
@@ -178,3 +179,39 @@ def test_running_until_a_point_equals_the_whole_run() -> None:
     _, whole = network.run_from(state, SIZE, keep=[POINT])
     _, part = network.run_from(state, SIZE, keep=[POINT], until=POINT)
     assert torch.equal(whole[POINT].patch_tokens, part[POINT].patch_tokens)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_the_loss_weighs_errors_by_what_they_do_to_the_outputs(share: float) -> None:
+    """Of the first step, written out: smooth l1 of errors times a root of the metric, measured on the first clip alone."""
+    generator, teacher, student, data = tiny_generator(), tiny_network(), bad_student().double(), clips(2)
+    loop = LoopConfig(steps=1, learning_rate=1e-3, log_every=1, ema=None)
+    config = matching(4, mirror=False, sensitivity=share, sensitivity_clips=1, loop=loop)
+    frames = torch.stack([clip.frames for clip in data])
+    target = teacher.tokens_at([POINT], frames)[POINT].patch_tokens
+    with torch.no_grad():
+        _, states = student.network.run_from(student.state(generator.encode(frames)), SIZE, [POINT], until=POINT)
+    errors = (states[POINT].patch_tokens - target) / target.std()
+    if share:
+        errors = errors @ metric_root(gauss_newton(teacher, data[:1], POINT, CPU, probes=PROBES, seed=5), share)
+    sizes = errors.abs()
+    by_clip = torch.where(sizes < 1, sizes.square() / 2, sizes - 0.5).flatten(1).mean(1)
+    logged: dict[str, float] = {}
+    match_tokens(student, teacher, generator, data, config, seed=5, log=lambda _, scalars: logged.update(scalars))
+    # Four clips are drawn of two, with replacement: one of five mixtures.
+    mixtures = [float(by_clip[0] * n + by_clip[1] * (4 - n)) / 4 for n in range(5)]
+    assert any(logged["tokens"] == pytest.approx(value, rel=1e-5) for value in mixtures), (logged, mixtures)
+
+
+def test_plain_matching_asks_nothing_of_the_outputs() -> None:
+    teacher = tiny_network()
+    with torch.no_grad():
+        for name, parameter in teacher.named_parameters():
+            if "head" in name:
+                parameter.zero_()
+    student = bad_student().double()
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.raises(ValueError, match=r"distill\.match\.sensitivity: no output of this network depends on"):
+        match_tokens(student, teacher, tiny_generator(), clips(1), matching(1, sensitivity=0.5), seed=0)
+    match_tokens(student, teacher, tiny_generator(), clips(1), matching(1), seed=0)
+    assert any(not torch.equal(value, before[name]) for name, value in student.state_dict().items())

@@ -163,3 +163,21 @@ def test_colmap_refuses_what_it_cannot_say(tmp_path: Path) -> None:
     (tmp_path / "cameras.txt").write_text("1 OPENCV 64 48 50 50 32 24 0 0 0 0\n")
     with pytest.raises(ValueError, match="camera model OPENCV; allowed: PINHOLE, SIMPLE_PINHOLE"):
         load_colmap(tmp_path)
+
+
+def test_what_still_has_gradients_is_written_as_its_values(tmp_path: Path) -> None:
+    """As a training has them: nobody should have to detach what is only saved."""
+    cameras, points, colors = smooth_cameras(2), torch.rand(4, 3), torch.tensor([[0.0, 0.5, 1.0]]).repeat(4, 1)
+    learned = Cameras(cameras.world_to_camera.clone().requires_grad_(), cameras.intrinsics.clone().requires_grad_())
+    files = ["a.png", "b.png"]
+    save_colmap(tmp_path / "plain", cameras, (48, 64), files, points, colors)
+    save_colmap(tmp_path / "learned", learned, (48, 64), files, points.requires_grad_(), colors.requires_grad_())
+    for name in ("cameras.txt", "images.txt", "points3D.txt"):
+        assert (tmp_path / "plain" / name).read_text() == (tmp_path / "learned" / name).read_text()
+    # Half of 255 is rounded to the even neighbor.
+    assert [line.split()[4:7] for line in (tmp_path / "plain" / "points3D.txt").read_text().splitlines()[1:]] == [
+        ["0", "128", "255"]
+    ] * 4
+    for path, seen_by in ((tmp_path / "plain.json", cameras), (tmp_path / "learned.json", learned)):
+        save_cameras(path, seen_by, (48, 64), files)
+    assert (tmp_path / "plain.json").read_text() == (tmp_path / "learned.json").read_text()

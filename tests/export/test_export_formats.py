@@ -135,6 +135,8 @@ def test_the_same_gaussians_give_the_same_bytes(tmp_path: Path) -> None:
         save_gaussians_glb(tmp_path / f"{name}.glb", some_gaussians(4))
     assert (tmp_path / "a.spz").read_bytes() == (tmp_path / "b.spz").read_bytes()
     assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+    # Both may fall into one second: the time in the head of a gzip stream (RFC 1952) must be the one for none.
+    assert (tmp_path / "a.spz").read_bytes()[4:8] == bytes(4)
 
 
 def test_gsplat_writes_the_same_table(tmp_path: Path) -> None:
@@ -269,3 +271,29 @@ def a_camera() -> Cameras:
     """One view [1, 1] from the origin."""
     intrinsics = torch.tensor([[50.0, 0, 24], [0, 50, 24], [0, 0, 1]])
     return Cameras(torch.eye(4)[None, None], intrinsics[None, None])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("with_confidence", [False, True])
+def test_chunks_of_a_glb_are_laid_out_as_the_specification_says(
+    tmp_path: Path, count: int, with_confidence: bool
+) -> None:
+    """Section 4.4 of glTF 2.0, read by hand: lengths in fours, spaces behind the text, no byte that no view owns."""
+    save_point_cloud_glb(
+        tmp_path / "a.glb", torch.rand(count, 3), torch.rand(count, 3), torch.ones(count) if with_confidence else None
+    )
+    data = (tmp_path / "a.glb").read_bytes()
+    assert data[:4] == b"glTF" and struct.unpack_from("<II", data, 4) == (2, len(data))
+    text_size = struct.unpack_from("<I", data, 12)[0]
+    assert data[16:20] == b"JSON" and text_size % 4 == 0
+    document = json.loads(data[20 : 20 + text_size])
+    size = struct.unpack_from("<I", data, 20 + text_size)[0]
+    assert data[24 + text_size : 28 + text_size] == b"BIN\0" and size % 4 == 0
+    assert 28 + text_size + size == len(data)
+    assert document["buffers"] == [{"byteLength": size}]
+    end = 0
+    for view in document["bufferViews"]:
+        assert view["byteOffset"] == end and end % 4 == 0
+        end += view["byteLength"]
+    # Points and, where there is one, confidence as float32; four numbers of 16 bits for a color.
+    assert end == size == count * (12 + 8 + 4 * with_confidence)

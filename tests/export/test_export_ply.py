@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gaussian_cases import some_gaussians
-from plyfile import PlyData
+from plyfile import PlyData, PlyElement
 
 from vist3a.export.ply import load_gaussians, load_point_cloud, save_gaussians, save_point_cloud
 from vist3a.records import Gaussians
@@ -80,6 +80,12 @@ def test_foreign_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
     save_gaussians(tmp_path / "scene.ply", some_gaussians(1))
     with pytest.raises(ValueError, match="no coloured point cloud"):
         load_point_cloud(tmp_path / "scene.ply")
+    # A mesh without points, as some programs leave behind.
+    faces = PlyElement.describe(np.zeros(2, dtype=[("red", "u1")]), "face")
+    PlyData([faces]).write(str(tmp_path / "faces.ply"))
+    for load in (load_gaussians, load_point_cloud):
+        with pytest.raises(ValueError, match=r"faces\.ply has no element 'vertex'"):
+            load(tmp_path / "faces.ply")
 
 
 def test_point_cloud_comes_back_filtered(tmp_path: Path) -> None:

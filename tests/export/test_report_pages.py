@@ -84,5 +84,26 @@ def test_equal_reports_give_equal_bytes() -> None:
     assert one.startswith(b"\x89PNG")
 
 
+def test_every_kind_of_point_has_its_name_and_its_color() -> None:
+    """Kinds are the network's own; the legend has those of the report and no others."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.colors import to_hex
+
+    kinds = ("patches", "decoder", "patches", "reference")
+    points = {f"{kind}.{i}": point(kind, index=i) for i, kind in enumerate(kinds)}
+    top = layer_curve({**REPORT, "points": points, "chosen": "decoder.1"}).axes[0]
+    handles, labels = top.get_legend_handles_labels()
+    legend = {
+        label.removesuffix(", 95 % interval over scenes"): to_hex(handle.get_facecolor()[0])
+        for handle, label in zip(handles, labels, strict=True)
+        if label.endswith("interval over scenes")
+    }
+    assert list(legend) == ["patches", "decoder", "reference"]
+    scatters = [mark for mark in top.collections if isinstance(mark, PathCollection) and len(mark.get_offsets())]
+    marks = [to_hex(mark.get_facecolor()[0]) for mark in scatters]
+    assert [legend[kind] for kind in kinds] == marks[: len(kinds)]
+    assert len(set(legend.values())) == 3
+
+
 def test_a_page_without_functional_errors_or_rivals() -> None:
     assert "Not measured." in score_page({**REPORT, "functional_error": {}, "lead": None}, b"")

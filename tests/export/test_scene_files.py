@@ -98,6 +98,36 @@ def test_every_file_holds_its_part_of_the_scene(tmp_path: Path) -> None:
     assert picture(without["picture"]).shape[0] == HEIGHT
 
 
+def test_a_depth_that_is_not_finite_does_not_move_the_turntable(tmp_path: Path) -> None:
+    caption, frames, scene = small_scene("a ball")
+    films = []
+    for name, broken in (("whole", []), ("broken", [torch.nan, torch.inf])):
+        depth = scene.depth.clone()
+        # Of two in the middle one below and one above, so that the median of the others is what it was.
+        low, high = (depth.flatten().argsort()[[0, -1]]).tolist()
+        for place, value in zip((low, high), broken, strict=False):
+            depth.flatten()[place] = value
+        paths = save_scene(
+            tmp_path / name, caption, frames, replace(scene, depth=depth), scene.gaussians, CpuRenderer(), SETTINGS
+        )
+        films.append(np.stack(frames_of(paths["turntable"])))
+    assert films[0].std() > 0
+    np.testing.assert_array_equal(films[0], films[1])
+
+
+@pytest.mark.parametrize(
+    ("part", "told"), [("depth", "no depth of the scene is finite"), ("points", "no point of the scene is finite")]
+)
+def test_a_scene_without_anything_finite_is_refused_before_it_is_written(tmp_path: Path, part: str, told: str) -> None:
+    caption, frames, scene = small_scene("a ball")
+    scene = replace(scene, **{part: torch.full_like(getattr(scene, part), torch.nan)})
+    with pytest.raises(ValueError, match=told):
+        save_viewer(tmp_path / "viewer.html", caption, frames[0], scene, None)
+    with pytest.raises(ValueError, match=told):
+        save_scene(tmp_path / "scene", caption, frames, scene, scene.gaussians, CpuRenderer(), SETTINGS)
+    assert not [*tmp_path.rglob("*.*")]
+
+
 def test_gaussians_are_pruned_fused_chosen_and_grown_in_this_order() -> None:
     _, _, scene = small_scene()
     gaussians, cameras = coloured_gaussians(), panning_cameras()

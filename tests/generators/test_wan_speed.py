@@ -73,6 +73,19 @@ def test_the_text_of_the_context_counts() -> None:
         assert float((inside - generator.prediction(noisy, time, second)).abs().max()) > 1e-4
 
 
+def test_an_error_on_the_way_in_leaves_the_layers_as_they_were() -> None:
+    generator = tiny_generator(1, "unipc")
+    text = generator.embed(PROMPTS[:1])["text"]
+    layers = [block.attn2 for block in generator.transformer.blocks]
+    before = [(sorted(vars(layer)), layer.processor) for layer in layers]
+    # The last layer's projection is of another width: the keys of the others are there by then.
+    kept, layers[-1].to_k = layers[-1].to_k, torch.nn.Linear(3, 3)
+    with pytest.raises(RuntimeError), constant_text(generator.transformer, text):
+        raise AssertionError("not reached")
+    layers[-1].to_k = kept
+    assert [(sorted(vars(layer)), layer.processor) for layer in layers] == before
+
+
 def test_fused_projections_and_layout_change_nothing() -> None:
     generator = shaken()
     expected = sample(generator, PROMPTS)

@@ -86,3 +86,10 @@ def test_tokenizers_of_pieces_never_warn(model: Unigram | BPE) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), unk_token=UNKNOWN)
     assert unknown_words(tokenizer, ["zebra"]) == []
     assert unknown_words(None, ["zebra"]) == []
+
+
+def test_prompts_that_are_read_alike_are_all_named() -> None:
+    generator, prompts = tiny_generator(), ["a crimson foo", "a red foo", "a red ball", "a scarlet foo"]
+    found = generator.unknown_words(prompts)
+    assert [entry.prompt for entry in found] == [prompts[0], prompts[1], prompts[3]]
+    assert all(list(entry.nearest) == ["foo"] for entry in found)

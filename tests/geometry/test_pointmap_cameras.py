@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vist3a.geometry.pointmap_cameras import FIELDS_OF_VIEW, cameras_from_pointmaps
+from vist3a.geometry.pointmap_cameras import FIELDS_OF_VIEW, cameras_from_pointmaps, focal_from_pointmap
 from vist3a.geometry.projection import project, unproject_depth
 from vist3a.geometry.quaternion import rotation_angle, rotation_from_quaternion
 from vist3a.records import Cameras
@@ -122,3 +122,36 @@ def test_large_maps_are_thinned_without_moving_the_rays() -> None:
     turned, moved = errors(found, cameras)
     assert float(turned.max()) < 1e-8
     assert float(moved.max()) < 1e-8
+
+
+@pytest.mark.parametrize("shape", [(12, 8), (8, 12)])
+@pytest.mark.parametrize("focal", [0.5, 2.0, 30.0, 130.0, 1000.0])
+def test_the_longer_side_bounds_the_focal_length(shape: tuple[int, int], focal: float) -> None:
+    """A wall through a pinhole: half of 12 pixels over the tangent of half of 5 and of 150 degrees."""
+    height, width = shape
+    y, x = torch.meshgrid(torch.arange(height).double() + 0.5, torch.arange(width).double() + 0.5, indexing="ij")
+    points = torch.stack([(x - width / 2) / focal, (y - height / 2) / focal, torch.ones_like(x)], -1)[None]
+    lowest, highest = 6 / math.tan(math.radians(75)), 6 / math.tan(math.radians(2.5))
+    found = focal_from_pointmap(points, torch.ones(1, *shape, dtype=torch.float64))
+    assert float(found) == pytest.approx(min(max(focal, lowest), highest), rel=1e-9)
+    # A map that says nothing is taken for one of 60 degrees.
+    assumed = focal_from_pointmap(torch.zeros_like(points), torch.ones(1, *shape, dtype=torch.float64))
+    assert float(assumed) == pytest.approx(6 / math.tan(math.radians(30)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "step"), [((80, 80), 1), ((81, 80), 2), ((80, 81), 2), ((160, 160), 2)])
+def test_poses_see_all_of_small_maps_and_a_regular_subset_of_larger_ones(shape: tuple[int, int], step: int) -> None:
+    """Strays between the chosen pixels of the second view do nothing; where all are chosen, they do."""
+    height, width = shape
+    truth = made_cameras(1, 2, 0.2)
+    k = truth.intrinsics.clone()
+    k[..., :2, 2] = torch.tensor([width / 2, height / 2])
+    k[..., 0, 0] = k[..., 1, 1] = float(width)
+    seen_by = Cameras(truth.world_to_camera, k)
+    generator = torch.Generator().manual_seed(8)
+    points = unproject_depth(2 + torch.rand(1, 2, *shape, generator=generator, dtype=torch.float64), seen_by)
+    chosen = torch.zeros(shape, dtype=torch.bool)
+    chosen[::2, ::2] = True
+    points[0, 1, ~chosen] = 3 * torch.randn(int((~chosen).sum()), 3, generator=generator, dtype=torch.float64)
+    turned, _ = errors(cameras_from_pointmaps(points, torch.ones(1, 2, *shape, dtype=torch.float64)), seen_by)
+    assert (float(turned.max()) < 1e-8) == (step == 2)

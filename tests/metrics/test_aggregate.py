@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,28 @@ def test_resampled_means_leave_out_what_is_not_finite() -> None:
 def test_groups_without_items_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one group of at least one item"):
         nested_counts([3, 0], 0)
+
+
+def test_a_paired_difference_in_closed_form() -> None:
+    """Two of four items rise, one falls, and one that stays is not risen."""
+    found = paired_difference([1.0, 2.0, 4.0, 0.0], [3.0, 2.0, 3.0, 5.0], seed=0)
+    assert found["before"] == pytest.approx(7 / 4) and found["after"] == pytest.approx(13 / 4)
+    assert found["difference"] == pytest.approx(6 / 4)
+    assert found["share_risen"] == 0.5
+    with pytest.raises(ValueError, match="equally many values, not 1 and 2"):
+        paired_difference([1.0], [1.0, 2.0], seed=0)
+
+
+def test_the_interval_of_a_paired_difference_is_scipys() -> None:
+    """Both are Monte Carlo: ends agree to a tenth of the interval, which lies around the difference."""
+    random = np.random.default_rng(5)
+    before = random.normal(0, 10, 60)
+    after = before + random.normal(1, 2, 60)
+    found = paired_difference(before.tolist(), after.tolist(), seed=0)
+    drawn = scipy.stats.bootstrap(
+        (after - before,), np.mean, n_resamples=5000, method="percentile", random_state=np.random.default_rng(1)
+    )
+    low, high = drawn.confidence_interval
+    assert low < found["difference"] < high
+    assert found["difference_low"] == pytest.approx(low, abs=0.1 * (high - low))
+    assert found["difference_high"] == pytest.approx(high, abs=0.1 * (high - low))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from vist3a.metrics.depth import depth_errors
@@ -45,3 +46,10 @@ def test_an_item_without_valid_pixels_is_nan_and_leaves_others_alone() -> None:
     errors = depth_errors(torch.ones(2, 4, 4), target)
     assert torch.isnan(errors.abs_rel[0]) and torch.isnan(errors.delta_125[0])
     assert errors.abs_rel[1] == 0 and errors.delta_125[1] == 1
+
+
+def test_a_ratio_of_exactly_125_percent_is_not_below_it() -> None:
+    """Of six pixels one is too far, one too near, one at 5 : 4 and one at 4 : 5; two are good."""
+    target = torch.tensor([[4.0, 4.0, 4.0, 5.0, 4.0, 4.0]], dtype=torch.float64)
+    prediction = torch.tensor([[8.0, 2.0, 5.0, 4.0, 4.5, 4.0]], dtype=torch.float64)
+    assert depth_errors(prediction, target, align=False).delta_125.item() == pytest.approx(2 / 6)

@@ -106,3 +106,17 @@ def test_sharpness_equals_scipy_and_falls_with_blur() -> None:
     assert bool((sharpness(torch.from_numpy(soft)) < sharpness(torch.from_numpy(images))).all())
     with pytest.raises(ValueError, match="at least 3 x 3 pixels, not 2 x 5"):
         sharpness(torch.zeros(3, 2, 5))
+
+
+def test_the_smallest_pictures_have_one_place() -> None:
+    """Where 3 x 3 pixels have one Laplacian and 11 x 11 one window: in closed form, and taken pixel by pixel."""
+    picture = torch.zeros(3, 3, 3, dtype=torch.float64)
+    picture[:, 1, 1], picture[:, 0, 1], picture[:, 0, 0] = 0.5, 0.25, 1.0
+    assert sharpness(picture).item() == pytest.approx(4 * 0.5 - 0.25, rel=1e-12)
+    random = np.random.default_rng(4)
+    x, y = random.random((11, 11)), random.random((11, 11))
+    assert ssim(torch.from_numpy(x)[None], torch.from_numpy(y)[None]).item() == pytest.approx(direct_ssim(x, y))
+    with pytest.raises(ValueError, match="at least 3 x 3 pixels, not 5 x 2"):
+        sharpness(torch.zeros(3, 5, 2))
+    with pytest.raises(ValueError, match="11 x 11 pixels, not 20 x 10"):
+        ssim(torch.zeros(3, 20, 10), torch.zeros(3, 20, 10))

@@ -61,6 +61,33 @@ def test_colour_is_the_mean_difference_of_what_overlaps() -> None:
     assert float(errors.covered) == 1.0 and float(errors.pixels) < 1e-5
 
 
-def test_gap_must_fit_the_views(world) -> None:
-    with pytest.raises(ValueError, match=r"gap 9 between 9 views"):
-        reprojection_errors(world.depth, world.cameras, world.rgb, gap=9)
+@pytest.mark.parametrize("gap", [-1, 0, 9])
+def test_gap_must_fit_the_views(world, gap: int) -> None:
+    """Views compared with themselves would always agree."""
+    with pytest.raises(ValueError, match=rf"gap {gap} between 9 views: it must lie in 1\.\.8"):
+        reprojection_errors(world.depth, world.cameras, world.rgb, gap=gap)
+
+
+def test_the_largest_gap_compares_the_first_view_with_the_last(world) -> None:
+    ends = [0, 8]
+    found = reprojection_errors(world.depth, world.cameras, world.rgb, gap=8)
+    alone = reprojection_errors(world.depth[:, ends], world.cameras[:, ends], world.rgb[:, ends], gap=1)
+    for name in ("pixels", "depth", "colour", "covered"):
+        torch.testing.assert_close(getattr(found, name), getattr(alone, name), equal_nan=True)
+
+
+def test_views_are_compared_with_those_a_gap_further() -> None:
+    """Cameras at one place: every pixel meets itself, so the errors of a pair are those of its two depth maps."""
+    random = torch.Generator().manual_seed(6)
+    depth = 1 + torch.rand(2, 5, 6, 8, generator=random, dtype=torch.float64)
+    frames = torch.rand(2, 5, 3, 6, 8, generator=random, dtype=torch.float64)
+    intrinsics = torch.tensor([[9.0, 0, 4], [0, 9.0, 3], [0, 0, 1]], dtype=torch.float64).expand(2, 5, 3, 3)
+    errors = reprojection_errors(depth, Cameras(torch.eye(4).double().repeat(2, 5, 1, 1), intrinsics), frames, gap=2)
+    for scene in range(2):
+        ways = [(0, 2), (1, 3), (2, 4), (2, 0), (3, 1), (4, 2)]
+        d, f = depth[scene], frames[scene]
+        relative = [((d[j] - d[i]).abs() / d[i]).flatten().sort().values[23] for i, j in ways]  # the lower median of 48
+        assert float(errors.depth[scene]) == pytest.approx(float(torch.stack(relative).mean()), rel=1e-9)
+        color = torch.stack([(f[i] - f[j]).abs().mean() for i, j in ways]).mean()
+        assert float(errors.colour[scene]) == pytest.approx(float(color), rel=1e-9)
+        assert float(errors.pixels[scene]) < 1e-9 and float(errors.covered[scene]) == 1

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from vist3a.geometry.quaternion import rotation_from_quaternion
 from vist3a.geometry.similarity import umeyama
 from vist3a.metrics.pointmap import nearest
-from vist3a.metrics.surface import grid_normals, icp, surface_errors
+from vist3a.metrics.surface import f_score, grid_normals, icp, surface_errors
 
 
 def wavy(seed: int, views: int = 2, size: int = 12) -> torch.Tensor:
@@ -129,3 +129,31 @@ def test_the_best_rigid_motion_has_no_scale():
     scale, rotation, translation = umeyama(source, turned(source, 1), scaled=False)
     torch.testing.assert_close(scale * source @ rotation.T + translation, turned(source, 1))
     assert umeyama(source, 3 * source, scaled=False)[0] == 1
+
+
+def test_a_point_at_the_threshold_is_not_near():
+    """Distances that are exact in binary: two of four predicted and one of two true points are nearer than 1."""
+    forth, back = torch.tensor([0.0, 0.5, 1.0, 2.0]), torch.tensor([0.25, 1.0])
+    assert f_score(forth, back, 1.0) == 0.5
+    assert f_score(forth, back, 1.5) == pytest.approx(2 * 0.75 / 1.75)
+    assert f_score(forth, back, 0.0) == 0
+
+
+def test_icp_takes_pairs_nearer_than_its_distance_and_needs_three():
+    """Corners of a square of side 10, all exactly 1 from their own."""
+    target = torch.tensor([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [10, 10, 0]], dtype=torch.float64)
+    source = target + torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert torch.equal(icp(source, target, 1.0)[1], torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(icp(source, target, 1.5)[1], torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64))
+    torch.testing.assert_close(icp(source[:3], target, 1.5)[1], torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64))
+    assert torch.equal(icp(source[:2], target, 1.5)[1], torch.zeros(3, dtype=torch.float64))
+
+
+def test_three_points_can_be_compared_and_two_cannot():
+    points = wavy(10, views=1)
+    valid = torch.zeros(points.shape[:3], dtype=torch.bool)
+    valid[0, 2, 3] = valid[0, 5, 7] = True
+    with pytest.raises(ValueError, match="2 points to compare; at least 3"):
+        surface_errors(points, points, 0.1, valid)
+    valid[0, 9, 1] = True
+    assert surface_errors(points, points, 0.1, valid).accuracy < 1e-9

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vist3a.networks.blocks.attention import Attention
 from vist3a.networks.blocks.dpt_head import FusionUnit, add_positions, resize_map
 from vist3a.networks.blocks.mvdust3r_decoder import CrossAttention, other_members
+from vist3a.networks.blocks.output import cameras
 from vist3a.networks.blocks.rope import grid_rotation, rotate
 from vist3a.networks.blocks.transformer import Block, LayerScale, Residual
 from vist3a.networks.blocks.vit import PatchProjection
@@ -168,3 +169,22 @@ def test_patches_are_projected_as_by_the_convolution(size: tuple[int, int]) -> N
     images = torch.rand(3, 3, *size, dtype=torch.float64)
     expected = F.conv2d(images, project.proj.weight, project.proj.bias, stride=8).permute(0, 2, 3, 1)
     torch.testing.assert_close(project(images), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_field_of_view_mirrors_the_image(offset: float, dtype: torch.dtype) -> None:
+    """The published formula from just above 0 to just below pi; beyond, the focal length of the widest view."""
+    fov = torch.tensor([0.0, 0.002, 0.5, 1.5, 3.0, 3.1415, math.pi, 3.2, 5.0, 50.0], dtype=dtype)
+    encoding = torch.cat(
+        [torch.tensor([0, 0, 0, 0, 0, 0, 1], dtype=dtype).expand(len(fov), 7), fov[:, None].expand(-1, 2)], -1
+    )
+    encoding.requires_grad_()
+    focal = cameras(encoding[None], (20, 30), offset).intrinsics[0, :, (1, 0), (1, 0)]
+    half = torch.tensor([10.0, 15.0], dtype=dtype)
+    torch.testing.assert_close(focal[1:6], half / (torch.tan(fov[1:6, None] / 2) + offset), rtol=2e-4, atol=0)
+    assert bool((focal > 0).all() and focal.isfinite().all())
+    # All beyond are as the widest.
+    assert bool((focal[6:] == focal[6]).all() and (focal[6] < focal[5]).all())
+    (gradient,) = torch.autograd.grad(focal.sum(), encoding)
+    assert bool(gradient.isfinite().all())

@@ -11,6 +11,7 @@ from rendering_scenes import SIZE, random_cameras, random_gaussians
 
 from vist3a.geometry.quaternion import rotation_from_quaternion
 from vist3a.rendering.base import ALPHA_MIN, DILATION, NEAR_PLANE
+from vist3a.rendering.cpu import _Rasterize
 from vist3a.rendering.splats import depth_order, prepare_scene, project_splats
 from vist3a.rendering.tile_kernels import TILE, bin_splats, bound_splats
 
@@ -128,3 +129,25 @@ def test_equal_depths_keep_their_order() -> None:
     table = torch.zeros(10, 40)
     table[9] = torch.tensor([2.0, 1.0] * 20)
     assert depth_order(table).tolist() == [*range(1, 40, 2), *range(0, 40, 2)]
+
+
+@pytest.mark.parametrize(("excess", "drawn"), [(-5e-10, False), (5e-10, True)])
+def test_alpha_just_below_the_smallest_is_nothing(excess: float, drawn: bool) -> None:
+    """The bound on the exponent has room for rounding; inside that room alpha itself decides, forward and backward.
+
+    One pixel beside the center of the first splat its alpha is the smallest one, a little less or a little more.
+    """
+    sigma = math.log(0.5 / ALPHA_MIN) - excess
+    first = torch.tensor([2.5, 3.5, 2 * sigma, 0, 2 * sigma, 0.5, 1, 1, 1, 1], dtype=torch.float64)
+    second = torch.tensor([3.5, 3.5, 0.1, 0, 0.1, 0.5, 0.2, 0.4, 0.6, 2], dtype=torch.float64)
+    both = torch.stack([first, second], dim=1).requires_grad_()
+    pixel = _Rasterize.apply(both, (8, 8))[3, 3]
+    alone = _Rasterize.apply(second[:, None], (8, 8))[3, 3]
+    pixel.sum().backward()
+    assert both.grad is not None
+    assert bool(both.grad[:, 0].any()) == drawn and bool(both.grad[:, 1].any())
+    # Where it is drawn it adds its own share and takes as much of what lies behind.
+    share = ALPHA_MIN * (1 + excess) if drawn else 0.0
+    own = torch.tensor([1, 1, 1, 1, 1], dtype=torch.float64)
+    torch.testing.assert_close(pixel.detach(), share * own + (1 - share) * alone, rtol=1e-12, atol=0)
+    assert torch.equal(pixel.detach(), alone) != drawn

@@ -15,12 +15,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from kedro.io import DatasetError
 from matplotlib.figure import Figure as Drawing
 
+from vist3a.adapters.lora import add_lora, save_lora
 from vist3a.data.clip_store import write_clip
 from vist3a.export.video import save_video
 from vist3a.generators.condition_store import ConditionStore
@@ -58,6 +60,18 @@ def drawing(side: int) -> Drawing:
     return figure
 
 
+def adapted(side: int) -> Any:
+    """A network with an adapter of rank ``side``."""
+    from diffusers import WanTransformer3DModel
+
+    denoiser = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=8, freq_dim=8, ffn_dim=16,
+        num_layers=1,
+    )  # fmt: skip
+    add_lora(denoiser, side, 4.0, ["to_q", "to_k", "to_v"], seed=side)
+    return denoiser
+
+
 def fill(side: int) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         for number in range(3):
@@ -81,6 +95,7 @@ WAYS: dict[str, Callable[[Path, int], object]] = {
     "weights": lambda to, side: save_folder(to, {"side": side}, {"x": noise(side)}),
     "clip": lambda to, side: write_clip(to, Clip("x", noise(side).repeat(2, 1, 1, 1))),
     "tensors": lambda to, side: save_tensors(to / "x.safetensors", {"x": noise(side)}),
+    "adapter": lambda to, side: save_lora(adapted(side), to),
     "checkpoint": lambda to, side: save_checkpoint(to / "loop.pt", {"x": noise(side)}),
 }
 SMALL, LARGE = 16, 600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from vist3a.runtime.atomic import remove_leftovers, replacing, replacing_folder
+from vist3a.runtime.atomic import DiskFullError, remove_leftovers, replacing, replacing_folder
 
 DRIVER = Path(__file__).with_name("cut_driver.py")
 # Alone in a namespace of its own a user may mount a small disk.
@@ -137,3 +138,21 @@ def test_another_failure_stays_what_it_is(tmp_path: Path) -> None:
         temporary.write_text("new")
         raise ValueError("nothing to do with the disk")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_disk_that_cannot_be_asked_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's disk has gone, as a network share does; the first error is the one to hear of."""
+
+    def gone(_: Path) -> None:
+        raise OSError(errno.EIO, "the share does not answer")
+
+    monkeypatch.setattr("vist3a.runtime.atomic.shutil.disk_usage", gone)
+    with pytest.raises(ValueError, match="nothing to do with the disk"), replacing(tmp_path / "x"):
+        raise ValueError("nothing to do with the disk")
+    with (
+        pytest.raises(
+            DiskFullError, match=r"x cannot be written: no space is left in .*\(how much is free is unknown\)"
+        ),
+        replacing_folder(tmp_path / "x"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -46,6 +46,30 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, matrix_learning_ra
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_second_run_of_one_loop_goes_on_from_the_weights_that_were_trained(dtype: torch.dtype) -> None:
+    def trained(stops: int) -> tuple[TrainingLoop, nn.Module]:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 1).to(dtype)
+
+        def step_loss(step: int):
+            x = torch.randn(16, 4, generator=step_generator(5, step)).to(dtype)
+            return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+        loop = TrainingLoop({"m": model}, CONFIG)
+        for _ in range(stops):
+            # A single step; the modules then hold the average.
+            loop.run(step_loss, max_seconds=0.0)
+            assert torch.equal(model.weight, loop.average[0].to(dtype))
+        loop.run(step_loss)
+        return loop, model
+
+    (whole, at_once), (halting, stopped) = trained(0), trained(3)
+    assert whole.step == halting.step == CONFIG.steps
+    for one, other in ((whole.masters, halting.masters), *([dict(m.named_parameters()) for m in (at_once, stopped)],)):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_weights_of_half_precision_move_as_a_float64_twin_does(tmp_path: Path) -> None:
     """Small steps of bfloat16 weights are not lost: neither theirs nor the average's, nor over a stop."""
     torch.manual_seed(0)

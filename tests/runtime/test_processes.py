@@ -35,10 +35,38 @@ def test_alone_nothing_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert value.tolist() == [1.0, 2.0]
 
 
-def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("how", "first", "second"),
+    [
+        ("works", "well", "well"),
+        (
+            "fails",
+            "ValueError: of the first process",
+            "RuntimeError: the first process failed before this one could go on",
+        ),
+    ],
+)
+def test_others_hear_of_the_first_process_failing(how: str, first: str, second: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(TESTS / "runtime" / "first_process_driver.py"), str(free_port()), how],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    ended = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert ended[0] == first and ended[1].startswith(second), (ended, done.stderr[-2000:])
+
+
+def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+    port = free_port()
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(TESTS / "runtime" / "processes_driver.py"), str(tmp_path), str(port)],

@@ -174,6 +174,32 @@ def test_a_text_is_embedded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert asked == TEXTS
 
 
+def test_kept_embeddings_follow_the_scorer_to_another_type(tmp_path: Path) -> None:
+    scorer = from_state(tmp_path, open_clip_state())
+    wide = scorer.embed_text(TEXTS)
+    narrow = scorer.float().embed_text(TEXTS)
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), wide, rtol=1e-4, atol=1e-5)
+    # Of the narrow weights, but not the narrow embeddings made wide.
+    again = scorer.double().embed_text(TEXTS)
+    assert again.dtype == torch.float64 and not torch.equal(again, narrow.double())
+
+
+def test_only_the_last_texts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, asked = from_state(tmp_path, open_clip_state()), []
+    expected = torch.cat([scorer.embed_text([text]) for text in TEXTS])
+    monkeypatch.setattr("vist3a.scorers.clip.TEXTS_KEPT", 2)
+    tokenize = scorer.tokenize
+    monkeypatch.setattr(scorer, "tokenize", lambda texts: asked.extend(texts) or tokenize(texts))
+    first, second, third = TEXTS
+    # More at once than are kept; then in turn one that is kept, one that was not, the first again, which was asked for later.
+    for texts in (TEXTS, [second], [first], [second], [third]):
+        rows = [TEXTS.index(text) for text in texts]
+        torch.testing.assert_close(scorer.embed_text(texts), expected[rows], rtol=1e-9, atol=1e-12)
+        assert len(scorer._embedded) <= 2
+    assert asked == [first, third]
+
+
 COMPILED = """
 import sys, tempfile
 from functools import partialmethod

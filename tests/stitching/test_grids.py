@@ -52,6 +52,14 @@ def test_patches_times_weight_is_the_convolution(mode: str) -> None:
         ((16, 16), (8, 8), (1, 2, 2), None, None, (16, 16)),  # patches of two cells
         ((8, 8), (8, 8), (3, 4, 4), None, (1, 1, 1), (9, 9)),
         ((40, 64), (18, 32), (5, 3, 3), None, (2, 0, 0), (37, 65)),
+        (
+            (40, 64),
+            (18, 32),
+            (5, 3, 3),
+            None,
+            None,
+            (36, 64),
+        ),  # rows do not fit: two cells per token, not the 35 that do
         ((8, 8), (8, 8), (3, 3, 3), (2, 1, 1), None, (8, 8)),
     ],
 )
@@ -82,3 +90,23 @@ def test_interpolations_are_those_of_their_names() -> None:
 def test_a_layer_that_sees_padding_only_is_refused() -> None:
     with pytest.raises(ValueError, match=r"kernel \(3, 3, 3\).*nothing but padding.*below \(kernel \+ 1\) / 2"):
         derive_spec((8, 8), (8, 8), 4, (3, 3, 3), padding=(2, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("side", "tokens", "kernel", "padding", "cells"),
+    [
+        (16, 8, 4, 1, 16),  # one cell beyond each patch of two
+        (16, 8, 6, 2, 16),
+        (12, 4, 6, 1, 13),  # three more cells cannot be halved: one is resampled
+        (8, 8, 4, 1, 9),
+        (16, 4, 2, 0, 16),  # gaps between the patches, and no negative padding
+    ],
+)
+def test_even_kernels_are_padded_by_half_of_what_they_overlap(
+    side: int, tokens: int, kernel: int, padding: int, cells: int
+) -> None:
+    """A kernel of k cells at stride s reaches k - s beyond its patch, half of it on each side."""
+    spec = derive_spec((side, side), (tokens, tokens), 4, (1, kernel, kernel))
+    assert spec.padding == (0, padding, padding)
+    assert (spec.resampled_rows, spec.resampled_columns) == (cells, cells)
+    assert tuple(patches(torch.zeros(1, 1, 1, side, side), spec).shape[2:4]) == (tokens, tokens)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vist3a.records import StitchPoint, TokenState
 from vist3a.stitching.grids import StitchSpec, derive_spec, patches
+from vist3a.stitching.heldout import linear_cka
 from vist3a.stitching.layer import StitchLayer, standardise
 from vist3a.stitching.moments import Moments, moments_of
 from vist3a.stitching.ridge import RidgePath, mean_squared_error, r_squared
@@ -196,3 +197,44 @@ def test_moments_survive_storage_and_refuse_strangers() -> None:
     other = moments_of(patches(latents, spec), {"other": TokenState("other", y, special)})
     with pytest.raises(ValueError, match="different stitch points"):
         _ = moments + other
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_shares_do_not_depend_on_the_unit_of_the_activations(unit: float) -> None:
+    """R^2 and the alignment of both spaces are shares: small activations are explained as well as large ones."""
+    spec = derive_spec((4, 4), (4, 4), 4, (3, 3, 3))
+    latents, y, special = make_data(spec, 8, 9)
+    y = (unit * y.double()).float()
+    moments = moments_in_shards(latents, y, special, spec, 1)
+    solution = RidgePath(moments, "channel").solve(POINT, 0.1)
+    rows, target = patches(latents, spec).double().flatten(0, 3), y.double().flatten(0, 3)
+    residual = target - rows @ solution.weight - solution.bias[0]
+    mean = target.mean(0)
+    r2 = 1 - float(residual.square().sum() / (target - mean).square().sum())
+    assert r_squared(moments, POINT, solution, mean) == pytest.approx(r2, abs=1e-9)
+    assert mean_squared_error(moments, POINT, solution) == pytest.approx(float(residual.square().mean()), rel=1e-8)
+    # By the cross-covariance of centred rows, and by singular values: two ways to one number.
+    rows, target = rows - rows.mean(0), target - mean
+    shares = torch.linalg.svdvals(rows.T @ target).square().sum()
+    norms = torch.linalg.svdvals(rows).pow(4).sum().sqrt() * torch.linalg.svdvals(target).pow(4).sum().sqrt()
+    outer = y.double().flatten(0, 3).T @ y.double().flatten(0, 3)
+    assert linear_cka(moments, POINT, outer) == pytest.approx(float(shares / norms), rel=1e-8)
+
+
+def test_constant_activations_are_aligned_with_nothing() -> None:
+    spec = derive_spec((4, 4), (4, 4), 4, (1, 1, 1))
+    latents, y, special = make_data(spec, 3, 10)
+    zero = torch.zeros_like(y)
+    moments = moments_in_shards(latents, zero, special, spec, 1)
+    assert linear_cka(moments, POINT, torch.zeros(6, 6, dtype=torch.float64)) == 0
+
+
+def test_an_exact_fit_has_no_error() -> None:
+    """Rounding may take the expanded square below zero, and R^2 above one."""
+    spec = derive_spec((4, 4), (4, 4), 4, (1, 1, 1))
+    for seed in range(8):
+        latents, y, special = make_data(spec, 6, seed, noise=0.0)
+        constant = torch.full_like(y, 1000.0) + y.mean((0, 1, 2, 3))
+        moments = moments_in_shards(latents, constant, special, spec, 1)
+        solution = RidgePath(moments, "channel").solve(POINT, 0.0)
+        assert 0 <= mean_squared_error(moments, POINT, solution) < 1e-6

@@ -201,6 +201,14 @@ class NoGradient(ToyGenerator):
             return super().prediction(noisy, timesteps, condition)
 
 
+class OneLayersGradientIsNan(ToyGenerator):
+    """The root of nothing, as of a norm at zero: its value is right, its slope is not; only the first layer sees it."""
+
+    def prediction(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        weight = self.denoiser.mix.weight
+        return super().prediction(noisy, timesteps, condition) + (weight - weight).square().sum().sqrt()
+
+
 class NoGradientThroughFrames(ToyGenerator):
     def _decode_video(self, latents: Tensor) -> Tensor:
         return super()._decode_video(latents.detach()) + 0 * latents.sum()
@@ -242,6 +250,7 @@ BROKEN = {
     TrainedBackwards: "does not lead to the clean latents",
     TrainedAtOtherTimes: "training_pair says timestep",
     NoGradient: "this ended in RuntimeError|no finite gradient",
+    OneLayersGradientIsNan: "no finite gradient reaches the denoiser's mix.weight through prediction",
     NoGradientThroughFrames: "through the video decoder exactly",
     SaysItTakesNoText: "takes a text, not an image",
 }

@@ -86,6 +86,18 @@ def test_the_damaged_file_is_named(
     assert str(wan / name) in str(caught.value) and told in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [[1], {}, {"weight_map": ["a"]}, {"weight_map": {"a": 1}}, {"weight_map": None}])
+def test_an_index_that_names_no_files_is_named(wan: Path, content: object) -> None:
+    index = wan / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps(content))
+    assert (
+        damage(index.parent)
+        == f"{index} does not say which files hold the tensors; allowed: names of files by tensor, as weight_map"
+    )
+    with pytest.raises(ValueError, match=r"networks\.generator\.source: .*does not say which files hold the tensors"):
+        load(wan)
+
+
 def test_a_link_to_nothing_is_named(wan: Path) -> None:
     (wan / WEIGHTS).unlink()
     (wan / WEIGHTS).symlink_to(wan / "blobs" / "nothing")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save_file
 
 from vist3a.adapters.adapter_file import PREFIX, read_adapter
+from vist3a.runtime.atomic import replacing
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -67,7 +67,11 @@ def widen_adapters(network: Any) -> None:
 
 
 def save_lora(denoiser: Any, folder: Path) -> None:
-    """Write the adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    """Write the adapter into ``folder``: ``adapter_config.json`` and ``adapter_model.safetensors``, each whole or not at all.
+
+    Raises:
+        DiskFullError: They do not fit; what lay there before stays.
+    """
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(denoiser, adapter_name=ADAPTER)
@@ -75,13 +79,10 @@ def save_lora(denoiser: Any, folder: Path) -> None:
     settings = denoiser.peft_config[ADAPTER].to_dict()
     # Sets come out in any order; the file should not.
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
-    folder.mkdir(parents=True, exist_ok=True)
     # Both files are whole before one of them takes its name.
-    weights, text = folder / f"{WEIGHTS}.partial", folder / f"{CONFIG}.partial"
-    save_file(tensors, weights)
-    text.write_text(json.dumps(plain, indent=1, sort_keys=True, default=str) + "\n")
-    os.replace(weights, folder / WEIGHTS)
-    os.replace(text, folder / CONFIG)
+    with replacing(folder / CONFIG) as text, replacing(folder / WEIGHTS) as weights:
+        text.write_text(json.dumps(plain, indent=1, sort_keys=True, default=str) + "\n")
+        save_file(tensors, weights)
 
 
 def load_lora(denoiser: Any, folder: Path) -> None:

@@ -46,6 +46,7 @@ def kept_steps(variant: Variant, steps: int, gradient_steps: int, random: torch.
     if variant == "last":
         return [last]
     if variant == "released":
+        # The random ones are taken from the steps before the last, so that none comes twice.
         return [*torch.randperm(last, generator=random)[:gradient_steps].tolist(), last]
     chosen: list[int] = torch.randperm(steps, generator=random)[:gradient_steps].tolist()
     return chosen

@@ -35,6 +35,7 @@ def decode_views(
             "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
             "terms on decoded views and on geometry"
         )
+    # Of 3D decoders some read the image: then frames are decoded although no term asks for them.
     frames = network.fit(generator.decode(raw)) if "decoded" in needs or decoder.needs_rgb else None
     stride = generator.spatial_stride
     size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)

@@ -29,6 +29,7 @@ class DriftAlarm:
         if len(steps) < self.window:
             return False
         reward, judge = zip(*(series[step] for step in steps), strict=True)
+        # Both trends must hold, so the less certain of the two decides.
         apart = max(rising(reward), rising([-value for value in judge])) <= PROBABILITY
         if apart and not self._warned:
             logger.warning(

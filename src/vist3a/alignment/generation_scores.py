@@ -48,6 +48,7 @@ def score_scenes(
     kinds: tuple[Kind, ...] = ("decoded", "rendered") if decoder.network.has_gaussians else ("decoded",)
     for prompt, raw in zip(prompts, latents, strict=True):
         normalised = generator.normalise(raw)
+        # The first latent frame stands for one view, every other one for a temporal stride of them.
         frames = (raw.shape[2] - 1) * generator.temporal_stride + 1
         views, scene = decode_views(generator, decoder, render, normalised, [prompt], torch.arange(frames), kinds)
         shown = {kind: views.images(kind) for kind in kinds}

@@ -32,6 +32,8 @@ def backpropagate(
     for first in range(0, len(kept), together):
         steps = kept[first : first + together]
         noisy = torch.cat([path.inputs[k] for k in steps])
+        # Samples of one step lie together, as the inputs were concatenated.
         timesteps = path.timesteps[steps].to(noisy.device).repeat_interleave(len(gradient))
         prediction = generator.guided(noisy, timesteps, Condition.cat([condition] * len(steps)), negative, guidance)
+        # z0 is linear in the predictions: d(loss)/d(v_k) = c_k g. The graph of these steps is freed here.
         prediction.backward(torch.cat([gradient * float(path.coefficients[k]) for k in steps]))

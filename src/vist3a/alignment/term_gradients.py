@@ -21,6 +21,7 @@ def term_gradient_norms(
     norms = {}
     for name, part in parts.items():
         gradient = None
+        # A term may not depend on the latents at all: its pull is zero.
         if weights[name] and part.requires_grad:
             (gradient,) = torch.autograd.grad(
                 weights[name] * part.mean(), latents, retain_graph=True, allow_unused=True

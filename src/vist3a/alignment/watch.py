@@ -56,6 +56,7 @@ class Watch:
                 self._pictures(step, preview(pictures))
             if judged:
                 self._keep(step, {f"watch/{name}": sum(values) / len(values) for name, values in scores.items()})
+        # Between two judgements the last one stands.
         past = [known for known in self.rows if known <= step]
         return {name: torch.tensor(value) for name, value in self.rows[max(past)].items()} if past else {}
 
@@ -72,6 +73,7 @@ class Watch:
 
     def _keep(self, step: int, row: dict[str, float]) -> None:
         self.rows[step] = row
+        # Rows of later steps may be known, from before a run went back to its checkpoint.
         series = {k: (r["watch/reward/total"], r["watch/judge/total"]) for k, r in self.rows.items() if k <= step}
         row["watch/drift"] = float(self._alarm(series))
         with replacing(self.path) as partial:
@@ -111,6 +113,7 @@ def preview(pictures: Sequence[Tensor]) -> np.ndarray:
     rows = []
     for scene in pictures:
         count = scene.shape[1]
+        # Evenly spread, with the first and the last view.
         chosen = [round(i * (count - 1) / (PREVIEW_VIEWS - 1)) for i in range(PREVIEW_VIEWS)]
         rows.append(scene[:, chosen].flatten(0, 1))
     sheet: np.ndarray = to_bytes(image_sheet(torch.cat(rows), columns=PREVIEW_VIEWS)[None])[0]

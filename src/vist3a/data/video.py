@@ -113,11 +113,20 @@ def _decoder(stream: Any) -> Callable[[Any], list[Any]]:
     import av
 
     name = ALPHA_DECODERS.get(stream.codec_context.name)
-    if name is None or stream.metadata.get("alpha_mode") != "1":
+    # In small letters from the track's own entry, in capitals where a copy of the file also has it as a tag.
+    stated = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or stated.get("alpha_mode") != "1":
         return lambda packet: packet.decode()
     context = av.CodecContext.create(name, "r")
-    # The last packet of a stream is empty; this decoder is flushed by None instead.
-    return lambda packet: context.decode(packet if packet.size else None)
+
+    def decode(packet: Any) -> list[Any]:
+        if packet.size:
+            return context.decode(packet)
+        # The end of the stream is an empty packet without a time; it is None to this decoder, which then takes nothing more. One
+        # with a time stands for a picture that stays.
+        return context.decode(None) if packet.dts is None else []
+
+    return decode
 
 
 def _progressive(stream: Any, frames: Iterator[Any]) -> Iterator[Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from vist3a.records import ExactScenes
+
+MOST_DRAWN = 64
+"""Prompts that are looked at for each that is wanted, before the search is given up."""
 
 
 @runtime_checkable
@@ -31,6 +34,24 @@ class World(Protocol):
         ...
 
 
-def unseen_prompts(world: World, seed: int, count: int, seen: set[str]) -> list[str]:
-    """As many prompts of ``seed`` as there are among the first 2 ``count``, at most ``count``, without those in ``seen``."""
-    return [text for text in world.prompts(seed, 2 * count) if text not in seen][:count]
+def unseen_prompts(world: World, seed: int, count: int, seen: Collection[str]) -> list[str]:
+    """The first ``count`` prompts of ``seed`` that are not among ``seen``.
+
+    Raises:
+        ValueError: Of 64 times as many there are too few.
+
+    Example:
+        >>> unseen_prompts(world, seed=77001, count=2, seen=world.prompts(0, 256))
+        ['a small red ball on grass', 'two blue cubes on sand at dusk']
+    """
+    passed = frozenset(seen)
+    # Twice as many are mostly enough; a text that the world says again and again may be in ``seen`` many times.
+    drawn = 2 * count
+    while len(found := [text for text in world.prompts(seed, drawn) if text not in passed][:count]) < count:
+        if drawn >= MOST_DRAWN * count:
+            raise ValueError(
+                f"of {drawn} prompts of seed {seed} only {len(found)} were not trained on; {count} are wanted: ask for fewer, "
+                "take another seed, or train on fewer"
+            )
+        drawn *= 2
+    return found

@@ -66,6 +66,7 @@ def feature_distance(student: Mapping[str, TokenState], teacher: Mapping[str, To
     distances = []
     for name, target in teacher.items():
         own = student[name]
+        # The floor is for constant tokens, which have no unit.
         scale = target.patch_tokens.std().clamp(min=1e-6)
         for a, b in ((own.patch_tokens, target.patch_tokens), (own.special_tokens, target.special_tokens)):
             if b.numel():
@@ -83,12 +84,14 @@ def distill_terms(
     """
     a, b = student, teacher
     size = a.depth.shape[-2:]
+    # Functions, so that terms without a weight cost nothing.
     terms: dict[str, Callable[[], Tensor]] = {
         "pose": lambda: _l1(encodings_of(a), encodings_of(b)),
         "depth": lambda: _l1(a.depth, b.depth),
         "depth_gradient": lambda: _gradient_distance(a.depth, b.depth),
         "confidence": lambda: _l1(a.depth_confidence, b.depth_confidence),
         "points": lambda: _l1(a.points, b.points),
+        # Coordinates go before rows and columns, as gradients are taken along the last two axes.
         "points_gradient": lambda: _gradient_distance(a.points.movedim(-1, 2), b.points.movedim(-1, 2)),
         "points_confidence": lambda: _l1(a.points_confidence, b.points_confidence),
         "extrinsics": lambda: _l1(a.cameras.camera_to_world, b.cameras.camera_to_world),
@@ -96,6 +99,7 @@ def distill_terms(
     }
     if a.gaussians is not None and b.gaussians is not None:
         first, second = a.gaussians, b.gaussians
+        # Covariances say what quaternions leave open: q and -q are one Gaussian.
         terms["gaussians"] = lambda: (
             _l1(first.means, second.means)
             + _l1(_covariances(first), _covariances(second))
@@ -122,6 +126,7 @@ def weighted(terms: Mapping[str, Tensor], weights: DistillWeights) -> Float[Tens
 
 
 def _covariances(gaussians: Gaussians) -> Float[Tensor, "batch n 3 3"]:
+    # R S S R^T, the covariance of 3DGS.
     half = rotation_from_quaternion(gaussians.rotations) * gaussians.scales[..., None, :]
     return half @ half.transpose(-1, -2)
 
@@ -143,6 +148,7 @@ def _gradient_distance(student: Tensor, teacher: Tensor) -> Float[Tensor, ""]:
     """
     difference = student - teacher
     scales = []
+    # Every second pixel of the level before.
     for level in range(4):
         d = difference[..., :: 2**level, :: 2**level]
         if min(d.shape[-2:]) < 2:

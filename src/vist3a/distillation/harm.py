@@ -31,6 +31,8 @@ def judge(before: Mapping[str, float], after: Mapping[str, float]) -> Verdict:
         Verdict(better=False, worse=('depth',))
     """
     ratios = {name: max(after[name], SMALLEST) / max(before[name], SMALLEST) for name in before}
+    # Not "above 1": NaN is neither, and counts as harm.
     worse = tuple(name for name, ratio in ratios.items() if not ratio <= 1)
+    # The geometric mean is below 1 where the logarithms sum to less than zero.
     logarithms = [math.log(ratio) if math.isfinite(ratio) else math.inf for ratio in ratios.values()]
     return Verdict(sum(logarithms) < 0, worse)

@@ -41,6 +41,7 @@ def with_noise(
     if noise is None:
         return latents
     batch = len(latents)
+    # Levels are drawn for all clips, chosen or not, so that the draws after them stay.
     chosen = torch.rand(batch, generator=generator) < noise.share
     level = noise.most * torch.rand(batch, generator=generator) * chosen
     eps = torch.randn(latents.shape, generator=generator).to(latents)

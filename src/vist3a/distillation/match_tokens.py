@@ -96,6 +96,7 @@ def token_targets(
     blocks = range(0, len(clips), BLOCK)
     for start in progress(blocks, "prepare distillation", len(blocks)):
         frames = torch.stack([clip.frames[:shortest] for clip in clips[start : start + BLOCK]]).to(device)
+        # Mirrored frames are encoded anew: the latents of a mirrored clip are not mirrored latents.
         variants = [frames]
         if config.mirror:
             variants.append(frames.flip(-1))

@@ -46,15 +46,19 @@ def gauss_newton(
         size = network.frame_size(frames.shape[-2], frames.shape[-1])
         with torch.no_grad():
             state = network.tokens_at([point], frames)[point]
+        # A leaf of its own: nothing before the point is differentiated.
         tokens = state.patch_tokens.detach().requires_grad_()
         taps, _ = network.run_from(replace(state, patch_tokens=tokens), size)
         read = _read(network.heads(taps, size, frames, with_gaussians=False))
         for name, value in ((name, read[name]) for name in outputs):
+            # An output that does not depend on the tokens has no gradient to ask for.
             for _ in range(probes if value.requires_grad else 0):
+                # Random signs s have E[s s^T] = I, so that E[J^T s s^T J] = J^T J.
                 signs = torch.randint(2, value.shape, generator=draws).to(value) * 2 - 1
                 (gradient,) = torch.autograd.grad((value * signs).sum(), tokens, retain_graph=True)
                 rows = gradient.flatten(0, -2).double()
                 sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64, device=device)) + rows.T @ rows
+    # Equal traces: lengths and angles cannot be compared, shares can.
     seen = [matrix / matrix.trace() for matrix in sums.values() if float(matrix.trace()) > 0]
     if not seen:
         raise ValueError(f"distill.match.sensitivity: no output of this network depends on {point}; allowed: 0")
@@ -65,6 +69,7 @@ def metric_root(sensitivity: Float[Tensor, "dim dim"], share: float) -> Float[Te
     """``R`` with ``R R^T = (1 - share) I + share G``: squared lengths of ``d R`` are the weighted ones of ``d``."""
     identity = torch.eye(len(sensitivity), dtype=sensitivity.dtype, device=sensitivity.device)
     values, vectors = torch.linalg.eigh((1 - share) * identity + share * sensitivity)
+    # Columns scaled by roots of the eigenvalues; clamped, as rounding may leave some below zero.
     return vectors * values.clamp_min(0).sqrt()
 
 

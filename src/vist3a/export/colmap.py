@@ -49,8 +49,8 @@ def save_colmap(
         images += [f"{i} {_words([*q, *pose[:3, 3]])} {i} {name}", ""]
     cloud = ["# POINT3D_ID X Y Z R G B ERROR TRACK[]"]
     if points is not None and colors is not None:
-        rgb = (colors.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).tolist()
-        for i, ((x, y, z), (r, g, b)) in enumerate(zip(points.detach().double().cpu().tolist(), rgb, strict=True), 1):
+        rgb = (colors.cpu().clamp(0, 1) * 255).round().to(torch.uint8).tolist()
+        for i, ((x, y, z), (r, g, b)) in enumerate(zip(points.double().cpu().tolist(), rgb, strict=True), 1):
             cloud.append(f"{i} {x:.9g} {y:.9g} {z:.9g} {r} {g} {b} 0")
     for name, lines in (("cameras.txt", lenses), ("images.txt", images), ("points3D.txt", cloud)):
         with replacing(folder / name) as temporary:

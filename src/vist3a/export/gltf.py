@@ -165,10 +165,10 @@ def _write(path: Path, attributes: Mapping[str, np.ndarray], primitive: dict[str
         **top,
     }
     text = json.dumps(document, separators=(",", ":")).encode()
-    # Chunks end at multiples of four bytes.
+    # Chunks have multiples of four bytes.
     text += b" " * (-len(text) % 4)
+    # Every array does so by itself: it is of float32, or of four numbers of 16 bits a row.
     binary = b"".join(blocks)
-    binary += b"\0" * (-len(binary) % 4)
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<III", MAGIC, 2, 12 + 8 + len(text) + 8 + len(binary)))
         file.write(struct.pack("<II", len(text), JSON_CHUNK) + text)

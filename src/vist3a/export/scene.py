@@ -20,6 +20,7 @@ from vist3a.export.colmap import save_colmap
 from vist3a.export.depth import save_depth_npz, save_depth_png
 from vist3a.export.formats import Exported, write_formats
 from vist3a.export.gltf import save_gaussians_glb, save_point_cloud_glb
+from vist3a.export.pivot import check_shown, pivot_depth
 from vist3a.export.ply import filtered_points, save_gaussians, save_point_cloud
 from vist3a.export.smoothing import close_gaps
 from vist3a.export.spz import save_spz
@@ -97,7 +98,11 @@ def save_scene(
     """Write Gaussians, points, depth, cameras, images, videos, a picture and the viewer; what was written, by name.
 
     ``gaussians`` are those of ``scene`` after :func:`gaussians_to_write`.
+
+    Raises:
+        ValueError: No depth or no point of the scene is finite; nothing is written then.
     """
+    check_shown(scene)
     size = (frames.shape[-2], frames.shape[-1])
     paths = {
         "viewer": folder / "viewer.html",
@@ -180,7 +185,7 @@ def _save_gaussians(
     save_gaussians(paths["gaussians"], gaussians)
     save_spz(paths["gaussians spz"], gaussians)
     save_gaussians_glb(paths["gaussians glb"], gaussians)
-    path = turntable_path(scene.cameras[0], float(scene.depth[0].median()), settings.turntable_frames)
+    path = turntable_path(scene.cameras[0], pivot_depth(scene.depth[0]), settings.turntable_frames)
     # The shorter side gets this size; focal lengths and centers grow along.
     scale = settings.turntable_size / min(size)
     large = (round(size[0] * scale), round(size[1] * scale))

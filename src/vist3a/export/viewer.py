@@ -23,6 +23,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from vist3a.export.pivot import check_points, pivot_depth
 from vist3a.export.ply import filtered_points
 from vist3a.export.spz import save_spz
 from vist3a.export.thinning import prune
@@ -52,14 +53,18 @@ def save_viewer(
     gaussians: Gaussians | None,
     fps: float = 8.0,
 ) -> None:
-    """Write the page of a scene (the first of its batch) with its decoded ``frames`` (RGB in [0, 1])."""
+    """Write the page of a scene (the first of its batch) with its decoded ``frames`` (RGB in [0, 1]).
+
+    Raises:
+        ValueError: No depth or no point of the scene is finite; nothing is written then.
+    """
     size = (frames.shape[-2], frames.shape[-1])
     depth = scene.depth[0].detach().float().cpu()
     sheet, depth_range = _depth_sheet(depth)
     content = {
         "size": list(size),
         "fps": fps,
-        "pivot_depth": float(depth[torch.isfinite(depth)].median()),
+        "pivot_depth": pivot_depth(depth),
         "cameras": _cameras(scene.cameras[0]),
         "depth": sheet,
         "points": _points(scene, frames),
@@ -106,6 +111,7 @@ def _points(scene: Reconstruction, frames: Float[Tensor, "views 3 height width"]
     xyz, rgb, _ = filtered_points(
         scene.points[0], colors, scene.points_confidence[0], min_confidence=None, drop_fraction=DROPPED_POINTS
     )
+    check_points(len(xyz))
     step = -(-len(xyz) // MAX_POINTS)
     xyz, rgb = xyz[::step], rgb[::step]
     low, high = xyz.amin(0), xyz.amax(0)

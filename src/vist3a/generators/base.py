@@ -193,9 +193,12 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         if not self.takes_text:
             return []
         # Words are looked up in what is read; the caller hears of the prompt as it was written.
-        asked = {text: prompt for prompt, (text, _) in zip(prompts, self.read_as(prompts), strict=True)}
-        found = unknown_words(self._part("tokenizer"), list(asked))
-        return [replace(entry, prompt=asked[entry.prompt]) for entry in found]
+        read = {prompt: text for prompt, (text, _) in zip(prompts, self.read_as(prompts), strict=True)}
+        # Several prompts may be read alike: each text is looked up once, each prompt is named.
+        found = {
+            entry.prompt: entry for entry in unknown_words(self._part("tokenizer"), list(dict.fromkeys(read.values())))
+        }
+        return [replace(found[text], prompt=prompt) for prompt, text in read.items() if text in found]
 
     def read_as(self, prompts: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
         """Prompts as a closed vocabulary reads them, and which words are read as which; an open one reads what is there."""

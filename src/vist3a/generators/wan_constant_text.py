@@ -53,21 +53,22 @@ def constant_text(transformer: Any, text: Float[Tensor, "batch tokens width"]) -
     layers = [block.attn2 for block in transformer.blocks]
     with torch.no_grad():
         states = transformer.condition_embedder.text_embedder(text)
-        for layer in layers:
-            keys, values = _keys_and_values(layer, states)
-            setattr(layer, KEYS, layer.norm_k(keys).unflatten(2, (layer.heads, -1)).transpose(1, 2))
-            setattr(layer, VALUES, values.unflatten(2, (layer.heads, -1)).transpose(1, 2))
+        # All are computed before any layer is touched: an error here leaves the transformer as it was.
+        made = [_keys_and_values(layer, states) for layer in layers]
     # Read before any is replaced, so that ``finally`` can put all back.
     processors = [layer.processor for layer in layers]
     try:
-        for layer in layers:
+        for layer, (keys, values) in zip(layers, made, strict=True):
+            setattr(layer, KEYS, keys)
+            setattr(layer, VALUES, values)
             layer.set_processor(ConstantText())
         yield
     finally:
         for layer, processor in zip(layers, processors, strict=True):
             layer.set_processor(processor)
-            delattr(layer, KEYS)
-            delattr(layer, VALUES)
+            # An interrupted loop may not have come to this layer.
+            vars(layer).pop(KEYS, None)
+            vars(layer).pop(VALUES, None)
 
 
 def fuse_projections(transformer: Any) -> None:
@@ -82,7 +83,8 @@ def fuse_projections(transformer: Any) -> None:
 
 
 def _keys_and_values(layer: Any, states: Tensor) -> tuple[Tensor, Tensor]:
-    if layer.fused_projections:
-        keys, values = layer.to_kv(states).chunk(2, dim=-1)
-        return keys, values
-    return layer.to_k(states), layer.to_v(states)
+    """Of one layer, split by heads: [batch, heads, tokens, width of a head] each."""
+    fused = layer.fused_projections
+    keys, values = layer.to_kv(states).chunk(2, dim=-1) if fused else (layer.to_k(states), layer.to_v(states))
+    keys = layer.norm_k(keys).unflatten(2, (layer.heads, -1)).transpose(1, 2)
+    return keys, values.unflatten(2, (layer.heads, -1)).transpose(1, 2)

@@ -21,7 +21,7 @@ FIELDS_OF_VIEW = (math.radians(5.0), math.radians(60.0), math.radians(150.0))
 PIXEL_FLOOR = 0.01
 """Residuals below this many pixels count as this much."""
 POSE_POINTS = 80 * 80
-"""A pose is estimated from a regular subset of about this many pixels."""
+"""Larger maps are thinned to a regular subset of about so many pixels before a pose is estimated."""
 ROUNDS = 10
 
 

@@ -75,7 +75,6 @@ def surface_errors(
     back, here = nearest(true, ours)
     # Without sign: which side of a surface is outside, point maps do not say.
     cosines = [(our_normals * true_normals[there]).sum(-1).abs(), (true_normals * our_normals[here]).sum(-1).abs()]
-    precision, recall = ((distance < threshold).double().mean() for distance in (forth, back))
     return SurfaceErrors(
         accuracy=float(forth.mean()),
         completeness=float(back.mean()),
@@ -83,8 +82,24 @@ def surface_errors(
         completeness_median=float(back.median()),
         normals=float(torch.stack([c.nanmean() for c in cosines]).mean()),
         normals_median=float(torch.stack([c.nanmedian() for c in cosines]).mean()),
-        f_score=float(2 * precision * recall / (precision + recall)) if float(precision + recall) else 0.0,
+        f_score=f_score(forth, back, threshold),
     )
+
+
+def f_score(forth: Float[Tensor, " n"], back: Float[Tensor, " m"], threshold: float) -> float:
+    """Harmonic mean of the shares of distances below ``threshold``, in [0, 1]; 0 where both shares are.
+
+    Args:
+        forth: Distance from every predicted point to the nearest true one.
+        back: The other way.
+        threshold: In the same unit. A point exactly that far away is not near.
+
+    Example:
+        >>> f_score(torch.tensor([0.0, 2.0]), torch.tensor([0.0]), 1.0)
+        0.6666666666666666
+    """
+    precision, recall = ((distance < threshold).double().mean() for distance in (forth, back))
+    return float(2 * precision * recall / (precision + recall)) if float(precision + recall) else 0.0
 
 
 def icp(
@@ -92,7 +107,7 @@ def icp(
 ) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"]]:
     """Rigid point-to-point ICP (Besl and McKay, 1992) from the identity: rotation and translation of the source.
 
-    Pairs further apart than ``distance`` are left out; fewer than three pairs end it where it is.
+    Only pairs nearer than ``distance`` count; fewer than three pairs end it where it is.
     """
     rotation = torch.eye(3, dtype=source.dtype, device=source.device)
     translation = torch.zeros(3, dtype=source.dtype, device=source.device)

@@ -62,7 +62,7 @@ class DepthAnything3(EnterableNetwork[DepthAnything3Config]):
     alternation a complete entry. States stay in the order of the frames at every point.
 
     Wherever ``cameras`` [batch, views] are taken, they are known cameras as the backbone was trained with: relative
-    to the first, of median distance 1 (:func:`normalise_cameras`). The world is then theirs, up to scale.
+    to the first, over the median distance from it or 0.1 (:func:`normalise_cameras`). The world is then theirs, up to scale.
 
     Half precision: ``mixed_precision``, or ``model.backbone.bfloat16()`` (half the memory of tokens, coarser), or
     autocast. The heads compute in the dtype of their own weights with autocast off.

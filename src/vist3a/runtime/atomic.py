@@ -110,11 +110,13 @@ def _restore(old: Path, path: Path) -> None:
 def _say_if_full(path: Path, error: BaseException) -> None:
     if isinstance(error, DiskFullError):
         return
-    number, free = _errno(error), f"{_free(path.parent) / 2**20:.0f} MiB are free"
+    number = _errno(error)
     if number in _FULL:
-        raise DiskFullError(f"{path} cannot be written: {_FULL[number]} in {path.parent} ({free})") from error
+        raise DiskFullError(
+            f"{path} cannot be written: {_FULL[number]} in {path.parent} ({_free(path.parent)})"
+        ) from error
     if number is None and _UNSAID in str(error):
-        raise DiskFullError(f"{path} could not be written whole: in {path.parent} {free}") from error
+        raise DiskFullError(f"{path} could not be written whole: in {path.parent} {_free(path.parent)}") from error
 
 
 def _errno(error: BaseException) -> int | None:
@@ -125,8 +127,12 @@ def _errno(error: BaseException) -> int | None:
     return int(said[1] or said[2]) if said else None
 
 
-def _free(folder: Path) -> int:
-    """Free bytes of the disk of a folder, which may be missing yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+def _free(folder: Path) -> str:
+    """What is free on the disk of a folder, which may be missing yet, in words."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB are free"
+    except OSError:
+        # A share that has gone, say: whoever asks has an error to report that matters more.
+        return "how much is free is unknown"

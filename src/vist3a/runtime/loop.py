@@ -78,7 +78,8 @@ class TrainingLoop:
     step of 1e-4 of a weight of .05 is less than its last). The parameters then are their masters, rounded.
 
     After :meth:`run` the modules hold the averaged parameters when
-    ``config.ema`` is set; the checkpoint holds both, so a run that was cut short goes on from the unaveraged ones. Of several
+    ``config.ema`` is set; a run that was cut short goes on from the unaveraged ones, by a second call or from the checkpoint,
+    which holds both. Of several
     ``processes``, which hold equal modules, gradients are summed; all read the checkpoint, the first one writes it and logs.
     """
 
@@ -105,6 +106,8 @@ class TrainingLoop:
         self.average = [p.detach().clone() for p in values] if config.ema is not None else []
         self.step = 0
         self.skipped = 0
+        # Of a run that stopped early, the trained values, whose place in the modules the average takes.
+        self._trained: list[Tensor] = []
         # Terms that only some steps have are logged with their last value.
         self._latest: dict[str, Tensor] = {}
         if checkpoint is not None and checkpoint.is_file():
@@ -116,6 +119,7 @@ class TrainingLoop:
         ``step_loss(step)`` gives the loss and named scalar tensors to log; a loss without a graph has left its gradients on the
         parameters already. Steps whose gradient is not finite are skipped and counted (``skipped``).
         """
+        self._use_trained()
         values = list(self.masters.values())
         start = time.monotonic()
         while self.step < self.config.steps:
@@ -155,8 +159,19 @@ class TrainingLoop:
 
     def use_average(self) -> None:
         """Put the averaged parameters into the modules (no effect without ``ema``)."""
-        if self.average:
-            self._put(self.average)
+        if not self.average:
+            return
+        if self.step < self.config.steps and not self._trained:
+            self._trained = [master.detach().clone() for master in self.masters.values()]
+        self._put(self.average)
+
+    def _use_trained(self) -> None:
+        """Undo :meth:`use_average`, so that another run goes on where the last one stopped."""
+        if self._trained:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.masters.values()), self._trained)
+            self._put(self.masters.values())
+            self._trained = []
 
     def save(self) -> None:
         """Write the checkpoint, if one is kept."""

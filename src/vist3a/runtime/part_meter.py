@@ -29,11 +29,18 @@ class PartMeter:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Measure the block."""
+        """Measure the block; one that ends in an error is not counted."""
         if self._cuda is not None:
             torch.cuda.synchronize(self._cuda)
         peak, start = begin_peak(self._device), time.perf_counter()
-        yield
+        try:
+            yield
+        except BaseException:
+            # Without this the counter would keep this part's peak open for as long as the process lives. The device is not waited
+            # for: after an error of its own that would raise another in place of the first.
+            if peak is not None:
+                peak.end()
+            raise
         if self._cuda is not None:
             torch.cuda.synchronize(self._cuda)
         if peak is not None:

@@ -60,10 +60,31 @@ def sum_over(processes: Processes, tensors: Sequence[Tensor]) -> None:
 
 @contextmanager
 def first_one_first(processes: Processes) -> Iterator[None]:
-    """The others enter when the first process has left."""
-    # One barrier, met by the first process at the end of its block and by the others before theirs.
+    """The others enter when the first process has left.
+
+    Raises:
+        RuntimeError: In the others, when the first process ended its block with an error, which it raises itself.
+    """
     if not processes.first:
-        torch.distributed.barrier()
-    yield
-    if processes.first and processes.count > 1:
-        torch.distributed.barrier()
+        if not _told(False):
+            raise RuntimeError("the first process failed before this one could go on; its own message says why")
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        # Otherwise the others would wait for as long as PATIENCE allows.
+        if processes.count > 1:
+            _told(False)
+        raise
+    if processes.count > 1:
+        _told(True)
+
+
+def _told(well: bool) -> bool:
+    """What the first process says about its block, in all processes; it waits for the others to hear."""
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    word = torch.tensor([int(well)], device=device)
+    # A sum that only the first process adds to. Unlike a broadcast it ends when all have come, as a barrier does.
+    torch.distributed.all_reduce(word)
+    return bool(word.item())

@@ -23,6 +23,8 @@ BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.positi
 """Index tables that older files hold."""
 IMAGES_KEPT = 8
 """Images whose activations are held at a time, for their gradients."""
+TEXTS_KEPT = 4096
+"""Texts whose embeddings are held, the last ones that were asked for: 16 MiB of float32 at the published sizes."""
 
 
 class ClipScorer(nn.Module):
@@ -64,7 +66,7 @@ class ClipScorer(nn.Module):
         # What follows the end-of-text token is not seen by it.
         tokenizer.enable_padding(length=sizes.max_tokens, pad_id=0, pad_token=tokenizer.id_to_token(0))
         self._tokenizer = tokenizer
-        self._embedded: dict[str, Tensor] = {}
+        self._embedded: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
 
     @classmethod
     def from_files(
@@ -105,14 +107,18 @@ class ClipScorer(nn.Module):
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Float[Tensor, "n dim"]:
-        """Unit text embeddings; each text is embedded once."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._embedded]
-        if new:
-            ids = self.tokenize(new).to(self.clip.logit_scale.device)
-            pooled = self.clip.text_model(input_ids=ids).pooler_output
-            rows = nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)
-            self._embedded |= dict(zip(new, rows, strict=True))
-        return torch.stack([self._embedded[text] for text in texts])
+        """Unit text embeddings; each of the last ``TEXTS_KEPT`` texts is embedded once per device and numeric type."""
+        # A scorer that was moved or made narrower in between has other embeddings.
+        where = (self.clip.logit_scale.device, self.clip.logit_scale.dtype)
+        rows = {text: self._embedded[text, *where] for text in texts if (text, *where) in self._embedded}
+        if new := [text for text in dict.fromkeys(texts) if text not in rows]:
+            pooled = self.clip.text_model(input_ids=self.tokenize(new).to(where[0])).pooler_output
+            rows |= zip(new, nn.functional.normalize(self.clip.text_projection(pooled), dim=-1), strict=True)
+        asked = {(text, *where): row for text, row in rows.items()}
+        others = {key: row for key, row in self._embedded.items() if key[1:] == where and key not in asked}
+        # What was asked for last stands last, and stays longest.
+        self._embedded = dict(list((others | asked).items())[-TEXTS_KEPT:])
+        return torch.stack([rows[text] for text in texts])
 
     def preprocess(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 size size"]:
         """RGB in [0, 1] as the image tower sees it: antialiased bicubic, clipped as bytes are, standardised."""

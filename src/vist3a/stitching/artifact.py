@@ -76,6 +76,7 @@ def load_decoder(folder: Path, network: ReconstructionModel, pairing: Pairing) -
         artifact.pairing.check(f"{folder} is a decoder", pairing, again)
         tuning, rank, alpha = artifact.tuning, artifact.lora_rank, artifact.lora_alpha
     decoder = StitchedDecoder(network, spec, fit)
+    # Adapters must be there before their stored values can be put back.
     prepare(decoder, tuning, rank, alpha)
     load_trained(folder, decoder)
     return decoder.requires_grad_(False).eval()
@@ -98,4 +99,5 @@ def _of_an_earlier_version(folder: Path) -> tuple[Tuning, int, float]:
             f"{folder}: an earlier version made this decoder and did not write down lora_alpha; allowed: a folder with {FILE} "
             "(distill anew: `kedro run --pipelines=distill`)"
         )
+    # Without adapters rank and alpha mean nothing.
     return "full", 1, 1.0

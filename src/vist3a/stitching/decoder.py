@@ -42,6 +42,7 @@ class StitchedDecoder(nn.Module):
         tokens = self.layer(latents, views)
         batch, count = tokens.shape[:2]
         numbers = torch.arange(count, device=tokens.device) if views is None else views
+        # By the number of the view in the clip, which says its role, whichever views are asked for.
         special = self.special_tokens[self.network.token_roles.of(numbers)].expand(batch, -1, -1, -1)
         return TokenState(self.point, tokens, special.to(tokens.dtype))
 

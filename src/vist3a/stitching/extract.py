@@ -115,6 +115,7 @@ def accumulate(
     for number, start in enumerate(range(0, len(names), size)):
         part = names[start : start + size]
         file = None if state is None else state / f"shard-{number:05d}.safetensors"
+        # Read or made, shards are added in one order: a resumed run gives the same bits.
         if file is not None and file.is_file():
             moments = Moments.from_state(load_file(file, str(tap.device)))
             done(len(part))

@@ -94,6 +94,7 @@ def clip_distances(
                 "points": (output.points - target.points).norm(dim=-1),
             }
             if render is not None and output.gaussians is not None and target.gaussians is not None:
+                # The target is drawn once for all variants.
                 if wanted is None:
                     wanted = render(target.gaussians, target.cameras, size).rgb
                 errors["rendered_l1"] = (render(output.gaussians, target.cameras, size).rgb - wanted).abs()
@@ -103,6 +104,7 @@ def clip_distances(
 
 
 def _batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
+    # Neighbors alone: the values come out in the order of the clips.
     for _, group in groupby(clips, key=lambda clip: clip.frames.shape):
         alike = list(group)
         yield from (alike[start : start + size] for start in range(0, len(alike), size))

@@ -66,11 +66,14 @@ def derive_spec(
     pads, sizes = [wanted[0]], []
     for axis, (have, want) in enumerate(zip(latent, tokens, strict=True), start=1):
         k, s, p = kernel[axis], strides[axis], wanted[axis]
+        # A padding that was given is kept; else it may shrink until the latents fit as they are.
         allowed = [p] if padding else range(p, -1, -1)
         fitting = [(have, q) for q in allowed if (have + 2 * q - k) // s + 1 == want]
+        # The last resort, resampled latents: first stride x tokens cells, then the fewest.
         fitting += [(s * want, p)] if (s * want + 2 * p - k) // s + 1 == want else [(_input_side(want, k, s, p), p)]
         sizes.append(fitting[0][0])
         pads.append(fitting[0][1])
+    # Where no cell is left, some token would see padding alone.
     if min(*sizes, _input_side(1, kernel[0], strides[0], pads[0])) < 1:
         raise ValueError(
             f"stitch layer with kernel {kernel}, stride {strides}, padding {_triple(pads)}: nothing but padding is left under "
@@ -86,12 +89,14 @@ def resample_and_pad(
     size = (spec.resampled_times(latents.shape[2]), spec.resampled_rows, spec.resampled_columns)
     if tuple(latents.shape[2:]) != size:
         if spec.interpolation == "nearest":
+            # Plain ``nearest`` of torch takes cells off their centers.
             latents = functional.interpolate(latents, size, mode="nearest-exact")
         else:
             aligned = spec.interpolation == "corners"
             latents = functional.interpolate(latents, size, mode="trilinear", align_corners=aligned)
     pt, ph, pw = spec.padding
     mode = "constant" if spec.padding_mode == "zeros" else spec.padding_mode
+    # torch lists paddings from the last axis on.
     return functional.pad(latents, (pw, pw, ph, ph, pt, pt), mode=mode)
 
 
@@ -101,6 +106,7 @@ def patches(
     """Receptive fields of the stitch convolution, features ordered as ``Conv3d.weight[o].flatten()``."""
     x = resample_and_pad(latents, spec)
     for axis, (kernel, stride) in enumerate(zip(spec.kernel, spec.stride, strict=True)):
+        # Every unfold appends an axis of one kernel side, here time, rows, columns.
         x = x.unfold(2 + axis, kernel, stride)
     return x.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)
 

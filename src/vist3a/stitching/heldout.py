@@ -94,6 +94,7 @@ class _Sums:
         for names, y in activation_chunks(patches, states, self.chunk_bytes // 2):
             widths = [states[name].patch_tokens.shape[-1] for name in names]
             for name, tokens in zip(names, y.split(widths, dim=1), strict=True):
+                # The one product that moments lack and CKA needs.
                 outer = tokens.T @ tokens
                 self.outer[name] = outer if name not in self.outer else self.outer[name] + outer
                 self._residuals(name, x, tokens, patches.shape[:4])
@@ -101,6 +102,7 @@ class _Sums:
     def _residuals(self, name: str, x: Tensor, y: Tensor, shape: torch.Size) -> None:
         candidate = self.candidates[name]
         fit = candidate.solution
+        # y - x W in one call, then the bias of every position.
         error = torch.addmm(y, x, fit.weight, alpha=-1).unflatten(0, (-1, fit.bias.shape[0])).sub_(fit.bias)
         squares = torch.stack([_squares(error.flatten(0, 1)), _squares(y - candidate.mean)]).unflatten(1, shape)
         self.scenes[name].append(squares.sum((2, 3, 4)))
@@ -131,6 +133,7 @@ def linear_cka(moments: Moments, point: str, outer: Float[Tensor, "width width"]
     """
     p, count = moments.points[point], moments.count.sum()
     sum_x, sum_y = moments.sum_x.sum(0), p.sum_y.sum(0)
+    # Sums over all positions center the data, as the plain convolution sees it.
     cross = p.cross - sum_x.outer(sum_y) / count
     gram_x, gram_y = moments.gram - sum_x.outer(sum_x) / count, outer - sum_y.outer(sum_y) / count
     scale = torch.linalg.matrix_norm(gram_x) * torch.linalg.matrix_norm(gram_y)

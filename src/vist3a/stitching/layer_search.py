@@ -128,6 +128,7 @@ def find_layer(
         raise ValueError("clips: two of them have the same name; allowed: a name of its own for every clip")
 
     def load(name: str) -> Tensor:
+        # Bytes, as clips that are read from a store.
         return (frames[name] * 255).round().to(torch.uint8)
 
     config = TapConfig(**{"seed": seed, **tap})
@@ -173,6 +174,7 @@ def search_clips(
     height, width = load(splits["fit"][0]).shape[-2:]
     chosen = network.points_of(kinds, "kinds") if points is None else [network.stitch_point(name) for name in points]
     settings = tap_settings(generator, network, chosen, (height, width), tap)
+    # Points that were asked for by name may be incomplete: they are compared, not entered.
     if points is None:
         check_choice(settings.points)
     tapped = Tap(generator, network, settings)

@@ -66,6 +66,7 @@ def fit_linear_frames(
         rows, columns = latents.shape[-2:]
         if spec is None:
             spec = derive_spec((rows, columns), (rows, columns), generator.temporal_stride, kernel, "replicate")
+            # Whole pixels per cell, rounded up: at least the wanted size, to which frames are resized.
             block = (-(-size[0] // rows), -(-size[1] // columns))
         x = patches(latents.double(), spec).flatten(0, 3)
         wanted = resize_frames(generator.decode(latents).double(), (rows * block[0], columns * block[1]))
@@ -78,6 +79,7 @@ def fit_linear_frames(
         raise ValueError("no clip to learn frames from")
     count, sum_x, sum_y, gram, cross = sums
     mean_x, mean_y = sum_x / count, sum_y / count
+    # Centered moments: the intercept that follows is the exact one.
     gram, cross = gram - count * mean_x.outer(mean_x), cross - count * mean_x.outer(mean_y)
     gram.diagonal().add_(ridge * gram.diagonal().mean())
     weight = torch.linalg.solve(gram, cross)

@@ -137,10 +137,12 @@ def moments_of(
     positions = rows * columns
     x = patches.flatten(0, 3).double()
     role_of = roles.of(torch.arange(views))
+    # Special tokens are summed by the role of their view, as each role has a set of its own.
     members = [_places(role_of == role) for role in range(len(roles.names))]
     counts = [float(batch * int((role_of == role).sum())) for role in range(len(roles.names))]
     points = {}
     for names, y in activation_chunks(patches, states, chunk_bytes):
+        # Points side by side make one wide product, which is faster than one for each.
         cross, sums = x.T @ y, y.unflatten(0, (batch * views, positions)).sum(0)
         squares = torch.linalg.vector_norm(y, dim=0).square()
         start = 0
@@ -182,6 +184,7 @@ def activation_chunks(
     Rows are (clip, view, position) as in ``patches.flatten(0, 3)``. ValueError where tokens and patches do not correspond.
     """
     shape = patches.shape[:4]
+    # Columns of float64 that fit beside these rows.
     room = chunk_bytes // (8 * shape.numel())
     waiting: list[str] = []
     for name, state in states.items():

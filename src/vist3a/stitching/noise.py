@@ -47,9 +47,11 @@ def _along(spec: StitchSpec, axis: int, cells: int) -> Float[Tensor, "kernel ker
         temporal_stride=spec.temporal_stride if axis == 0 else 1,
         interpolation=spec.interpolation,
     )
+    # A batch of clips, each with a one in another cell.
     shape = [cells, 1, 1, 1, 1]
     shape[2 + axis] = cells
     impulses = torch.eye(cells, dtype=torch.float64).reshape(shape)
+    # Rows are all impulses at all places of the kernel: their products sum over both.
     seen = patches(impulses, own).flatten(0, 3)
     return seen.T @ seen
 

@@ -94,6 +94,7 @@ def load_released(
     _apply(network, changes, alpha, path)
     weight, bias = content["stitching_layer"]["weight"], content["stitching_layer"]["bias"]
     spec = derive_spec(latent_grid, token_grid, temporal_stride, tuple(weight.shape[2:]), "replicate")
+    # No special tokens of its own: the network's, changed above, are those of the file.
     fit = StitchFit("released", weight.float(), bias.float(), None, torch.zeros(2, 0, len(weight)), 0.0)
     decoder = ReleasedDecoder(network, StitchLayer(spec, fit), first_block)
     return decoder.requires_grad_(False).eval()

@@ -33,10 +33,12 @@ class RidgePath:
     def __init__(self, moments: Moments, bias: Bias) -> None:
         self.moments, self.bias = moments, bias
         if bias == "position":
+            # Means to center with: of every position, or one for all.
             self.mean_x = moments.sum_x / moments.count[:, None]
         else:
             self.mean_x = (moments.sum_x.sum(0) / moments.count.sum()).expand_as(moments.sum_x)
         centred = moments.gram - (moments.count[:, None] * self.mean_x).T @ self.mean_x
+        # Symmetric but for rounding; eigh would read one triangle alone.
         self.values, self.vectors = torch.linalg.eigh((centred + centred.T) / 2)
         self.scale = float(self.values.mean())  # the mean diagonal equals the mean eigenvalue
         self._projected: dict[str, tuple[Tensor, Tensor]] = {}
@@ -64,8 +66,10 @@ def squared_error(moments: Moments, point: str, fit: LinearMap) -> Float[Tensor,
     """Sum of squared residuals of ``fit`` on the data behind ``moments``, without seeing the data."""
     p = moments.points[point]
     predicted_sum = moments.sum_x @ fit.weight
+    # |x W + b - y|^2 multiplied out, so that sums over the data are all it takes.
     error = p.square.sum() - 2 * (fit.weight * p.cross).sum() + (fit.weight * (moments.gram @ fit.weight)).sum()
     error = error + (fit.bias * (2 * (predicted_sum - p.sum_y) + moments.count[:, None] * fit.bias)).sum()
+    # Of an exact fit rounding may leave less than zero.
     return error.clamp(min=0)
 
 

@@ -40,6 +40,7 @@ def solve_points(
 ) -> dict[str, Solved]:
     """Stitch layers of all points in network order, each with the ridge that is best on the selection scenes."""
     path = RidgePath(fit, bias)
+    # What a Conv3d without positions explains, as a comparison.
     plain = path if bias == "channel" else RidgePath(fit, "channel")
     solved = {}
     for name in settings.names:
@@ -132,6 +133,7 @@ def lead(heldout: HeldOut, point: str, others: Sequence[str], seed: int) -> dict
 
 def r2_difference(one: PointErrors, other: PointErrors, seed: int) -> dict[str, float]:
     """R^2 of ``one`` minus that of ``other`` on the same scenes, with the interval of resampled scenes."""
+    # The same seed draws the same scenes for both, so that the difference is paired.
     low, high = percentile_interval(_resampled_r2(one, seed) - _resampled_r2(other, seed))
     return {"r2": (r2(one.scenes) or 0.0) - (r2(other.scenes) or 0.0), "low": low, "high": high}
 
@@ -148,7 +150,9 @@ def as_layer(
 ) -> StitchFit:
     """Tensors of the stitch layer in Conv3d layout, on the host; special tokens are their means by role."""
     p = moments.points[point]
+    # Features are ordered as Conv3d orders its weight: channel, time, row, column.
     weight = solution.weight.T.unflatten(1, (-1, *settings.spec.kernel))
+    # A role that no view has, as the others in clips of one view, has a sum and a count of zero.
     means = p.special_sum / moments.special_count.clamp(min=1)[:, None, None]
     per_position = solution.bias.unflatten(0, settings.token_grid)
     return StitchFit(
@@ -180,6 +184,7 @@ def r2(errors: Float[Tensor, kinds * places]) -> float | None:
 
 def _resampled_r2(errors: PointErrors, seed: int) -> NDArray[np.float64]:
     scenes = errors.scenes.numpy()
+    # Scenes are drawn, not tokens: those of one scene are alike.
     drawn = scenes[:, resamples(scenes.shape[1], seed)].sum(-1)
     # Zero over zero (constant activations) explains nothing.
     return 1 - np.divide(drawn[0], drawn[1], out=np.ones_like(drawn[0]), where=drawn[1] > 0)

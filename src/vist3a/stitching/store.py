@@ -69,6 +69,7 @@ def save_fit(folder: Path, fit: StitchFit, spec: StitchSpec) -> None:
     for key in ("position_bias", "latent_statistics"):
         if getattr(fit, key) is not None:
             tensors[key] = getattr(fit, key)
+    # repr of a float is read back to its last bit.
     metadata = {"point": fit.point, "ridge": repr(fit.ridge)}
     save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, folder / "stitch.safetensors", metadata)
     save_spec(folder, spec)
@@ -99,4 +100,5 @@ def _spec(values: Mapping[str, Any]) -> StitchSpec:
 
 
 def _tupled(value: Any) -> Any:
+    # JSON knows no tuples, which settings are made of.
     return tuple(value) if isinstance(value, list) else value

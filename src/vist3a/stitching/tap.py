@@ -93,6 +93,7 @@ class Tap:
         seed = self.settings.sample_seed
         if seed is None:
             return self.generator.encode(frames)
+        # One clip at a time, so that its sample does not depend on the batch.
         samples = [
             self.generator.encode(clip[None], _clip_generator(seed, name, self.device))
             for clip, name in zip(frames, names, strict=True)
@@ -104,10 +105,12 @@ def latent_statistics(generator: VideoGenerator) -> Float[Tensor, "2 channels"]:
     """Mean and standard deviation per channel with which the generator normalises its latents."""
     like = next(generator.parameters())
     zero = torch.zeros(1, generator.channels, 1, 1, 1, dtype=torch.float64, device=like.device)
+    # An affine map is known by its values at zero and one.
     mean = generator.denormalise(zero)
     return torch.cat([mean, generator.denormalise(zero + 1) - mean])[:, :, 0, 0, 0]
 
 
 def _clip_generator(seed: int, name: str, device: torch.device) -> torch.Generator:
+    # Seven bytes are always a valid seed.
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))

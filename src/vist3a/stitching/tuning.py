@@ -24,6 +24,7 @@ def prepare(decoder: StitchedDecoder, tuning: Tuning, rank: int, alpha: float) -
     convolution (VIST3A B.1).
     """
     decoder.requires_grad_(False)
+    # Blocks before the entry never run: they must neither train nor be stored.
     decoder.network.drop_before(decoder.point)
     if tuning == "full":
         decoder.network.requires_grad_(True)

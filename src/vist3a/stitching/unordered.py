@@ -43,6 +43,7 @@ def restored(output: Reconstruction, order: ViewOrder) -> Reconstruction:
     )  # fmt: skip
     changed: dict[str, Any] = {}
     if output.pose_encodings is not None:
+        # Iterations of the camera head come first, so that views are the third axis.
         changed["pose_encodings"] = order.restore(output.pose_encodings, dim=2)
     for name in per_view:
         values = getattr(output, name)

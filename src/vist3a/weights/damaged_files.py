@@ -15,11 +15,8 @@ def damage(folder: Path) -> str | None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix in {".json", SAFETENSORS} and (found := file_damage(path)) is not None:
             return found
-        if path.name.endswith(INDEX):
-            named = json.loads(path.read_text()).get("weight_map", {}).values()
-            if missing := sorted({str(name) for name in named if not (folder / str(name)).is_file()}):
-                more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                return f"{folder / missing[0]} is missing{more}: {path.name} names it"
+        if path.name.endswith(INDEX) and (found := _index_damage(path)) is not None:
+            return found
     return None
 
 
@@ -41,6 +38,18 @@ def _json_damage(path: Path) -> str | None:
         return f"{path} is no JSON ({error})"
     # Of all JSON files only a configuration has to be an object.
     return None if isinstance(found, dict) or path.name != "config.json" else f"{path} holds no JSON object"
+
+
+def _index_damage(path: Path) -> str | None:
+    """What is wrong with an index, which is JSON, or with the files that it names."""
+    index = json.loads(path.read_text(encoding="utf-8"))
+    named = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+        return f"{path} does not say which files hold the tensors; allowed: names of files by tensor, as weight_map"
+    if missing := sorted({name for name in named.values() if not (path.parent / name).is_file()}):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return f"{path.parent / missing[0]} is missing{more}: {path.name} names it"
+    return None
 
 
 def _safetensors_damage(path: Path) -> str | None:

@@ -57,6 +57,7 @@ def _gpu() -> Iterator[tuple[bool, str]]:
         about = torch.cuda.get_device_properties(index)
         yield True, f"{about.name}, {about.total_memory / GIB:.0f} GiB"
     try:
+        # Importing it builds the kernels where they are not built yet.
         from gsplat.cuda import _backend
 
         built = _backend._C is not None
@@ -77,6 +78,7 @@ def _weights(pair: str) -> Iterator[tuple[bool, str]]:
     from vist3a_app.hooks.public_pairing import weights_are_here, weights_needed
 
     named = presets.pair(pair).get("networks", {})
+    # A pairing of the embedded networks names no source.
     networks = {kind: {"source": "", **named.get(kind, {})} for kind in ("generator", "reconstruction")}
     for name, entry in weights_needed({"networks": networks}, {"networks"}, KnownWeights.read()):
         here = weights_are_here(name, entry, networks)

@@ -64,6 +64,7 @@ def start(pipelines: list[str], given: Parameters, options: Parameters, wanted: 
     given = {
         group: {k: v for k, v in values.items() if v is not None or k in EMPTIED} for group, values in given.items()
     }
+    # What comes later lies over what comes before.
     layers = (parameters, {"networks": networks}, given, options["params"])
     merged: Parameters = {}
     for layer in layers:

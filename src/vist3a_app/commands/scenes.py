@@ -127,6 +127,7 @@ def serve(port: int, model: str, out: Path | None, device: str | None) -> None:
     from vist3a_app.serving import http_door
     from vist3a_app.serving.service import SceneService
 
+    # The port first: a taken one is told before the networks are loaded.
     with http_door.bound(port) as listening:
         folder = registered_bundle(model) if model.startswith("models:/") else Path(model)
         given = {} if device is None else {"networks": {"device": device}}

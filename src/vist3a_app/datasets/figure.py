@@ -23,6 +23,7 @@ class Figure(AbstractDataset[Any, Any]):
 
     def save(self, data: Any) -> None:
         with replacing(self._path) as partial:
+            # matplotlib would write its version into the file.
             data.savefig(partial, format="png", dpi=self._dpi, metadata={"Software": None})
 
     def _exists(self) -> bool:

@@ -26,6 +26,7 @@ def flatten_parameters(value: Any, prefix: str) -> dict[str, str]:
         for key, item in value.items():
             flat |= flatten_parameters(item, f"{prefix}.{key}")
         return flat
+    # An empty mapping is a leaf, too: that nothing was given is worth knowing.
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return {safe_name(prefix): text}
 

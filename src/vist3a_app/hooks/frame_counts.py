@@ -16,6 +16,7 @@ class FrameCounts:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
         """ValueError of one sentence: which parameter, and what the generator takes."""
+        # Generators are asked by runs that use one: whole networks, or the name of a family.
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         if not read & {"networks", FAMILY} or "parameters" not in catalog:
             return
@@ -39,6 +40,7 @@ def frame_counts(value: Any, place: str) -> Iterator[tuple[str, int]]:
         if key == "frames" and isinstance(item, int):
             yield f"{place}.{key}", item
         elif key == "views" and isinstance(item, list | tuple):
+            # A list of views is a choice of lengths, each of which may come up.
             yield from ((f"{place}.{key}", views) for views in item)
         else:
             yield from frame_counts(item, f"{place}.{key}")

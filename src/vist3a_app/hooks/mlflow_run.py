@@ -49,6 +49,7 @@ class MlflowRun:
         self._ended = False
         self._lost_seconds = 0.0
         self._client = MlflowClient(self.uri)
+        # Before anything is looked up: the experiment would still name the former folder.
         database = settings.moving_database(root)
         if database is not None:
             self.quietly(follow, database, settings.artifacts)

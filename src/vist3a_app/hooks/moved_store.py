@@ -33,6 +33,7 @@ def follow(database: Path, artifacts: str) -> int:
         sqlite3.Error: The store cannot be written, or is no store of MLflow.
     """
     here = database.resolve().parent / artifacts
+    # Nothing to follow yet, and connecting would make the file.
     if not database.is_file() or not database.stat().st_size:
         return 0
     with closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as store, store:
@@ -54,6 +55,7 @@ def _base(place: str | None, artifacts: str) -> str | None:
     """The part of an experiment's place that ends with ``artifacts``; MLflow's own experiments add a number."""
     if place is None or not place.startswith((SCHEME, "/")):
         return None
+    # In addresses special characters are quoted, in paths they are not.
     name = quote(artifacts) if place.startswith(SCHEME) else artifacts
     found = re.fullmatch(rf"(.*/{re.escape(name)})(/\d+)?/?", place)
     return None if found is None else found[1]
@@ -66,6 +68,7 @@ def _rewrite(store: sqlite3.Connection, table: str, column: str, old: str, new: 
             continue
         there = new + place.removeprefix(old)
         path = Path(unquote(there.removeprefix(SCHEME))) if there.startswith(SCHEME) else Path(there)
+        # A place that holds no file here may still be right on the machine that wrote it.
         if not only_present or path.exists():
             store.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (there, place))
             changed += 1

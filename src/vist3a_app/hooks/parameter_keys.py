@@ -23,6 +23,7 @@ class ParameterKeys:
 
         known = known_groups(pipelines)
         for key in catalog.load("parameters") if "parameters" in catalog else {}:
+            # Of all pipelines, as the files configure those that do not run, too.
             if key not in known and key not in LAYERS:
                 near = get_close_matches(key, known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -169,6 +169,7 @@ def _reasons(absent: Mapping[str, PublicWeights | PublicGenerator]) -> dict[str,
     """Why each of them cannot be fetched. A hub that does not answer is asked once."""
     reasons: dict[str, str | None] = {}
     for name, entry in absent.items():
+        # A hub that was silent once makes every further question wait just as long.
         silent = next((reason for reason in reasons.values() if reason is not None and reason.startswith(NO_HUB)), None)
         # Local copies and Python packages come without the hub.
         on_hub = entry.path is None and not (isinstance(entry, PublicWeights) and entry.package)

@@ -74,6 +74,7 @@ def before_after(report: Mapping[str, Any], name: str) -> Iterator[tuple[str, fl
         if early in report and late in report:
             yield from _pair(report[early], report[late], name)
     for key, value in report.items():
+        # Groups named before or after were compared above.
         if isinstance(value, Mapping) and not any(key in pair for pair in PAIRS):
             yield from before_after(value, f"{name}/{key}")
         for early, late in PAIRS:

@@ -172,6 +172,7 @@ class RunRecord:
                 SWITCH,
             )
             return
+        # After the run exists: a handler before it would have nothing to close.
         self._interrupts.install()
         add_sink(self._curve)
         add_picture_sink(self._picture)
@@ -233,6 +234,7 @@ class RunRecord:
             for column in layer_columns(rows):
                 for row in rows:
                     if column in row:
+                        # The step of these curves is the layer, so that the store draws them over the network.
                         run.metrics({f"{name}/{column}_by_layer": float(row[column])}, step=int(row["layer"]))
             # As one metric per point and number the table would drown the charts page.
             report = {key: value for key, value in report.items() if key not in {"points", "functional_error"}}

@@ -29,5 +29,6 @@ class SeveralProcesses:
                 f"pipeline {names} in {processes.count} processes; allowed for torchrun: --pipelines=align"
             )
         if not processes.first:
+            # What the first process writes stands for all of them.
             for name in pipeline.all_outputs():
                 catalog[name] = MemoryDataset()

@@ -42,6 +42,7 @@ class TrackingSettings(BaseModel):
 
     def moving_database(self, root: Path) -> Path | None:
         """The file of a SQLite store whose artifacts move with it; None for other stores, and for artifacts in a fixed place."""
+        # Joined to another folder an absolute path stays as it is, so it does not move along.
         own_place = Path(self.artifacts).is_absolute()
         return self._sqlite_file(root) if self.uri.startswith(SQLITE) and not own_place else None
 

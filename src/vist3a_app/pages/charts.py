@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import cycle
 from typing import Any
 
-ENCODER, AGGREGATOR, MUTED, CHOSEN = "#2563eb", "#d97706", "#94a3b8", "#16a34a"
+MAIN, MUTED, CHOSEN = "#2563eb", "#94a3b8", "#16a34a"
+KINDS = (MAIN, "#d97706", "#9333ea", "#0891b2", "#be185d", "#65a30d")
+"""Colors of the kinds of stitch points, in network order; after the last one they start anew."""
+
+
+def kind_colors(points: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A color for each kind of stitch point, in the order in which ``points`` bring them.
+
+    Example:
+        >>> kind_colors([{"kind": "encoder"}, {"kind": "encoder"}, {"kind": "decoder"}])
+        {'encoder': '#2563eb', 'decoder': '#d97706'}
+    """
+    kinds = dict.fromkeys(point["kind"] for point in points)
+    return dict(zip(kinds, cycle(KINDS), strict=False))
 
 
 def layer_curve(report: Mapping[str, Any]) -> Any:
@@ -28,14 +42,15 @@ def layer_curve(report: Mapping[str, Any]) -> Any:
         ("r2_border", "--", "border of the grid"),
         ("cka", "-.", "linear CKA, for comparison"),
     ):
+        # None is a number that a point does not have; matplotlib leaves NaN out.
         values = [float("nan") if point[key] is None else point[key] for point in points]
         top.plot(places, values, color=MUTED, linestyle=style, linewidth=1.2, label=label, zorder=1)
     top.axvline(
         names.index(report["chosen"]), color=CHOSEN, linewidth=1.5, alpha=0.7, label=f"chosen: {report['chosen']}"
     )
-    for colour, label in ((ENCODER, "encoder"), (AGGREGATOR, "aggregator")):
+    for kind, color in kind_colors(points).items():
         # No points: an entry of the legend.
-        top.scatter([], [], color=colour, label=f"{label}, 95 % interval over scenes")
+        top.scatter([], [], color=color, label=f"{kind}, 95 % interval over scenes")
     top.scatter([], [], facecolor="white", edgecolor=MUTED, label="not a complete entry")
     top.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.suptitle("Which block is the best linear function of the video latents?")
@@ -53,9 +68,10 @@ def layer_curve(report: Mapping[str, Any]) -> Any:
 def points_over_layers(axis: Any, points: list[Mapping[str, Any]], key: str) -> None:
     """One number of every point in network order, coloured by kind; R^2 with its interval."""
     values = [point[key] for point in points]
+    colors = kind_colors(points)
     axis.plot(range(len(points)), values, color=MUTED, linewidth=1, zorder=1)
     for place, point in enumerate(points):
-        colour = ENCODER if point["kind"] == "encoder" else AGGREGATOR
+        colour = colors[point["kind"]]
         if key == "r2_heldout":
             axis.vlines(place, point["r2_low"], point["r2_high"], color=colour, linewidth=1.5, alpha=0.6, zorder=1)
         face = colour if point["complete"] else "white"

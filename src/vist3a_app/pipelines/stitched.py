@@ -25,6 +25,7 @@ def load_published_decoder(
 ) -> ReleasedDecoder:
     """The decoder of a file as VIST3A publishes them, for videos of ``size`` (height, width), frozen."""
     network = networks.load_reconstruction()
+    # Published files do not say for which grids they are: these follow from the frames.
     _, _, rows, columns = generator.latent_grid(1, *size)
     tokens = network.token_grid(*network.frame_size(*size))
     decoder = load_released(path, network, (rows, columns), tokens, generator.temporal_stride)

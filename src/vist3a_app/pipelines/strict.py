@@ -50,6 +50,7 @@ class Strict(BaseModel):
     @model_validator(mode="after")
     def _fit_together(self) -> Strict:
         """What the settings of the library ask of several values at once holds here, too."""
+        # Pydantic makes the object itself and never calls the ``__post_init__`` of a dataclass among the bases.
         check = getattr(self, "__post_init__", None)
         if check is not None:
             check()
@@ -69,6 +70,7 @@ def _refuse_unknown(kind: type, values: Mapping[str, Any], place: str = "") -> N
             raise ValueError(f"unknown key {place + str(key)!r}; {hint}allowed: {', '.join(known)}")
         # The type itself, or the members of a union, as of a class or None.
         nested = [one for one in (known[key], *get_args(known[key])) if isinstance(one, type) and is_dataclass(one)]
+        # Of nested dataclasses, too, pydantic's own sentence would not name the keys that there are.
         if nested and isinstance(value, Mapping) and not issubclass(nested[0], Strict):
             _refuse_unknown(nested[0], value, f"{place}{key}.")
 

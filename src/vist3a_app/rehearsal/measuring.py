@@ -31,6 +31,7 @@ class Measured:
 
 def measure(work: Callable[[], str], device: torch.device) -> Measured:
     """Run ``work``, whose text becomes the note. Too little memory on the device is a result, any other error an error."""
+    # What the stage before left behind must not count for this one.
     gc.collect()
     _reset_host_peak()
     if device.type == "cuda":
@@ -42,6 +43,7 @@ def measure(work: Callable[[], str], device: torch.device) -> Measured:
     except torch.OutOfMemoryError as error:
         note, done = f"out of device memory: {str(error).split('. ')[0]}", False
     if device.type == "cuda":
+        # Kernels run on after the call that started them.
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - start
     peak = 0.0 if memory is None else memory.end() / GIB
@@ -65,4 +67,5 @@ def _host_peak() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
+    # Where there is no /proc: the peak since the start of the process.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -25,6 +25,7 @@ class RandomScorer(nn.Module):
 
     def embed_text(self, texts: Sequence[str]) -> Float[Tensor, "n dim"]:
         """Unit vectors, equal for equal texts."""
+        # Not by hash(), which differs from process to process.
         drawn = [torch.randn(WIDTH, generator=torch.Generator().manual_seed(sum(text.encode()))) for text in texts]
         return nn.functional.normalize(torch.stack(drawn), dim=-1).to(next(self.parameters()).device)
 

@@ -26,6 +26,7 @@ def build(part: Part, dtype: torch.dtype, device: torch.device | str, seed: int 
         return network_class(**part.sizes)
     before = torch.get_default_dtype()
     torch.manual_seed(seed)
+    # Made in the wanted type at once: in float32 first, the largest might not fit.
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
@@ -66,6 +67,7 @@ def write_random(
         network.save_pretrained(folder / name)
         if name.startswith("text_encoder"):
             _tokenizer().save_pretrained(folder / name.replace("text_encoder", "tokenizer"))
+        # Before the next one is built, which may be as large.
         del network
         gc.collect()
 

@@ -120,6 +120,7 @@ class Stages:
             load_lora(generator.denoiser, self.folder / "adapter")
             merge_lora(generator.denoiser)
         (latents,) = sample_latents(generator, self._condition, [PROMPT], self.shapes.sampling, 0, self.device)
+        # As the generate pipeline does: the denoiser is gone before anything is decoded.
         generator.release("denoiser")
         decoder = self._decoder().requires_grad_(False).eval()
         scene = decode_scene(generator, decoder, PROMPT, latents).scene

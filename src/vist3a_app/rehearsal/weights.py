@@ -39,6 +39,7 @@ def download_bytes(family: str, name: str, stored: str) -> int:
 
 def reconstruction_bytes(family: str, config: str) -> int:
     """What a published 3D network takes in float32."""
+    # On the meta device parameters have shapes and take no memory.
     network = build_reconstruction(family, published_networks(family)[config], torch.device("meta"))
     return 4 * sum(p.numel() for p in network.parameters())
 

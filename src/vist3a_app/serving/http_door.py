@@ -77,6 +77,7 @@ def read_body(kind: str, body: bytes) -> Any:
         values: Any = json.loads(body)
     except ValueError as error:
         raise RefusedError(f"the request is not JSON: {error}; {COLUMNS}") from error
+    # One request alone is a table of one row.
     if isinstance(values, dict) and RECORDS not in values:
         values = {RECORDS: [values]}
     records = values.get(RECORDS) if isinstance(values, dict) and len(values) == 1 else None

@@ -52,6 +52,7 @@ def read_requests(data: Any) -> list[Request]:
     import pandas as pd
 
     if isinstance(data, Mapping):
+        # One row as a mapping: scalars become columns of one cell.
         data = pd.DataFrame({key: [value] if isinstance(value, str | Real) else value for key, value in data.items()})
     if not isinstance(data, pd.DataFrame):
         raise ValueError(f"the request is a {type(data).__name__}; {COLUMNS}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vist3a_app.pages.charts import ENCODER, MUTED
+from vist3a_app.pages.charts import MAIN, MUTED
 
 SHOWN = {
     "accuracy": "accuracy (less is better)",
@@ -13,7 +13,7 @@ SHOWN = {
     "normals": "normal consistency (more is better)",
     "depth_absrel": "depth, relative (less is better)",
 }
-STYLES = {"stitched_distilled": ("stitched and distilled", ENCODER), "sequential": ("decoded first", MUTED)}
+STYLES = {"stitched_distilled": ("stitched and distilled", MAIN), "sequential": ("decoded first", MUTED)}
 
 
 def noise_chart(noise: Mapping[str, Any]) -> Any:

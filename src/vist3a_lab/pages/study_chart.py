@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vist3a_app.pages.charts import AGGREGATOR, ENCODER, MUTED
+from vist3a_app.pages.charts import MAIN, MUTED, kind_colors
 
 SHOWN = {
     "depth_absrel": "depth, relative",
@@ -26,9 +26,10 @@ def study_chart(report: Mapping[str, Any]) -> Any:
     top = above.subplots()
     names = sorted(report["curve"], key=lambda name: report["curve"][name]["index"])
     seeds = [str(seed) for seed in report["seeds"]]
+    colors = kind_colors(report["curve"][name] for name in names)
     for place, name in enumerate(names):
         point = report["curve"][name]
-        colour = ENCODER if point["kind"] == "encoder" else AGGREGATOR
+        colour = colors[point["kind"]]
         for number, seed in enumerate(seeds):
             x = place + 0.18 * (number - (len(seeds) - 1) / 2)
             top.vlines(x, point["low"][seed], point["high"][seed], color=colour, linewidth=1.5, alpha=0.5)
@@ -46,7 +47,7 @@ def study_chart(report: Mapping[str, Any]) -> Any:
         for seed in seeds:
             rows = sorted((row for row in report["distilled"] if str(row["seed"]) == seed), key=lambda row: -row["r2"])
             fit_errors = [1 - row["r2"] for row in rows]
-            for stage, colour, face in (("before", MUTED, "white"), ("after", ENCODER, ENCODER)):
+            for stage, colour, face in (("before", MUTED, "white"), ("after", MAIN, MAIN)):
                 y = [row[stage][error] for row in rows]
                 axis.plot(fit_errors, y, color=colour, linestyle=styles[seed], linewidth=1, zorder=1)
                 axis.scatter(fit_errors, y, s=26, facecolor=face, edgecolor=colour, zorder=2)
@@ -55,7 +56,7 @@ def study_chart(report: Mapping[str, Any]) -> Any:
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.25)
     axes[0].scatter([], [], facecolor="white", edgecolor=MUTED, label="before distillation")
-    axes[0].scatter([], [], color=ENCODER, label="after; a line per seed")
+    axes[0].scatter([], [], color=MAIN, label="after; a line per seed")
     axes[0].legend(fontsize=8)
     below.suptitle("Distance of the stitched network's outputs to the original's", fontsize=11)
     return figure

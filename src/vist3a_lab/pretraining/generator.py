@@ -56,10 +56,12 @@ def build_latent_bank(
         stored = load_file(cache, device=str(device))
         return LatentBank(stored["latents"], stored["caption_ids"], stored["relation_targets"], empty)
     generator = WanGenerator.from_pretrained(str(vae_folder.parent), parts=("vae",), device=device)
+    # Pairs are numbered after the mixture, so that no scene is in both.
     kinds: list[tuple[int, int, int | None]] = []
     kinds += [(start, min(chunk, config.capacity - start), None) for start in range(0, config.capacity, chunk)]
     kinds += [(config.capacity + start, min(chunk, pairs - start), 2) for start in range(0, pairs, chunk)]
     latents, ids, relations = [], [], []
+    # Frames of one chunk at a time: of each only the latents are kept.
     for first, count, objects in kinds:
         bank = SceneBank(dataclasses.replace(config, capacity=count, objects=objects), seed, device, first=first)
         for batch in bank.rgb[:, : config.frames].split(64):
@@ -79,6 +81,7 @@ def build_latent_bank(
 
 def sample_sigmas(batch: int, step: int, shift: float, generator: torch.Generator, device: torch.device) -> Tensor:
     """Noise levels in (0, 1): logit-normal and uniform in alternate steps, then the scheduler's shift."""
+    # Logit-normal levels (Esser et al., 2024) favor the middle, uniform ones keep the ends in training.
     if step % 2:
         u = torch.rand(batch, generator=generator, device=device)
     else:
@@ -118,6 +121,7 @@ def train_denoiser(
         scenes = torch.randint(len(bank.latents), (batch,), generator=generator, device=device)
         variant = torch.randint(bank.caption_ids.shape[1], (batch,), generator=generator, device=device)
         ids = bank.caption_ids[scenes, variant]
+        # Some clips get the empty text, which classifier-free guidance compares with; it states no relation.
         drop = torch.rand(batch, generator=generator, device=device) < caption_dropout
         ids = torch.where(drop[:, None], bank.empty_ids, ids)
         relations = bank.relation_targets[scenes, variant].masked_fill(drop[:, None], UNKNOWN)
@@ -127,6 +131,7 @@ def train_denoiser(
         level = sigma.view(-1, 1, 1, 1, 1)
         mask = (ids != 0).to(ids.dtype)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            # States of padding are zero, as Wan's pipeline hands them over.
             text = text_encoder(ids, mask).last_hidden_state * mask[..., None]
             predicted = forward((1 - level) * clean + level * noise, 1000 * sigma, text, return_dict=False)[0]
         flow = (predicted.float() - (noise - clean)).square().mean()

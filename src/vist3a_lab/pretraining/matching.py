@@ -33,11 +33,13 @@ def correspondences(
     """Exact correspondences of token centres of views 1.. into view 0, from depth and cameras."""
     batch, views, height, width = depth.shape
     points = unproject_depth(depth[:, 1:], cameras[:, 1:])
+    # The pixel in the middle of a patch stands for its token.
     points = points[:, :, patch // 2 :: patch, patch // 2 :: patch].flatten(2, 3)
     pixels, z = project(points.flatten(1, 2), cameras[:, 0])
     inside = (pixels[..., 0] > 0) & (pixels[..., 0] < width) & (pixels[..., 1] > 0) & (pixels[..., 1] < height)
     column = pixels[..., 0].clamp(0, width - 1).long()
     row = pixels[..., 1].clamp(0, height - 1).long()
+    # Another depth in view 0 at this place: the point is hidden there.
     seen = depth[:, 0].flatten(1).gather(1, row * width + column)
     valid = inside & (z > 0) & ((z - seen).abs() < tolerance * seen)
     token = (row // patch) * (width // patch) + column // patch
@@ -67,6 +69,7 @@ class MatchingHeads(nn.Module):
             rows, columns = state.shape[2:4]
             flat = state.flatten(2, 3).float()
             embedded = nn.functional.normalize(project_(flat), dim=-1)
+            # Cosine similarities need a temperature, here a fixed one.
             logits = self.sharpness * torch.einsum("bvnd,bmd->bvnm", embedded[:, 1:], embedded[:, 0])
             entropy = nn.functional.cross_entropy(
                 logits.flatten(0, 2), truth.token.flatten(), reduction="none"
@@ -77,6 +80,7 @@ class MatchingHeads(nn.Module):
                 indexing="ij",
             )
             centres = torch.stack([grid_x, grid_y], -1).flatten(0, 1)
+            # Cross-entropy asks for the right token; the mean place also tells how far off the others are.
             expected = logits.softmax(-1) @ centres
             sums["match"].append((entropy * weight).sum() / count)
             sums["soft_argmax"].append(((expected - truth.location).abs().sum(-1) * weight).sum() / count)

@@ -70,7 +70,9 @@ def depth_losses(
     alpha: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Confidence-weighted |log depth| error and L1 of the log-depth gradient."""
+    # The logarithm needs a floor while the head is untrained.
     error = depth.clamp(min=1e-4).log() - truth.log()
+    # Low confidence makes an error cheap; its logarithm keeps it from being low everywhere.
     weighted = (confidence * error.abs() - alpha * confidence.log()).mean()
     gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return weighted, gradient
@@ -84,6 +86,7 @@ def rendering_loss(
     if gaussians is None:
         raise RuntimeError("rendering loss of a reconstruction without Gaussians")
     if own_poses is not None:
+        # With the cameras given, only the depth moves the Gaussians.
         points = unproject_depth(output.depth, own_poses)
         gaussians = dataclasses.replace(gaussians, means=points.flatten(1, 3))
     image = render(gaussians, cameras, (target.shape[-2], target.shape[-1])).rgb
@@ -126,18 +129,22 @@ def train_reconstruction(
         full = schedule.is_full(step, loop.steps)
         batch, views = (schedule.full_batch, schedule.full_views) if full else (schedule.few_batch, schedule.few_views)
         scenes = bank.draw(batch, generator)
+        # The same places in all clips of the batch, whose paths differ.
         chosen = _choose_views(views, bank.frames, schedule.max_stride, generator, device)
         rendering = render is not None and schedule.renders(step, loop.steps)
         held_out = _held_out(bank, schedule.rendered_views, generator) if rendering else chosen[:0]
+        # First camera as world, mean distance 1, as VGGT is trained; the view drawn first is that camera.
         cameras, depth, scale = normalise_scene(bank.cameras(scenes, chosen), bank.depth_of(scenes, chosen))
         frames = bank.rgb[scenes[:, None], chosen].float() / 255
         truth = encoding_from_cameras(cameras, *size)
+        # The trunk alone in half precision; heads and losses on geometry stay in float32.
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             taps, states = trunk(frames, keep=watch)
         output = model.heads(taps, size, rgb=frames, with_gaussians=rendering)
         matching = heads.matching(
             [states[name].patch_tokens for name in watch], correspondences(depth, cameras, model.patch_size)
         )
+        # A coarse point per token gives the trunk a goal in space without the dense heads.
         half = model.patch_size // 2
         world = unproject_depth(depth, cameras)[:, :, half :: model.patch_size, half :: model.patch_size]
         coarse = (heads.points(states[watch[-1]].patch_tokens.float()) - world).abs().mean()
@@ -157,6 +164,7 @@ def train_reconstruction(
         if rendering and render is not None:
             own = schedule.own_poses(step, loop.steps)
             target = bank.rgb[scenes[:, None], held_out].float() / 255
+            # Views to render are put into the normalized world that the network was given.
             seen_from = _in_frame_of(bank.cameras(scenes, held_out), bank.cameras(scenes, chosen[:1]), scale)
             mse, l1 = rendering_loss(output, render, seen_from, target, None if own else cameras)
             loss = loss + weights.render_mse * mse + weights.render_l1 * l1

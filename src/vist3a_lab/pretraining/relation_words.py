@@ -29,9 +29,11 @@ def relation_targets(texts: Sequence[str], words: int) -> Int[Tensor, "texts wor
     for row, text in enumerate(texts):
         tokens, prompt = text.split(), parse_prompt(text)
         for relation in prompt.relations:
+            # Each object knows its own side of the relation.
             sides = ((relation.subject, relation.kind), (relation.reference, INVERSE[relation.kind]))
             for thing, kind in sides:
                 place = tokens.index(prompt.objects[thing].colour)
+                # The noun follows its color.
                 targets[row, place : place + 2] = RELATIONS.index(kind)
     return targets
 
@@ -48,6 +50,7 @@ class RelationHead(nn.Module):
     ) -> Float[Tensor, ""]:
         """Cross-entropy over the words that have a class; zero when none has."""
         logits = self.classify(states.float()).flatten(0, 1)
+        # Over the words that count, as most have no class.
         known = (targets != UNKNOWN).sum().clamp(min=1)
         total = nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=UNKNOWN, reduction="sum")
         return total / known

@@ -28,7 +28,8 @@ from vist3a_lab.procedural import (
     render,
     sample_scenes,
 )
-from vist3a_lab.procedural.unsteady import UnsteadyConfig, film, sample_unsteadiness
+from vist3a_lab.procedural.filming import film
+from vist3a_lab.procedural.unsteady import UnsteadyConfig, sample_unsteadiness
 
 CHUNK = 64
 UNKNOWN = -1
@@ -71,6 +72,7 @@ class SceneBank:
         self.capacity, self.frames = config.capacity, config.frames
         self.views = config.frames + config.extra_views
         n, size = config.capacity, (config.height, config.width)
+        # Bytes, as the whole bank lies in the memory of the device.
         self.rgb = torch.empty(n, self.views, 3, *size, dtype=torch.uint8, device=self.device)
         self._depth = torch.empty(n, self.views, *size, device=self.device) if config.with_depth else None
         self._pose = torch.empty(n, self.views, 4, 4, device=self.device)
@@ -90,8 +92,10 @@ class SceneBank:
         """Bring the bank to its state at ``step`` (cheap when steps go up one by one)."""
         if not self.config.refresh_every:
             return
+        # Number of the first scene that the bank does not hold yet at this step.
         due = self._first + self.capacity + step // self.config.refresh_every * self.config.refresh_scenes
         if due > self._next:
+            # Of a resumed run only what is still in the bank, not all that has passed through it.
             self._fill(range(max(self._next, due - self.capacity), due))
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
@@ -152,8 +156,10 @@ def attribute_labels(labels: SceneLabels) -> dict[str, Int[Tensor, " scenes"]]:
     pair = torch.where(count == 2, labels.relations[:, 0], torch.full_like(count, UNKNOWN))
     for c, colour in enumerate(COLOURS):
         has = labels.colours == c
+        # At most one object has the color, so that the sum is its shape.
         shape = torch.where(has, labels.shapes, 0).sum(1)
         found[f"shape_of_{colour}"] = torch.where(has.any(1), shape, torch.full_like(shape, len(SHAPES)))
+        # Seen from the second object of the pair; the clamp is for unknown ones, which stay unknown.
         swapped = torch.where(pair >= 0, inverse[pair.clamp(min=0)], pair)
         relation = torch.where(has[:, 0], pair, torch.where(has[:, 1], swapped, torch.full_like(pair, UNKNOWN)))
         found[f"relation_of_{colour}"] = relation

@@ -33,6 +33,7 @@ def degrade(
 ) -> Float[Tensor, "n 3 h w"]:
     """Blur, noise and shift as decoded and rendered views have them, so that scores stay meaningful there."""
     n, _, height, width = images.shape
+    # One size for the batch, and of every image its own share of the blur.
     scale = 0.5 + 0.5 * float(torch.rand((), generator=generator, device=device))
     small = nn.functional.interpolate(images, scale_factor=scale, mode="bilinear", antialias=True)
     blurred = nn.functional.interpolate(small, (height, width), mode="bilinear")
@@ -74,6 +75,7 @@ def train_scorer(
             features = model.image_features(images)
             embedded = nn.functional.normalize(model.image_head(features), dim=-1)
             texts = model.embed_tokens(ids)
+        # The limit on the temperature is that of CLIP.
         loss = contrastive_loss(embedded.float(), texts.float(), model.log_scale.exp().clamp(max=100), same)
         parts = {"contrastive": loss.detach()}
         for name, head in model.attribute_heads.items():
@@ -81,6 +83,7 @@ def train_scorer(
             wanted = bank.labels[name][scenes]
             if name.startswith("relation"):
                 wanted = wanted.masked_fill(frame >= EARLY, UNKNOWN)
+            # Over the batch and not over the known labels: an attribute that few scenes have weighs little.
             loss = loss + nn.functional.cross_entropy(logits, wanted, ignore_index=UNKNOWN, reduction="sum") / batch
             known = wanted != UNKNOWN
             parts[f"accuracy/{name}"] = (logits.argmax(-1) == wanted).logical_and(known).sum() / known.sum().clamp(

@@ -41,6 +41,7 @@ class ClipAutoencoder(nn.Module):
     ) -> tuple[Float[Tensor, "b 3 t h w"], Float[Tensor, ""]]:
         """Reconstruction and mean KL divergence per latent element."""
         mean, log_variance = encode_moments(self.vae, video).chunk(2, dim=1)
+        # Of an untrained encoder the exponential could overflow.
         log_variance = log_variance.float().clamp(-KL_LIMIT, KL_LIMIT)
         mean = mean.float()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
@@ -53,6 +54,7 @@ def reconstruction_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Weighted loss (without KL) and the mean squared error, on videos in [-1, 1]."""
     difference = output - target
+    # Differences of neighbors weigh edges, which the other two terms blur.
     gradient = difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
     mse = difference.square().mean()
     return weights.l1 * difference.abs().mean() + weights.mse * mse + weights.gradient * gradient, mse
@@ -82,8 +84,10 @@ def train_vae(
         bank.refresh(step)
         scenes = bank.draw(batch, generator)
         video = bank.rgb[scenes, :frames].float().div_(127.5).sub_(1).transpose(1, 2).contiguous()
+        # Every other step sees its clips mirrored.
         if step % 2:
             video = video.flip(-1)
+        # Noise is drawn outside of the compiled module, from (seed, step); its shape is found out once.
         if not latent_shape:
             with torch.no_grad():
                 latent_shape.extend(encode_moments(vae, video[:1]).shape[1:])
@@ -91,6 +95,7 @@ def train_vae(
         with torch.autocast(bank.device.type, torch.bfloat16, enabled=bank.device.type == "cuda"):
             output, kl = forward(video, noise)
         loss, mse = reconstruction_loss(output, video, weights)
+        # Videos span 2: the squared peak of the PSNR is 4.
         return loss + weights.kl * kl, {"psnr": -10 * torch.log10(mse / 4), "kl": kl}
 
     training = TrainingLoop({"vae": vae}, loop, checkpoint)
@@ -102,6 +107,7 @@ def latent_statistics(
     vae: Any, bank: SceneBank, frames: int, scenes: int = 1024, batch: int = 32
 ) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per latent channel of the posterior means over the first scenes of the bank."""
+    # Sums in float64: the variance is a difference of two large numbers.
     total = torch.zeros(vae.config.z_dim, dtype=torch.float64)
     square, count = torch.zeros_like(total), 0
     for start in range(0, min(scenes, bank.capacity), batch):

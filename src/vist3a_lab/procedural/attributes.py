@@ -31,6 +31,7 @@ ALBEDO = (
     (0.06, 0.06, 0.07),
 )
 
+# By shape, in the order of ``SHAPES``, and in half-sizes of the object.
 RADIUS_FACTOR = (1.0, 0.82, 0.72, 0.95)
 HEIGHT_FACTOR = (2.0, 1.64, 1.90, 2.10)
 FOOTPRINT_FACTOR = (1.0, 1.16, 0.72, 0.95)

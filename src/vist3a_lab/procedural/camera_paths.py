@@ -14,10 +14,12 @@ from vist3a_lab.procedural.scene import CameraPath, SceneBatch
 def look_at(position: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
     """World-to-camera poses of cameras that look at a target, with world z up (x right, y down, z forward)."""
     forward = torch.nn.functional.normalize(target - position, dim=-1)
+    # forward x z, which vanishes only for cameras that look straight up or down; no path has one.
     right = torch.stack([forward[..., 1], -forward[..., 0], torch.zeros_like(forward[..., 0])], dim=-1)
     right = torch.nn.functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right, dim=-1)
     rotation = torch.stack([right, down, forward], dim=-2)
+    # Not a matrix product: its summation order could depend on the batch.
     translation = -(rotation * position[..., None, :]).sum(-1, keepdim=True)
     bottom = (torch.zeros_like(rotation[..., :1, :]), torch.ones_like(translation[..., :1, :]))
     return torch.cat([torch.cat([rotation, translation], -1), torch.cat(bottom, -1)], dim=-2)
@@ -70,6 +72,7 @@ def cameras(scenes: SceneBatch, frames: int = 13, extra: int = 0, height: int = 
         u, azimuth, elevation, factor = path.held_out[:, :extra].unbind(-1)
         poses = torch.cat([poses, path_poses(path, u, azimuth, elevation, factor)], dim=1)
     fov = path.fov[:, None].expand(len(scenes), frames + extra)
+    # ``fov`` spans the height; pixels are square.
     fov_width = 2 * torch.atan(torch.tan(fov / 2) * (width / height))
     intrinsics = intrinsics_from_fov(fov, fov_width, height, width)
     return Cameras(poses, intrinsics).to(dtype=scenes.dtype)

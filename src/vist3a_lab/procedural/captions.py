@@ -97,6 +97,7 @@ class _Choices:
 
 
 def _noun_phrase(thing: ObjectDescription, choose: _Choices, size: bool, finish: bool) -> tuple[str, PromptObject]:
+    # Every choice is drawn, used or not: a shorter text makes the same choices as the whole one.
     size_word, finish_word = (choose.of(SIZE_WORDS[thing.size]), choose.of(FINISH_WORDS[thing.finish]))
     noun = choose.of(NOUNS[thing.shape])
     # Medium and plain are what nobody mentions; they appear now and then so that the words have a meaning.

@@ -61,17 +61,20 @@ def choose_orientation(
     Objects that clear each other mostly stand side by side. In scenes with ``wish`` below ``IN_DEPTH_SHARE``, an angle
     at which some pair stands one behind the other is taken if there is one, and may hide a little more.
     """
+    # Candidates on an axis of their own, between rows and objects.
     angles = uniforms * 2 * np.pi
     c, s = np.cos(angles)[:, :, None], np.sin(angles)[:, :, None]
     x, y = position[:, None, :, 0], position[:, None, :, 1]
     turned = np.stack([c * x - s * y, s * x + c * y], -1)
     centers = _centers(turned, height, path)
+    # The path's radius follows from the layout and is not known yet: about what will frame these objects.
     reach = np.where(present, np.hypot(position[..., 0], position[..., 1]) + footprint, 0.0).max(1)
     distance = np.maximum(reach / (0.85 * np.tan(path["fov"] / 2)), 2.2)
     score = np.full(angles.shape, np.inf)
     in_depth = np.zeros(angles.shape, dtype=bool)
     for parameter in PATH_SAMPLES:
         backward, right, up = _axes(path, parameter)
+        # The floor keeps an object that a candidate would put at the camera from flipping sides.
         depth = np.maximum(distance[:, None, None] - _dot(centers, backward), 0.3)
         u, v = _dot(centers, right) / depth, _dot(centers, up) / depth
         extent = footprint[:, None] / depth
@@ -79,13 +82,16 @@ def choose_orientation(
             apart = np.hypot(u[..., first] - u[..., second], v[..., first] - v[..., second])
             pair = apart / (extent[..., first] + extent[..., second])
             both = (present[:, first] & present[:, second])[:, None]
+            # The worst pair anywhere on the path decides.
             score = np.minimum(score, np.where(both, pair, np.inf))
+            # Relations are those of the first camera, so only it says who stands behind whom.
             if parameter == 0.0:
                 away, aside = (values[..., first] - values[..., second] for values in (depth, u * depth))
                 in_depth |= both & (np.abs(away) > 1.3 * np.abs(aside))
     good = score >= SEPARATION
     staggered = in_depth & (score >= SEPARATION_IN_DEPTH)
     good = np.where((wish < IN_DEPTH_SHARE)[:, None] & staggered.any(1, keepdims=True), staggered, good)
+    # argmax of booleans is the first good angle; where none is good, the best of the bad ones.
     best = np.where(good.any(1), good.argmax(1), score.argmax(1))
     chosen: Array = turned[np.arange(len(turned)), best]
     return chosen
@@ -104,7 +110,9 @@ def fit_distance(
 
     A point at offset q from the target is inside when |q.right| <= T (D - q.backward): linear in the distance D.
     """
+    # A pan moves its aim off the target, by a quarter of ``truck`` at its ends; 0.3 leaves some room.
     tangent = fill * np.tan(path["fov"] / 2) - 0.3 * np.abs(path["truck"])
+    # Outlines as eight points around the foot and eight around the top.
     angles = np.arange(8) * (np.pi / 4)
     ring = np.stack([np.cos(angles), np.sin(angles)], -1)
     outline = []
@@ -118,6 +126,7 @@ def fit_distance(
         backward, right, up = _axes(path, parameter)
         side = np.maximum(np.abs(_dot(points, right)), np.abs(_dot(points, up)))
         wanted = side / tangent[:, None, None] + _dot(points, backward)
+        # The radius at this place of the path is the factor times the one that is returned.
         wanted = np.where(present[:, :, None], wanted, 0.0).max((1, 2)) / _radius_factor(path, parameter)
         distance = np.maximum(distance, wanted)
     return distance
@@ -134,6 +143,7 @@ def image_relations(
     centers = np.concatenate([position, height[..., None] / 2], -1)
     side, depth = (_dot(centers, pose[:, row, :3]) + pose[:, None, row, 3] for row in (0, 2))
     image = side / depth
+    # Entry (i, j) is how the second object lies from the first.
     across = side[:, None, :] - side[:, :, None]
     beyond = depth[:, None, :] - depth[:, :, None]
     lateral = np.abs(across) > RELATION_MARGIN * np.abs(beyond)

@@ -51,8 +51,10 @@ def _positions(footprint: Array, count: NDArray[np.int64], gap: Array) -> Array:
 
 def _camera_path(columns: UniformColumns, rows: int) -> dict[str, Array]:
     kind = columns.choice(PATH_PROBABILITY)[:, 0]
+    # All kinds of path draw the same numbers, so that those drawn later do not depend on the kind.
     sign = np.where(columns.take(3) < 0.5, -1.0, 1.0)
     fov = DEGREE * columns.one(48.0, 64.0)
+    # Below half of the field of view, so that the horizon stays in the picture.
     elevation = DEGREE * 11.0 + columns.one() * (0.72 * fov / 2 - DEGREE * 11.0)
     amount = columns.one()
     sweep = np.choose(kind, [DEGREE * (12 + 23 * amount), DEGREE * (3 + 6 * amount), np.zeros(rows)]) * sign[:, 0]
@@ -75,6 +77,7 @@ def _held_out(columns: UniformColumns) -> Array:
     uniforms = columns.take(4 * MAX_EXTRA_VIEWS).reshape(-1, MAX_EXTRA_VIEWS, 4)
     jitter = 2 * uniforms[..., 1:] - 1
     spread = np.array([DEGREE * 6.0, DEGREE * 3.5, 0.06])
+    # Angles are added to those of the path, the radius is multiplied.
     offset = jitter * spread + np.array([0.0, 0.0, 1.0])
     return np.concatenate([uniforms[..., :1], offset], axis=-1)
 
@@ -98,11 +101,13 @@ def sample_scenes(
     """
     if objects not in (None, 1, 2, 3):
         raise ValueError(f"objects must be 1, 2, 3 or None, found {objects}.")
+    # The order of the draws is part of a scene's identity: a new one in between would change all scenes.
     columns = UniformColumns(uniform_blocks(seed, indices, UNIFORMS_PER_SCENE, stream))
     rows = len(indices)
 
     count = columns.choice(a.COUNT_PROBABILITY)[:, 0] + 1
     if objects is not None:
+        # In place of the drawn number, which is drawn all the same.
         count = np.full(rows, objects)
     present = np.arange(a.MAX_OBJECTS) < count[:, None]
     shape = columns.choice([1 / 4] * 4, a.MAX_OBJECTS)
@@ -127,6 +132,7 @@ def sample_scenes(
     alone = (count == 1)[:, None, None]
     position = position + np.where(alone, columns.many(2, -0.18, 0.18)[:, None], 0.0)
     fill = columns.one(0.84, 0.96)
+    # Stated for a field of view of 56 degrees; at others the distance that gives the same size in the image.
     nearest = columns.one(*NEAREST_RADIUS) * math.tan(DEGREE * 28.0) / np.tan(path["fov"] / 2)
     path["radius"] = np.maximum(fit_distance(position, footprint, height, shape, present, path, fill), nearest)
 
@@ -149,12 +155,14 @@ def sample_scenes(
 
     present, shape, colour, size, finish = (sort(present), sort(shape), sort(colour), sort(size), sort(finish))
     scale, position, yaw = sort(scale), sort(position), sort(yaw)
+    # Relations were found in the drawn order: looked up where the sorted objects stood.
     relations = np.stack(
         [relations[np.arange(rows), order[:, first], order[:, second]] for first, second in a.PAIRS], axis=1
     )
 
     albedo = np.clip(pick(a.ALBEDO, colour) + columns.many(9, -0.035, 0.035).reshape(-1, 3, 3), 0.02, 1.0)
     radius, height = (pick(a.RADIUS_FACTOR, shape) * scale, pick(a.HEIGHT_FACTOR, shape) * scale)
+    # Sphere rho^2 = 2 r z - z^2, cylinder r^2, cone (r - slope z)^2, as coefficients of z.
     slope = radius / height
     zero = np.zeros_like(radius)
     sphere, cylinder, cone = shape == 0, shape == 2, shape == 3

@@ -54,6 +54,7 @@ def parse_prompt(text: str) -> Prompt:
     for place in range(1, len(words)):
         if words[place] not in _SHAPE_OF or words[place - 1] not in COLOUR_WORDS:
             continue
+        # Backwards from the color, as size and finish stand in any order.
         size = finish = None
         start = place - 1
         while start > 0 and (words[start - 1] in _SIZE_OF or words[start - 1] in _FINISH_OF):
@@ -65,10 +66,12 @@ def parse_prompt(text: str) -> Prompt:
     for k in range(len(found) - 1):
         between = words[found[k][1] + 1 : found[k + 1][0]]
         kinds = [_RELATION_WORDS[word] for word in between if word in _RELATION_WORDS]
+        # Two relation words between the same objects contradict each other, or belong to something else.
         if len(kinds) == 1:
             relations.append(Relation(k, kinds[0], k + 1))
     pairs = list(itertools.pairwise(words))
     ground = next((first for first, second in pairs if first in GROUND_WORDS and second in FLOOR_NOUNS), None)
+    # Between spaces, so that a phrase is found as whole words only.
     joined = f" {' '.join(words)} "
     background = next((name for phrase, name in _BACKGROUND_OF.items() if f" {phrase} " in joined), None)
     return Prompt(text, tuple(thing for _, _, thing in found), ground, background, tuple(relations))

@@ -66,6 +66,7 @@ def _select(scenes: SceneBatch, which: Tensor, objects: int) -> tuple[Body, Tens
             result = torch.where(which == k, values[k], result)
         return result
 
+    # Selected field by field, so that what follows shades one object per ray.
     body = Body(*(choose(list(values)) for values in zip(*first, strict=True)))
     albedo = choose([channels(surfaces.albedo[:, k], RAYS) for k in range(objects)])
     finishes = [
@@ -80,6 +81,7 @@ def shade(
 ) -> Float[Tensor, "3 batch views rays"]:
     """Colour of rays (directions as in :func:`camera_rays`); ``pixel_angle`` is the tangent that a pixel spans."""
     s, solids = scenes.surroundings, scenes.solids
+    # Unit vectors for shading; depth is cast along the unscaled rays.
     inverse = (direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2).rsqrt()
     view: Vector = (direction[0] * inverse, direction[1] * inverse, direction[2] * inverse)
     is_room = column(s.sky, 2, RAYS)
@@ -98,6 +100,7 @@ def shade(
     lx, ly, nz = solid_normal(body, local)
     nx, ny = (body.cos_yaw * lx - body.sin_yaw * ly, body.sin_yaw * lx + body.cos_yaw * ly)
     facing = -(nx * view[0] + ny * view[1] + nz * view[2])
+    # A surface seen at a slant spreads the pixel; the limit keeps rims from losing their pattern.
     second = finish_pattern(local, body.radius, body.height, striped, checkered, pixel / facing.clamp(min=0.35))
     # The second colour is lighter than dark colours and darker than light ones, and stays the same hue.
     luminance = 0.3 * albedo[0] + 0.59 * albedo[1] + 0.11 * albedo[2]
@@ -105,6 +108,7 @@ def shade(
     solid_albedo = albedo + (other - albedo) * second
 
     # Ground.
+    # Geometric mean of the pixel's width and length on the ground.
     footprint = pixel / view[2].abs().clamp(min=0.08).sqrt()
     floor = ground_colour(s, x, y, footprint)
 
@@ -114,10 +118,12 @@ def shade(
     nz = torch.where(on_solid, nz, zero + 1)
     sun = tuple(column(s.sun_direction, i, RAYS) for i in range(3))
     incidence = nx * sun[0] + ny * sun[1] + nz * sun[2]
+    # Shadow rays start a little above the surface, or it would shadow itself.
     start = (x + nx * SHADOW_OFFSET, y + ny * SHADOW_OFFSET, z + nz * SHADOW_OFFSET)
     toward: Vector = (sun[0].expand_as(t), sun[1].expand_as(t), sun[2].expand_as(t))
     t_shadow, _ = nearest_solid(solids, start, toward, objects)
     lit = torch.where(torch.isinf(t_shadow), incidence.clamp(min=0), zero)
+    # The ground darkens softly around the foot of every object.
     contact = torch.ones_like(t)
     for k in range(objects):
         other_body = body_at(solids, k, RAYS)
@@ -133,6 +139,7 @@ def shade(
     above = sky_colour(s, rx, ry, rz, clouds=False)
     below = channels(s.ground_colour, RAYS) * (ambient + 0.6 * sun_colour)
     mirrored = below + (above - below) * smoothstep(-0.15, 0.1, rz)
+    # As Schlick's approximation, with a gentler power.
     fresnel = shiny * (0.08 + 0.55 * (1 - facing.clamp(0, 1)) ** 3)
     highlight = (rx * sun[0] + ry * sun[1] + rz * sun[2]).clamp(min=0) ** 24
     gloss = colour + (mirrored - colour) * fresnel + 0.75 * shiny * highlight * (lit > 0)
@@ -142,6 +149,7 @@ def shade(
     scale = 1 / DOME_RADIUS
     dome = sky_colour(s, x * scale, y * scale, z * scale)
     wall = channels(s.horizon, RAYS) * torch.where(x.abs() > ROOM_HALF_SIZE * 0.9999, zero + 1.0, zero + 0.9)
+    # Skirting board: the limits are swapped, so that the step falls with the height.
     wall = wall * (1 - 0.38 * smoothstep(0.34, 0.24, z))
     wall = torch.where(z > ROOM_HEIGHT * 0.9999, channels(s.zenith, RAYS), wall)
     shell = torch.where(is_room > 0.5, wall, dome)
@@ -192,6 +200,7 @@ def render(
     views = cameras.world_to_camera.shape[1]
     rays = height * width * supersample**2
     view_chunk = max(1, min(views, max_rays // rays))
+    # One scene at a time on the CPU, which tests no more objects than it has.
     scene_chunk = 1 if on_cpu else max(1, max_rays // (rays * view_chunk))
     rgb = torch.empty(len(scenes), views, 3, height, width, device=scenes.device, dtype=scenes.dtype)
     depth = torch.empty(len(scenes), views, height, width, device=scenes.device, dtype=scenes.dtype)

@@ -180,6 +180,7 @@ class SceneBatch:
     def descriptions(self) -> list[SceneDescription]:
         """Structured descriptions, one per scene."""
         labels = self.labels
+        # Whole columns to the host: scene by scene every number would wait for the device.
         columns = (
             self.indices, labels.num_objects, labels.shapes, labels.colours, labels.sizes, labels.finishes,
             labels.ground, labels.background, labels.relations, self.solids.center_x, self.solids.center_y,

@@ -54,11 +54,13 @@ def intersect_box(body: Body, origin: Vector, direction: Vector) -> Tensor:
     """Distance to a box |x|, |y| <= radius, 0 <= z <= height from outside."""
     half = body.height / 2
     near, far = (torch.full_like(direction[0], -torch.inf), torch.full_like(direction[0], torch.inf))
+    # Slabs: the ray is inside the box between the last entry and the first exit.
     for position, slope, extent in (
         (origin[0], direction[0], body.radius),
         (origin[1], direction[1], body.radius),
         (origin[2] - half, direction[2], half),
     ):
+        # A tiny slope for rays along a face: huge distances instead of zero over zero.
         inverse = 1 / torch.where(slope.abs() < 1e-12, torch.full_like(slope, 1e-12), slope)
         middle, reach = -position * inverse, extent * inverse.abs()
         low, high = middle - reach, middle + reach
@@ -74,6 +76,7 @@ def intersect_revolution(body: Body, origin: Vector, direction: Vector) -> Tenso
     """
     ox, oy, oz = origin
     dx, dy, dz = direction
+    # The ray put into the body's equation: a t^2 + 2 half_b t + c = 0.
     a = dx * dx + dy * dy - body.square * dz * dz
     half_b = ox * dx + oy * dy - (body.linear / 2 + body.square * oz) * dz
     c = ox * ox + oy * oy - body.constant - (body.linear + body.square * oz) * oz
@@ -84,6 +87,7 @@ def intersect_revolution(body: Body, origin: Vector, direction: Vector) -> Tenso
     for t in (q / a, c / q):
         z = oz + t * dz
         best = torch.where((t > NEAREST) & (z >= 0) & (z <= body.height) & (t < best), t, best)
+    # The top disc, whose squared radius is the equation's value at the height (zero but for cylinders).
     top = body.constant + (body.linear + body.square * body.height) * body.height
     t = (body.height - oz) / dz
     rho2 = (ox + t * dx) ** 2 + (oy + t * dy) ** 2
@@ -137,6 +141,7 @@ def intersect_shell(is_room: Tensor, origin: Vector, direction: Vector) -> Tenso
     half_b = ox * dx + oy * dy + oz * dz
     c = ox * ox + oy * oy + oz * oz - DOME_RADIUS**2
     squared = dx * dx + dy * dy + dz * dz
+    # From inside one root is ahead and one behind: the larger one.
     dome = (-half_b + (half_b * half_b - squared * c).sqrt()) / squared
     walls = [(ROOM_HALF_SIZE - p * d.sign()) / d.abs().clamp(min=1e-12) for p, d in ((ox, dx), (oy, dy))]
     ceiling = torch.where(dz > 1e-12, (ROOM_HEIGHT - oz) / dz.clamp(min=1e-12), torch.inf)

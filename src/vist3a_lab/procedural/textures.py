@@ -33,6 +33,7 @@ def smoothstep(low: float, high: float, x: Tensor) -> Tensor:
 
 def visible(period: Tensor | float, footprint: Tensor) -> Tensor:
     """Contrast that is left of a pattern of this period under a pixel of this footprint (1 to 0)."""
+    # Full contrast up to a fifth of the period, none from three fifths on, before it would alias.
     return (1.5 - 2.5 * footprint / period).clamp(0, 1)
 
 
@@ -70,6 +71,7 @@ def ground_colour(surroundings: Surroundings, x: Tensor, y: Tensor, footprint: T
     v = cos * y - sin * x + column(frame, 3, rays)
     p = {name: column(surroundings.ground_pattern, i, rays) for i, name in enumerate(GROUND_FIELDS)}
 
+    # Lattice: rows of cells, each shifted against the row before.
     row = v / p["cell_y"]
     row_index = row.floor()
     place = u / p["cell_x"] + p["row_shift"] * row_index
@@ -79,6 +81,7 @@ def ground_colour(surroundings: Surroundings, x: Tensor, y: Tensor, footprint: T
         torch.minimum(in_row, 1 - in_row) * p["cell_y"], torch.minimum(in_place, 1 - in_place) * p["cell_x"]
     )
     smallest = torch.minimum(p["cell_x"], p["cell_y"])
+    # Joints are at least as soft as a pixel is wide.
     soft = torch.maximum(footprint, p["joint_width"])
     joint = ((p["joint_width"] + 0.5 * soft - edge) / soft).clamp(0, 1) * visible(smallest, footprint)
     cell = torch.cos(2 * math.pi * (GOLDEN * row_index + PLASTIC * place_index) + column(phases, 0, rays))
@@ -87,6 +90,7 @@ def ground_colour(surroundings: Surroundings, x: Tensor, y: Tensor, footprint: T
         math.pi * place, checker_period, footprint
     )
 
+    # Noise: three waves in different directions, with phases of the scene's own.
     nx, ny = p["noise_x"], p["noise_y"]
     noise_fade = visible(1 / torch.maximum(nx, ny), footprint)
     turn = 2 * math.pi
@@ -119,6 +123,7 @@ def sky_colour(surroundings: Surroundings, x: Tensor, y: Tensor, z: Tensor, clou
     rise = smoothstep(-0.02, 0.55, z)
     colour = horizon + (zenith - horizon) * rise
     sun = surroundings.sun_direction
+    # How much a direction faces the sun seen from above; the 0.05 keeps the zenith finite.
     toward = (x * column(sun, 0, rays) + y * column(sun, 1, rays)) / (x * x + y * y + 0.05).sqrt()
     glow = column(surroundings.sky, 1, rays) * torch.exp(1.5 * (toward - 0.7)) * (1 - rise)
     warm = colour.new_tensor([0.25, 0.22, -0.05]).reshape(3, *([1] * (rays + 1)))

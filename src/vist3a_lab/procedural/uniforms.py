@@ -58,6 +58,7 @@ class UniformColumns:
     def choice(self, probabilities: Sequence[float], count: int = 1) -> NDArray[np.int64]:
         """Indices drawn with the given probabilities, shape (rows, count)."""
         edges = np.cumsum(np.asarray(probabilities, dtype=np.float64))
+        # Rounding of the sum must not leave a gap below 1.
         edges[-1] = 1.0
         return np.searchsorted(edges, self.take(count), side="right").astype(np.int64)
 

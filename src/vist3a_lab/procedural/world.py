@@ -68,6 +68,7 @@ def make_world(
         dtype: Type of the images, depth and cameras.
         variant: Which of the caption variants.
     """
+    # Sampled and described on the CPU, so that a scene is the same one on every device.
     sampled = sample_scenes(config.seed, indices, dtype=dtype)
     captions = tuple(describe(description, variant) for description in sampled.descriptions())
     scenes = sampled.to(device)

@@ -170,3 +170,32 @@ def test_trembling_is_no_motion_and_the_depth_is_no_way_to_seem_to_move() -> Non
     for wrong in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match=r"align\.motion"):
             CameraMotion(wrong)
+
+
+def test_every_pixel_is_read_at_its_own_place() -> None:
+    """Cameras at one place: a point falls on the pixel that it is from, so any depth maps have a closed form."""
+    seen_by, _ = plane(5, step=0.0)
+    depth = 1 + torch.rand(1, 5, HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    # A clip that is shorter than the gap compares its ends.
+    for gap, pairs in ((2, [(0, 2), (1, 3), (2, 4)]), (9, [(0, 4)])):
+        errors = [(depth[:, i] - depth[:, j]).abs() / (depth[:, i] + depth[:, j]) for i, j in pairs]
+        expected = -sum(float((error / (error + 0.05)).mean()) for error in errors) / len(pairs)
+        term = ReprojectionConsistency(gap, tolerance=0.05)
+        assert float(term(views(seen_by, depth))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_camera_beside_reads_the_pixels_beside() -> None:
+    """A wall 2 away, and a step of 3 pixels' worth: what the second view says of columns 0 to 10 the first has in 3 to 13.
+
+    The second view's depth is wrong by a factor that depends on the pixel. Its points are those of the wall.
+    """
+    shift = 3
+    seen_by, depth = plane(2, step=shift * 2.0 / FOCAL)
+    points = unproject_depth(depth, seen_by)
+    wrong = depth.clone()
+    wrong[:, 1] *= 1 + torch.rand(HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    error = ((wrong - 2) / (wrong + 2))[0, 1, :, : WIDTH - shift]
+    # Back from the second view to the first nothing is wrong.
+    expected = -float((error / (error + 0.05)).mean()) / 2
+    score = ReprojectionConsistency(tolerance=0.05)(views(seen_by, wrong, points))
+    assert float(score) == pytest.approx(expected, rel=1e-9)

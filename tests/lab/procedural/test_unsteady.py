@@ -10,18 +10,9 @@ import torch
 
 from vist3a_lab.pretraining.scene_bank import BankConfig, SceneBank
 from vist3a_lab.procedural import cameras, render, sample_scenes
+from vist3a_lab.procedural.filming import SUBSAMPLES, bend, film, poses_at, solids_at
 from vist3a_lab.procedural.scene import SceneBatch
-from vist3a_lab.procedural.unsteady import (
-    SUBSAMPLES,
-    Effect,
-    Unsteadiness,
-    UnsteadyConfig,
-    bend,
-    film,
-    poses_at,
-    sample_unsteadiness,
-    solids_at,
-)
+from vist3a_lab.procedural.unsteady import Effect, Unsteadiness, UnsteadyConfig, sample_unsteadiness
 
 SEED, FRAMES, SIZE = 40001, 5, 16
 NONE = Effect(0.0, 0.0)

@@ -44,6 +44,7 @@ def feature_distance(features: Callable[[Tensor], Sequence[Tensor]]) -> Distance
     """The distance of LPIPS without learned channel weights, in any ``features`` of images in [-1, 1]; mean over the maps."""
 
     def distance(first: Tensor, second: Tensor) -> Tensor:
+        # LPIPS (Zhang et al., 2018): channels of unit length at every place, then squared differences.
         pairs = zip(features(first * 2 - 1), features(second * 2 - 1), strict=True)
         terms = [
             (nn.functional.normalize(x, dim=1) - nn.functional.normalize(y, dim=1)).square().sum(1).mean((1, 2))

@@ -71,6 +71,7 @@ def weighted_terms(
     terms: dict[str, Reward] = {}
     given = {name: weight for name, weight in weights.items() if weight is not None}
     for name in given:
+        # Text-image terms are SCORER_KIND, and names of scorers may have underscores.
         scorer, _, kind = name.rpartition("_")
         if name in GEOMETRY:
             terms[name] = GEOMETRY[name]()

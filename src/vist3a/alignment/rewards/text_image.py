@@ -49,5 +49,6 @@ class TextImageReward:
         images = views.images(self.on)
         batch, count = images.shape[:2]
         text = self.scorer.embed_text(views.prompts)
+        # Views of one sample lie together, and share its text.
         scores = self.scorer.score(images.flatten(0, 1), text.repeat_interleave(count, dim=0))
         return scores.view(batch, count).mean(1)

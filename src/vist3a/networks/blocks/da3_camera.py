@@ -78,12 +78,24 @@ def decoded_cameras(encoding: Float[Tensor, "batch views 9"], size: tuple[int, i
 
 
 def normalise_cameras(cameras: Cameras) -> tuple[Cameras, Float[Tensor, " batch"]]:
-    """Known cameras as the network was trained with them: in the first one's frame, median distance from it 1.
+    """Known cameras as the network was trained with them: in the first one's frame, over the median distance from it.
 
-    Returns the cameras and the distance (at least 0.1) that their translations were divided by.
+    The median is that of all views, the first with its 0 among them, and of two middle values the lower. The distance is at least
+    0.1. So of three views or more the median becomes 1, if it was not below 0.1; **two views are always divided by 0.1**, however
+    far apart they are, and so are views that all but stand still.
+
+    Args:
+        cameras: [batch, views], world to camera, in any unit.
+
+    Returns:
+        The cameras, and for each scene the distance that their translations were divided by.
+
+    Example:
+        >>> normalise_cameras(two_cameras_that_are_3_apart)[1]
+        tensor([0.1000])
     """
     relative = cameras.relative_to_first()
-    # torch's median is the lower of two middle values: of two views it is 0, and the floor counts.
+    # As published, the case of two views included: the weights were trained with it.
     distance = relative.centers.norm(dim=-1).median(dim=-1).values.clamp(min=SMALLEST_DISTANCE)
     pose = relative.world_to_camera
     top = torch.cat([pose[..., :3, :3], pose[..., :3, 3:] / distance[:, None, None, None]], dim=-1)

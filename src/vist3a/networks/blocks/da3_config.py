@@ -19,8 +19,9 @@ class DepthAnything3Config(NetworkConfig):
     and with rotary positions. ``taps`` are the four blocks whose features the heads read, shallow to deep, the last one
     being the last block. ``img_size`` (pixels) only fixes the grid of the learned position table: any frame size divisible
     by ``patch_size`` can be run. ``sh_degree`` None: no Gaussian head. Gaussian scales are ``scale_min`` to ``scale_max``
-    tenths of a pixel. ``reference_strategy`` is how the view whose camera is the world frame is chosen (see
-    ``da3_reference``). ``head_chunk`` is the number of frames that the dense heads process at once.
+    tenths of a pixel's width plus its height, so of square pixels fifths of a side. ``reference_strategy`` is how the view
+    whose camera is the world frame is chosen (see ``da3_reference``). ``head_chunk`` is the number of frames that the dense
+    heads process at once.
     """
 
     img_size: int = 518

@@ -19,8 +19,8 @@ from vist3a.networks.blocks.gaussian_head import band_factors
 from vist3a.networks.blocks.image_norm import normalise_images
 from vist3a.records import Cameras, Gaussians
 
-PIXELS = 0.1
-"""Unit of the scales, in pixels."""
+SCALE_UNIT = 0.1
+"""Unit of the scales, in widths plus heights of a pixel at the Gaussian's distance: of square pixels a fifth of a side."""
 
 
 class GaussianDPTHead(DPTHead):
@@ -79,9 +79,9 @@ def place(
     distance = depth[..., None] + shift
     turned = torch.einsum("bvij,bvhwj->bvhwi", pose[..., :3, :3], direction)
     means = pose[:, :, None, None, :3, 3] + turned * distance
-    # As in pixelSplat (Charatan et al., 2024), the size of a pixel at distance 1 is the sum over both image axes.
-    pixel = PIXELS * (1 / focal).sum(-1, keepdim=True)
-    scales = (scale_min + (scale_max - scale_min) * scale.sigmoid()) * distance * pixel
+    # As in pixelSplat (Charatan et al., 2024), a pixel counts by the sum of its sides; at distance 1 these are 1 / focal.
+    unit = SCALE_UNIT * (1 / focal).sum(-1, keepdim=True)
+    scales = (scale_min + (scale_max - scale_min) * scale.sigmoid()) * distance * unit
     harmonics = colour.unflatten(-1, (3, -1))
     harmonics = harmonics * band_factors(harmonics.shape[-1], harmonics)
     return Gaussians(

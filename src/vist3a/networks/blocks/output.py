@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +13,8 @@ from vist3a.records import Cameras
 
 MINIMAL_FIELD_OF_VIEW = 1e-3
 """Radians. The head's rectified field of view can be 0, where intrinsics and their gradients are infinite."""
+MAXIMAL_FIELD_OF_VIEW = math.pi - 1e-6
+"""Radians. Nothing bounds the head from above; of pi and more the published code makes a negative focal length."""
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -21,9 +25,11 @@ def at_least_float32(x: Tensor) -> Tensor:
 def cameras(encoding: Float[Tensor, "batch views 9"], size: tuple[int, int], tangent_offset: float = 0.0) -> Cameras:
     """Cameras of a pose encoding for frames of ``size`` (height, width).
 
-    ``tangent_offset`` is added to the tangent of half the field of view before it divides half the frame side.
+    ``tangent_offset`` is added to the tangent of half the field of view before it divides half the frame side. Fields of view are
+    kept between 1e-3 and pi - 1e-6 radians, so that focal lengths are positive and finite.
     """
-    fov = encoding[..., 7:]
+    # Before the tangent, which changes its sign at pi: an offset would not bring that back.
+    fov = encoding[..., 7:].clamp(max=MAXIMAL_FIELD_OF_VIEW)
     if tangent_offset:
         fov = 2 * torch.atan(torch.tan(fov / 2) + tangent_offset)
     return cameras_from_encoding(torch.cat([encoding[..., :7], fov.clamp(min=MINIMAL_FIELD_OF_VIEW)], dim=-1), *size)

@@ -30,8 +30,17 @@ def load_judge(
     judge = load_scorer(params.judge, "evaluate.judge", device, DTYPES[align.reward_dtype], public)
     if not isinstance(judge, FeatureScorer):
         return {"judge": text_verdict(judge, has_gaussians)}, None
-    # The judge scores by the terms that are its own; those of other models say the same whoever asks.
-    own = {name: w for name, w in align.weights(has_gaussians).items() if name in term_names(("text",))}
+    own = own_terms(align.weights(has_gaussians))
     # Only prompts of its own world say what the judge should find.
     verdict = judge.verdict() if params.prompts_file is None else None
     return {"judge": reward_from(judge, own)} if own else {}, verdict
+
+
+def own_terms(weights: Mapping[str, float]) -> dict[str, float]:
+    """Of the reward's weights those of terms that a judge can score by itself; other models' terms say the same whoever asks.
+
+    Example:
+        >>> own_terms({"text_decoded": 1.0, "hps_decoded": 0.5, "reprojection": 0.1})
+        {'text_decoded': 1.0, 'reprojection': 0.1}
+    """
+    return {name: weight for name, weight in weights.items() if name in term_names(("text",))}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from vist3a import registry
@@ -14,7 +13,6 @@ from vist3a.alignment.generation_scores import score_scenes
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.prompt_list import read_prompts
 from vist3a.data.world import World, unseen_prompts
-from vist3a.export.video import image_sheet
 from vist3a.metrics.aggregate import paired_differences
 from vist3a.metrics.direction import load_metrics
 from vist3a.metrics.exact_scenes import compare_with_truth
@@ -26,8 +24,10 @@ from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, sequential, stitched
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.align.params import AlignParams
+from vist3a_app.pipelines.align.phrasing import prompts_of
 from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_app.pipelines.aligned import load_adapter
+from vist3a_app.pipelines.evaluate.contact_sheet import contact_sheet
 from vist3a_app.pipelines.evaluate.judge import load_judge
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
@@ -82,12 +82,14 @@ def measure_generation(
     metrics = load_metrics(params.metrics, "evaluate.metrics")
     decoder, render = load_decoder(networks, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
+    # The reward as alignment had it, without the judge that watched it.
     scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
     judging, verdict = load_judge(params, align, has_gaussians, device, networks.known.rewards)
     scorers |= judging
     if params.prompts_file is None:
         world: World = registry.find("worlds", params.world, "evaluate.world")()
-        prompts = unseen_prompts(world, params.seed, params.prompts, set(world.prompts(align.seed, align.prompts)))
+        # None of the prompts that the generator was aligned on.
+        prompts = unseen_prompts(world, params.seed, params.prompts, prompts_of(align))
     else:
         prompts = read_prompts(Path(params.prompts_file))
     embed, negative = networks.embed(prompts, text_embeddings)
@@ -103,10 +105,5 @@ def measure_generation(
             generator, decoder, render, scorers, prompts, latents, verdict, metrics
         )
     comparison = paired_differences(results["before"], results["after"], params.seed)
-    rows = []
-    for i in range(min(params.pictures, len(prompts))):
-        # A row of eight: first and middle view, decoded and rendered, before and after (four without Gaussians).
-        middle = pictures["before"][i].shape[1] // 2
-        rows += [pictures[state][i][:, [0, middle]].flatten(0, 1) for state in ("before", "after")]
-    sheet = image_sheet(torch.cat(rows), columns=8) if rows else torch.ones(3, 8, 8)
+    sheet = contact_sheet(pictures["before"], pictures["after"], min(params.pictures, len(prompts)))
     return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}}, sheet

@@ -79,6 +79,7 @@ def _sample(
     generator = networks.load_generator("vae", "denoiser")
     adapt(params, networks, generator, stitched_decoder, aligned_generator)
     if params.offload != "none":
+        # The video autoencoder has nothing to do while latents are sampled.
         generator.place("vae", "cpu")
     if params.offload == "layers":
         generator.stream_denoiser(device)

@@ -48,4 +48,5 @@ def _from_images(params: GenerateParams, networks: Networks) -> tuple[list[str],
         # By content and seed: the name of a picture, or others beside it, change nothing.
         random = prompt_generator(f"augmentation/{content}", params.seed)
         conditions[name] = encoder.embed_images(picture[None].to(device), size, [random])
+    # Without texts there is no negative condition.
     return list(pictures), lambda names: Condition.cat([conditions[name] for name in names]), None

@@ -38,6 +38,7 @@ def rehearse_pairing(
         generator_family=generator.family,
         generator=generator.source,
         reconstruction_family=network.family,
+        # Sizes are stated by configuration; a name of weights.yml stands for one.
         reconstruction=network.source if known is None else known.config,
         generator_dtype=generator.dtype,
         stored="float32" if public is None else public.stored,

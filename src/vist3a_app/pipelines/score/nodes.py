@@ -80,6 +80,7 @@ def compare_outputs(
         generator, original = networks.load_generator("vae"), networks.load_reconstruction()
         store, render = ClipStore(clips, clip_index), renderer_for(device)
         seen = [store.load(name) for name in store.names("heldout")[: params.functional_clips]]
+        # All decoders share the original network: nothing is trained here, and each adds its layer alone.
         decoders = {name: StitchedDecoder(original, settings.spec, fits[name]).to(device) for name in candidates}
         variants = {name: stitched(decoder, generator) for name, decoder in decoders.items()}
         functional = output_distances(variants, original, seen, device, render)

@@ -21,8 +21,8 @@ from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
+from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
 from vist3a_lab.pipelines.kept_parts import kept_figures, kept_folder
-from vist3a_lab.procedural import sample_prompts
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
 from vist3a_lab.studies.alignment_study import UNTRAINED, score_variant, variant_weights
@@ -96,10 +96,7 @@ class Study:
             "judge": weighted_terms({f"text_{kind}": 1.0 for kind in KINDS}, {"text": judge}, None),
         }
         own = params.heldout_seed + seed
-        trained_on = {prompt.text for prompt in sample_prompts(seed, how.prompts)}
-        # Twice as many as wanted, as the grammar repeats itself.
-        fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
-        prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+        prompts = heldout_prompts(how, seed, own, params.prompts)
         adapter = None if variant == UNTRAINED else self._adapter(seed, variant)
         embed, negative = networks.embed(prompts, self.text_embeddings)
         generator = networks.load_generator("vae", "denoiser")

@@ -16,7 +16,7 @@ from vist3a_app.pipelines.networks import Networks
 from vist3a_lab.claims.report import report_of
 from vist3a_lab.pages.noise_chart import noise_chart
 from vist3a_lab.pipelines.claims.params import ClaimsParams
-from vist3a_lab.pipelines.claims.parts import PARTS, measured
+from vist3a_lab.pipelines.claims.parts import PARTS, judge_of, measured
 from vist3a_lab.pipelines.claims.training import STATE, Study
 
 
@@ -36,6 +36,8 @@ def measure_claims(
     study = Study(
         params, distill, align, evaluate, networks, stitch_layer, clips, clip_index, checkpoints, text_embeddings
     )
+    # Before hours of training: a judge that is missing, or has nothing to say, is told now.
+    judge_of(study)
     found: dict[str, Any] = {part: {} for part in PARTS}
     for seed in params.seeds:
         for part in PARTS:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.alignment.rewards.one_scorer import reward_from
+from vist3a.alignment.rewards.terms import term_names
+from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.records.clip_shape import ClipShape
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
@@ -19,11 +21,13 @@ from vist3a.stitching.functional_error import sequential, stitched
 from vist3a.stitching.sequential import SequentialDecoder
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.aligned import load_adapter
+from vist3a_app.pipelines.evaluate.judge import own_terms
 from vist3a_app.pipelines.stitched import load_decoder
 from vist3a_lab.claims import measurements
 from vist3a_lab.pipelines.claims.training import Study
+from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
 from vist3a_lab.pipelines.kept_parts import kept_figures
-from vist3a_lab.procedural import WorldConfig, sample_prompts
+from vist3a_lab.procedural import WorldConfig
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
 
@@ -70,18 +74,15 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
     networks, params, how = study.networks, study.params, study.evaluate
     device = resolve_device(networks.device)
     own = params.heldout_seed + seed
-    trained_on = {prompt.text for prompt in sample_prompts(seed, study.align.prompts)}
-    # Twice as many as wanted, as the grammar repeats itself.
-    fresh = [prompt.text for prompt in sample_prompts(own, 2 * params.prompts)]
-    prompts = [text for text in fresh if text not in trained_on][: params.prompts]
+    prompts = heldout_prompts(study.align, seed, own, params.prompts)
+    judge, reward = judge_of(study)
     adapter, decoder = study.adapter(seed), _decoder(study, seed)
     embed, negative = networks.embed(prompts, study.text_embeddings)
     generator, original = networks.load_generator("vae", "denoiser"), networks.load_reconstruction()
-    judge = DualEncoder.from_pretrained(Path(how.judge), device)
     config = replace(how.part(SamplingConfig), **asdict(params.part(ClipShape)))
     score = partial(
         measurements.score_generated, generator, render=renderer_for(device),
-        judge=reward_from(judge, study.align.rewards.model_dump()),
+        judge=reward,
         verdict=partial(shows, judge) if judge.attribute_heads else None, prompts=prompts,
     )  # fmt: skip
     latents = sample_latents(generator, embed, prompts, config, own, device, negative)
@@ -93,6 +94,22 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
     # The same prompts and noise once more, now with the adapter.
     latents = sample_latents(generator, embed, prompts, config, own, device, negative)
     return {**found, "stitched_aligned": score(decoder, latents=latents)}
+
+
+def judge_of(study: Study) -> tuple[DualEncoder, WeightedSum]:
+    """The judge, and its score by the terms of the reward that it can tell by itself.
+
+    Raises:
+        ValueError: The reward has none of these, or there is no such judge.
+    """
+    own = own_terms(study.align.rewards.given())
+    if not own:
+        raise ValueError(
+            f"align.rewards: {', '.join(study.align.rewards.given())} are terms of other models, by which the claims' judge "
+            f"cannot score; allowed: at least one of {', '.join(term_names(('text',)))}"
+        )
+    judge = DualEncoder.from_pretrained(Path(study.evaluate.judge), resolve_device(study.networks.device))
+    return judge, reward_from(judge, own)
 
 
 def orders(study: Study, seed: int) -> dict[str, Any]:

@@ -47,17 +47,23 @@ class Study:
         )  # fmt: skip
 
     def decoder(self, seed: int) -> Path:
-        """The distilled decoder: another seed draws other clips in another order."""
-        match = self.distill.match
-        if match is not None:
-            match = replace(match, loop=replace(match.loop, steps=self.params.distillation_steps))
-        changed = self.distill.model_copy(update={"seed": seed, "match": match, "measured_clips": 1})
+        """The distilled decoder: another seed draws other clips in another order.
+
+        As in the chain, the closed form is kept where distillation made it worse on ``distill.measured_clips`` held-out clips.
+        """
         return kept_folder(
             self.folder(seed, "decoder"),
             lambda: distill_decoder(
-                changed, self.networks, self.stitch_layer, self.clips, self.clip_index, self.checkpoints
+                self.distillation(seed), self.networks, self.stitch_layer, self.clips, self.clip_index, self.checkpoints
             )[0],
         )
+
+    def distillation(self, seed: int) -> DistillParams:
+        """The chain's settings with another seed and number of steps."""
+        match = self.distill.match
+        if match is not None:
+            match = replace(match, loop=replace(match.loop, steps=self.params.distillation_steps))
+        return self.distill.model_copy(update={"seed": seed, "match": match})
 
     def adapter(self, seed: int) -> Path:
         """The aligned generator: another seed has other prompts, noise and initial weights."""

@@ -31,6 +31,7 @@ def fit_scorer(params: PretrainParams, settings: Scorer, checkpoint: Path) -> Sa
     from vist3a_lab.procedural import VOCABULARY
     from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
+    # The initial weights are drawn from the global generator.
     torch.manual_seed(settings.seed)
     model = DualEncoder(DualEncoderConfig.from_dict({"vocabulary": VOCABULARY, **settings.architecture}))
     bank = make_bank(params, settings.bank, settings.seed)
@@ -86,6 +87,7 @@ def with_record(save: Save, settings: Settings, steps: int) -> Save:
     def write(folder: Path) -> None:
         save(folder)
         record: dict[str, Any] = {"seed": settings.seed, "steps": steps, "planned_steps": planned}
+        # The record of the weights that it began from, so that their whole history is told.
         if not isinstance(settings, Scorer) and settings.start is not None:
             record["start"] = json.loads((Path(settings.start) / RECORD).read_text(encoding="utf-8"))
         record["torch"] = torch.__version__

@@ -28,6 +28,7 @@ def train_denoiser(params: PretrainParams, checkpoints: Path, vae_folder: Path) 
     device = resolve_device(params.device)
     torch.manual_seed(settings.seed)
     tokenizer = build_tokenizer(VOCABULARY)
+    # The tokenizer has three ids before the words: padding, end, unknown.
     text = UMT5EncoderModel(UMT5Config(vocab_size=len(VOCABULARY) + 3, **settings.text_encoder))
     transformer = WanTransformer3DModel(**settings.transformer)
     if settings.start is not None:

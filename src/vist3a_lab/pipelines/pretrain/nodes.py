@@ -42,6 +42,7 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
         log=step_log("vae"),
         max_seconds=params.max_seconds,
     )
+    # Last, of the trained weights: generators normalize their latents with these.
     mean, std = latent_statistics(vae.eval(), bank, params.frames)
     vae.register_to_config(latents_mean=mean, latents_std=std)
     return with_record(vae.to("cpu", storage_dtype(params)).save_pretrained, params.vae, steps)
