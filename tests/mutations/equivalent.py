@@ -6,6 +6,7 @@ def _with(reason: str, place: str, *changes: str) -> dict[str, str]:
     return {f"{place} {change}": reason for change in changes}
 
 
+_INNER = "Two vectors have one inner product: the same products are added in the same order."
 _WHOLE = "The larger or smaller of two whole numbers, none of which can be NaN, is the same from either side."
 _PIXELS = (
     "min(top + TILE, height) -> min(height, top + TILE)",
@@ -51,4 +52,6 @@ EQUIVALENT: dict[str, str] = {
     ),
     **_with(_WHOLE, "vist3a/rendering/tile_kernels.py composite_tiles [swapped]", *_PIXELS),
     **_with(_WHOLE, "vist3a/rendering/tile_kernels.py differentiate_tiles [swapped]", *_PIXELS),
+    **_with(_INNER, "vist3a/metrics/permutation.py chance_of_correlation [swapped]", "a @ b -> b @ a"),
+    **_with(_INNER, "vist3a/metrics/aggregate.py rank_correlation [swapped]", "a @ b -> b @ a"),
 }
