@@ -25,7 +25,7 @@ from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.term_gradients import term_gradient_norms
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Clip, Condition
-from vist3a.records.condition import Embed
+from vist3a.records.condition import Ask, Embed
 from vist3a.rendering import renderer_for
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.launch import Processes
@@ -35,9 +35,6 @@ from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
 from vist3a.stitching.decoder import StitchedDecoder
-
-Ask = Callable[[Sequence[str], Sequence[int]], Condition]
-"""Conditions of prompts of rollouts, from the prompts and their places among all prompts of the run."""
 
 
 @dataclass(frozen=True)

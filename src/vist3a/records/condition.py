@@ -58,3 +58,5 @@ class Condition:
 
 Embed = Callable[[Sequence[str]], Condition]
 """Conditions of prompts, e.g. ``VideoGenerator.embed``, or stored ones."""
+Ask = Callable[[Sequence[str], Sequence[int]], Condition]
+"""Conditions of prompts of rollouts, from the prompts and their places among all prompts of the run."""

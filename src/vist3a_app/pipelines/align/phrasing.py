@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from vist3a import registry
-from vist3a.alignment.align import Ask
 from vist3a.data.prompt_list import read_prompts
 from vist3a.data.world import World
+from vist3a.records.condition import Ask
 from vist3a.runtime.loop import step_generator
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import PLACE, Networks
