@@ -181,3 +181,19 @@ def test_what_still_has_gradients_is_written_as_its_values(tmp_path: Path) -> No
     for path, seen_by in ((tmp_path / "plain.json", cameras), (tmp_path / "learned.json", learned)):
         save_cameras(path, seen_by, (48, 64), files)
     assert (tmp_path / "plain.json").read_text() == (tmp_path / "learned.json").read_text()
+
+
+@pytest.mark.parametrize("key", ["w", "h"])
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_one_frame_of_another_size_is_refused(tmp_path: Path, key: str, frame: int) -> None:
+    """Whichever of three it is, the first one too."""
+    pose = torch.eye(4).tolist()
+    common = {"fl_x": 10.0, "fl_y": 10.0, "cx": 8.0, "cy": 6.0, "w": 16, "h": 12}
+    frames = [{"file_path": f"{i}.png", "transform_matrix": pose, **common} for i in range(3)]
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({"frames": frames}))
+    assert load_cameras(path)[1] == (12, 16)
+    frames[frame][key] = 20
+    path.write_text(json.dumps({"frames": frames}))
+    with pytest.raises(ValueError, match="frames of different sizes are not supported"):
+        load_cameras(path)

@@ -9,7 +9,7 @@ from tiny_networks import tiny_generator, tiny_network
 
 from vist3a.records import Clip
 from vist3a.stitching.extract import TapConfig
-from vist3a.stitching.layer_search import LayerSearch, find_layer, search_clips
+from vist3a.stitching.layer_search import NOISE_SHARES, RIDGES, LayerSearch, find_layer, search_clips
 
 
 def searched(given: list[Clip] | dict[str, list[Clip]], **options: object) -> LayerSearch:
@@ -73,3 +73,9 @@ def test_named_points_alone_are_tried_and_score_as_among_others() -> None:
     )
     assert [score.point for score in alone.scores] == [point]
     assert alone.scores[0].r2_heldout == pytest.approx(whole.scores[1].r2_heldout, rel=1e-9)
+
+
+def test_the_levels_that_are_reported_and_the_ridges_that_are_tried() -> None:
+    """As the documents say: 13, 26, 51 and 100 % of the latents' size, and every power of ten up to the mean diagonal."""
+    assert NOISE_SHARES == (0.0, 0.13, 0.26, 0.51, 1.0)
+    assert tuple(pytest.approx(10.0**power) for power in range(-6, 1)) == RIDGES
