@@ -7,7 +7,7 @@ Alignment: films of held-out prompts before, after finetuning by the generative 
 *original* 3D network sees them: how well they re-render, how far the camera moves, how much the light flickers; and whether a
 judge that nothing was optimized against finds the prompt. Differences are paired by scene or prompt, with 95 % intervals.
 
-    python benchmarks/method.py --out method.json                   # the embedded networks; about eight minutes on an H200
+    python benchmarks/method.py --out method.json                   # the embedded networks, on a GPU
     python benchmarks/method.py --generator FOLDER --seed 2 --out method.json
     python benchmarks/method.py --tiny --out method.json            # the same code on the CPU, too short to show anything
 """
@@ -38,6 +38,7 @@ from vist3a.distillation.photometric import Photometric
 from vist3a.generators.wan import WanGenerator
 from vist3a.metrics.aggregate import paired_difference
 from vist3a.metrics.exact_scenes import scene_errors
+from vist3a.metrics.latent_noise import add_latent_noise
 from vist3a.metrics.video import film_figures
 from vist3a.networks.anysplat import AnySplat
 from vist3a.records import Clip, ExactScenes
@@ -196,8 +197,8 @@ def errors_under_noise(bed: Bed, decoder: Decoder) -> dict[str, dict[str, list[f
                 scenes.rgb[one], scenes.depth[one], scenes.cameras[one], scenes.captions[one], scenes.frames
             )
             latents = bed.generator.encode(scene.given)
-            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(bed.seed * 1000 + i))
-            latents = latents + share * latents.square().mean().sqrt() * noise.to(latents)
+            # Of the norm over a clip, as the paper states noise, a share of the root mean square is this part.
+            latents = add_latent_noise(latents, share / latents[0].numel() ** 0.5, [bed.seed * 1000 + i])
             output = decoder(latents, (SIZE, SIZE), rgb=bed.generator.decode(latents))
             for name, value in scene_errors(output, scene, bed.render)[0].items():
                 rows.setdefault(name, []).append(value)

@@ -78,7 +78,6 @@ def match_outputs(
     for network in (student.network, teacher):
         network.one_gaussian_per_pixel()
     device = next(student.parameters()).device
-    render = renderer_for(device)
     if config.photometric is not None and not student.network.has_gaussians:
         raise ValueError("distill.photometric: this 3D network has no Gaussians to render; allowed: null")
     names = [point.name for point in student.network.stitch_points]
@@ -96,6 +95,7 @@ def match_outputs(
         latents = with_noise(latents, config.noise, random)
         taps, states = student.network.run_from(student.state(latents), size, keep=points)
         terms = {"features": feature_distance(states, target_states)} if points else {}
+        rendered: Tensor | None = None
         # The dense heads cost most of a step and add little to what the states say.
         if step % config.heads_every == 0:
             with torch.no_grad():
@@ -103,12 +103,13 @@ def match_outputs(
             found = student.network.heads(taps, size, frames)
             terms |= distill_terms(found, target, config.weights)
             if config.photometric is not None:
-                terms["photometric"] = photometric_loss(
-                    found, student.network.fit(frames), config.photometric, render, random
-                )
-        loss = weighted({name: term for name, term in terms.items() if name != "photometric"}, config.weights)
-        if config.photometric is not None and "photometric" in terms:
-            loss = loss + config.photometric.weight * terms["photometric"]
+                fitted, render = student.network.fit(frames), renderer_for(device)
+                rendered = photometric_loss(found, fitted, config.photometric, render, random)
+        loss = weighted(terms, config.weights)
+        # Against the frames, not the teacher: no weight of distillation.
+        if config.photometric is not None and rendered is not None:
+            terms["photometric"] = rendered
+            loss = loss + config.photometric.weight * rendered
         return loss, {name: term.detach() for name, term in terms.items()}
 
     TrainingLoop({"student": student}, config.loop, checkpoint).run(step_loss, log)

@@ -37,10 +37,7 @@ def motion(cameras: Cameras, depth: Float[Tensor, "batch views height width"]) -
         >>> motion(scene.cameras, scene.depth)  # doctest: +SKIP
         tensor([0.31])
     """
-    pose = cameras.world_to_camera
-    rotation, translation = pose[..., :3, :3], pose[..., :3, 3]
-    position = -(rotation.transpose(-1, -2) @ translation[..., None])[..., 0]
-    path = position.diff(dim=1).norm(dim=-1).sum(1)
+    path = cameras.centers.diff(dim=1).norm(dim=-1).sum(1)
     return path / depth.flatten(1).median(dim=1).values
 
 
