@@ -112,7 +112,9 @@ def film(
     views = Cameras(poses.reshape(-1, 1, 4, 4), intrinsics).to(dtype=scenes.dtype)
     rgb, _ = render(frozen, views, height, width, supersample=1)
     rgb = rgb.reshape(batch * frames, samples, 3, height, width).mean(1)
-    if bool((clip.warp != 0).any()):
-        rgb = bend(rgb, clip.warp.flatten(0, 1))
+    warp = clip.warp.flatten(0, 1)
+    # A frame that is not bent keeps its bits, whatever else is in the batch: resampling in place would round it.
+    bent = (warp != 0).flatten(1).any(1)[:, None, None, None]
+    rgb = torch.where(bent, bend(rgb, warp), rgb)
     rgb = rgb.reshape(batch, frames, 3, height, width) * clip.gain[..., None, None].to(rgb.dtype)
     return rgb.clamp(0, 1)
