@@ -50,7 +50,11 @@ class NetworkParts(nn.Module):
         # Every attribute exists, None where nothing was given; the order is that of the state dict.
         for name in dict.fromkeys([*parts, *known]):
             setattr(self, name, parts.get(name))
-        self.max_text_tokens = self.TEXT_TOKENS if max_text_tokens is None else max_text_tokens
+        self.max_text_tokens = self._padded_length() if max_text_tokens is None else max_text_tokens
+
+    def _padded_length(self) -> int:
+        """As published, or shorter where the tokenizer says so: a denoiser that learned from 40 tokens is lost among 512."""
+        return min(self.TEXT_TOKENS, getattr(getattr(self, "tokenizer", None), "model_max_length", self.TEXT_TOKENS))
 
     @classmethod
     def from_pretrained(
@@ -66,16 +70,16 @@ class NetworkParts(nn.Module):
     ) -> PartsT:
         """Frozen generator with the named parts of a folder in the hub's layout, or of a hub id.
 
-        ``max_text_tokens`` is the padded length of a prompt; None: as published.
+        ``max_text_tokens`` is the padded length of a prompt; None: as published, or that of the tokenizer where it is shorter.
         """
         if unknown := sorted(set(parts) - set(PARTS)):
             raise ValueError(f"unknown parts {unknown}; allowed: {', '.join(PARTS)}")
         folder = HubFolder(source, revision, variant, dtype)
-        generator = cls._load(folder, parts, max_text_tokens or cls.TEXT_TOKENS)
+        generator = cls._load(folder, parts, max_text_tokens)
         return generator.requires_grad_(False).eval().to(device)
 
     @classmethod
-    def _load(cls: type[PartsT], folder: HubFolder, parts: Sequence[str], max_text_tokens: int) -> PartsT:
+    def _load(cls: type[PartsT], folder: HubFolder, parts: Sequence[str], max_text_tokens: int | None) -> PartsT:
         """The generator with the named parts of ``folder``, each from the subfolder of its name."""
         wanted = dict.fromkeys(name for part in parts for name in cls.ATTRIBUTES[part])
         loaded = {name: folder.part(name, cls.CLASSES.get(name, ())) for name in wanted}

@@ -8,15 +8,17 @@ and shapes are right). Asked of the text encoder directly, through a linear head
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vist3a_lab.procedural import RELATIONS, parse_prompt
-from vist3a_lab.procedural.captions import INVERSE
+from vist3a_lab.procedural.captions import INVERSE, NOUNS
 
 UNKNOWN = -1
+SHAPE_NOUNS = frozenset(noun for nouns in NOUNS.values() for noun in nouns)
 
 
 def relation_targets(texts: Sequence[str], words: int) -> Int[Tensor, "texts words"]:
@@ -32,8 +34,9 @@ def relation_targets(texts: Sequence[str], words: int) -> Int[Tensor, "texts wor
             # Each object knows its own side of the relation.
             sides = ((relation.subject, relation.kind), (relation.reference, INVERSE[relation.kind]))
             for thing, kind in sides:
-                place = tokens.index(prompt.objects[thing].colour)
-                # The noun follows its color.
+                color = prompt.objects[thing].colour
+                # The color that a noun of shape follows: "white" is said of rooms too.
+                place = next(i for i, pair in enumerate(pairwise(tokens)) if pair[0] == color and pair[1] in SHAPE_NOUNS)
                 targets[row, place : place + 2] = RELATIONS.index(kind)
     return targets
 

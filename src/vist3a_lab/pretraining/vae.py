@@ -26,6 +26,8 @@ class VaeLossWeights:
     l1: float = 1.0
     mse: float = 3.0
     gradient: float = 0.25
+    color: float = 3.0
+    """Of the mean color of whole frames: an error there is small in every pixel, and a flicker to the eye."""
     kl: float = 1e-4
 
 
@@ -57,7 +59,9 @@ def reconstruction_loss(
     # Differences of neighbors weigh edges, which the other two terms blur.
     gradient = difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
     mse = difference.square().mean()
-    return weights.l1 * difference.abs().mean() + weights.mse * mse + weights.gradient * gradient, mse
+    color = difference.mean((-2, -1)).abs().mean()
+    loss = weights.l1 * difference.abs().mean() + weights.mse * mse + weights.gradient * gradient
+    return loss + weights.color * color, mse
 
 
 def train_vae(

@@ -50,23 +50,23 @@ class UnsteadyConfig:
 
     share: float = 1.0
     """Share of clips in which anything happens; the others are those of the static world."""
-    speed: tuple[float, float] = (1.0, 1.8)
+    speed: tuple[float, float] = (1.0, 1.6)
     """Length of the camera's path, in lengths of the static world's (range of a uniform distribution)."""
-    drift: Effect = Effect(0.5, 1.0)
+    drift: Effect = Effect(0.9, 1.8)
     """Objects slide over the ground; world units per clip."""
-    spin: Effect = Effect(0.4, 2.0)
+    spin: Effect = Effect(0.7, 2.5)
     """Objects turn about their axis; radians per clip."""
-    morph: Effect = Effect(0.5, 0.45)
+    morph: Effect = Effect(0.5, 0.4)
     """Objects stretch and shrink; share of their height."""
-    shake: Effect = Effect(0.5, 0.02)
+    shake: Effect = Effect(0.5, 0.025)
     """The camera trembles about the scene; radians, and as a share of its distance."""
     blur: Effect = Effect(0.4, 1.0)
     """Time that the shutter is open; frame intervals."""
-    exposure: Effect = Effect(0.8, 0.14)
+    exposure: Effect = Effect(0.8, 0.09)
     """Brightness from frame to frame; standard deviation of its logarithm."""
-    tint: Effect = Effect(0.6, 0.07)
+    tint: Effect = Effect(0.6, 0.045)
     """The same of each color channel by itself."""
-    warp: Effect = Effect(1.0, 0.18)
+    warp: Effect = Effect(1.0, 0.2)
     """The picture itself bends, further from frame to frame (a random walk); share of the picture's width."""
     cut: Effect = Effect(0.08, 1.0)
     """The camera jumps about the scene; radians."""

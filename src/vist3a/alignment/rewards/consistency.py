@@ -1,4 +1,4 @@
-"""Consistency of decoded frames and renderings of the decoded 3D (VIST3A eq. 6): -(l1 + lambda * perceptual), as two terms."""
+"""Consistency of decoded frames and renderings of the decoded 3D: -(l1 + lambda * perceptual) (VIST3A eq. 6), and of their color."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ class PhotometricConsistency:
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
         """Score in [-1, 0]."""
         return -(views.images("decoded") - views.images("rendered")).abs().mean((1, 2, 3, 4))
+
+
+class ColorConsistency:
+    """Minus the mean absolute difference of the mean colors of whole frames.
+
+    One 3D scene has one light: where frames flicker, their renderings do not. In the difference of pixels this is hardly seen.
+    """
+
+    needs = BOTH
+
+    def __call__(self, views: Views) -> Float[Tensor, " batch"]:
+        """Score in [-1, 0]."""
+        return -(views.images("decoded") - views.images("rendered")).mean((-2, -1)).abs().mean((1, 2))
 
 
 class PerceptualConsistency:

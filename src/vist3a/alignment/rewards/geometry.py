@@ -19,8 +19,6 @@ TOLERANCE = 0.05
 """Relative difference of two depths that costs one half; hidden surfaces, which differ more, cost at most 1."""
 GAP = 4
 FLOOR = 1e-8
-MOTION_FLOOR = 1e-3
-"""Shorter paths are taken for this long: the logarithm of none has no end."""
 
 
 class ReprojectionConsistency:
@@ -108,14 +106,15 @@ class CameraSmoothness:
 
 
 class CameraMotion:
-    """Minus how far the camera's path falls short of ``motion``, as a logarithm of their ratio; 0 for a path as long or longer.
+    """Minus the share of ``motion`` by which the camera's path falls short of it; 0 for a path as long or longer.
 
     A camera that stands still agrees with itself: the consistency terms alone bring any generator to a halt. The path is that
-    between every fourth view, over the median depth (no unit), so that trembling does not count as motion.
+    between every fourth view, over the median depth (no unit), so that trembling does not count as motion. The cost is linear: of
+    a logarithm nearly all of the gradient would be that of the few cameras that stand, which do not know where to go.
 
     Example:
-        >>> CameraMotion(0.27)(views)  # half of the wanted path costs log 2
-        tensor([-0.6931])
+        >>> CameraMotion(0.27)(views)  # half of the wanted path
+        tensor([-0.5000])
     """
 
     needs = SCENE
@@ -128,9 +127,8 @@ class CameraMotion:
         self.motion, self.gap = motion, gap
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
-        """Score <= 0."""
-        path = coarse_path(views.geometry(), self.gap).clamp(min=MOTION_FLOOR)
-        return -(self.motion / path).log().clamp(min=0)
+        """Score in [-1, 0]."""
+        return -(1 - coarse_path(views.geometry(), self.gap) / self.motion).clamp(min=0)
 
 
 def coarse_path(scene: Reconstruction, gap: int = GAP) -> Float[Tensor, " batch"]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from vist3a import registry
 from vist3a.alignment.rewards.base import Kind, Reward
-from vist3a.alignment.rewards.consistency import Distance, PerceptualConsistency, PhotometricConsistency
+from vist3a.alignment.rewards.consistency import ColorConsistency, Distance, PerceptualConsistency, PhotometricConsistency
 from vist3a.alignment.rewards.geometry import (
     CameraMotion,
     CameraSmoothness,
@@ -21,7 +21,7 @@ GEOMETRY: Mapping[str, Callable[[], Reward]] = {
     "pointmap_camera": PointmapCameraConsistency,
     "camera_smoothness": CameraSmoothness,
 }
-L1, PERCEPTUAL = "consistency_l1", "consistency_perceptual"
+L1, PERCEPTUAL, COLOR = "consistency_l1", "consistency_perceptual", "consistency_color"
 MOTION = "camera_motion"
 KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
 
@@ -30,7 +30,7 @@ def term_names(scorers: tuple[str, ...]) -> tuple[str, ...]:
     """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry, and those
     of the registry.
     """
-    own = (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, *GEOMETRY, MOTION)
+    own = (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, COLOR, *GEOMETRY, MOTION)
     return tuple(dict.fromkeys((*own, *registry.names("rewards"))))
 
 
@@ -43,7 +43,7 @@ def renders(term: str) -> bool:
     """Whether a term needs Gaussians."""
     if term in registry.names("rewards") or ":" in term:
         return "rendered" in registered(term).needs
-    return term.endswith("_rendered") or term in (L1, PERCEPTUAL)
+    return term.endswith("_rendered") or term in (L1, PERCEPTUAL, COLOR)
 
 
 def registered(name: str) -> Reward:
@@ -81,6 +81,8 @@ def weighted_terms(
             terms[name] = CameraMotion(motion)
         elif name == L1:
             terms[name] = PhotometricConsistency()
+        elif name == COLOR:
+            terms[name] = ColorConsistency()
         elif name == PERCEPTUAL and perceptual is not None:
             terms[name] = PerceptualConsistency(perceptual)
         elif scorer in scorers and kind in KINDS:

@@ -28,6 +28,7 @@ class RewardWeights(Strict):
     text_rendered: float | None = None
     consistency_l1: float | None = None
     consistency_perceptual: float | None = None
+    consistency_color: float | None = None
     reprojection: float | None = None
     pointmap_camera: float | None = None
     camera_smoothness: float | None = None

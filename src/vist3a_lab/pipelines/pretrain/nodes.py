@@ -27,7 +27,11 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
     torch.manual_seed(params.vae.seed)
     vae = AutoencoderKLWan(**params.vae.architecture)
     if params.vae.start is not None:
-        vae.load_state_dict(AutoencoderKLWan.from_pretrained(Path(params.vae.start) / "vae").state_dict())
+        start = AutoencoderKLWan.from_pretrained(Path(params.vae.start) / "vae")
+        vae.load_state_dict(start.state_dict())
+        if params.vae.trained == "decoder":
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
     bank = make_bank(params, params.vae.bank, params.vae.seed, unsteady=params.vae.clips)
     steps = train_vae(
         vae,
@@ -42,8 +46,11 @@ def train_vae(params: PretrainParams, checkpoints: Path) -> Save:
         log=step_log("vae"),
         max_seconds=params.max_seconds,
     )
-    # Last, of the trained weights: generators normalize their latents with these.
-    mean, std = latent_statistics(vae.eval(), bank, params.frames)
+    # Last, of the trained weights: generators normalize their latents with these. An encoder that stayed keeps its own.
+    if params.vae.trained == "decoder":
+        mean, std = start.config.latents_mean, start.config.latents_std
+    else:
+        mean, std = latent_statistics(vae.eval(), bank, params.frames)
     vae.register_to_config(latents_mean=mean, latents_std=std)
     return with_record(vae.to("cpu", storage_dtype(params)).save_pretrained, params.vae, steps)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vist3a.runtime.loop import LoopConfig
 from vist3a_app.pipelines.strict import Strict
@@ -17,16 +17,24 @@ class Vae(Strict):
     """Video autoencoder: ``architecture`` goes to diffusers' AutoencoderKLWan.
 
     ``start`` is a folder of a generator whose autoencoder, of this architecture, is the one to begin from. ``clips`` is what
-    happens in them (null: nothing).
+    happens in them (null: nothing). ``trained``: the decoder alone leaves encoder and latents of ``start`` as they are, and with
+    them every denoiser and every stitched decoder that knows these latents.
     """
 
     seed: int
     start: str | None = None
+    trained: Literal["all", "decoder"] = "all"
     architecture: dict[str, Any]
     bank: BankSize
     clips: UnsteadyConfig | None = None
     loop: LoopConfig
     batch: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _begin_somewhere(self) -> Vae:
+        if self.trained == "decoder" and self.start is None:
+            raise ValueError("trained: decoder needs a start, as an untrained encoder says nothing; allowed: a folder as start")
+        return self
 
 
 class Reconstruction(Strict):
