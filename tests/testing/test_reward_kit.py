@@ -81,7 +81,7 @@ class Base(MovingCamera):
 
 
 def test_gaussians_are_there_for_terms_that_name_them() -> None:
-    with pytest.raises(AssertionError, match="of what it needs .scene. it says: a term of the reward reads Gaussians"):
+    with pytest.raises(AssertionError, match=r"of what it needs .scene. it says: a term of the reward reads Gaussians"):
         check_reward(OpacityOfTheScene)
 
 

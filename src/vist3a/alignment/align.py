@@ -63,7 +63,8 @@ class AlignRun:
     Attributes:
         checkpoint: A run that finds this file continues it, to the same result; None: nothing is kept.
         log: Called with steps and their scalars.
-        watch: Called before every step; its scalars are logged (see :class:`vist3a.alignment.watch.Watch`).
+        watch: Called before every step, while the generator has its averaged parameters (where there are any); its scalars are
+            logged (see :class:`vist3a.alignment.watch.Watch`).
     """
 
     checkpoint: Path | None = None
@@ -117,12 +118,18 @@ def align(
             )
     one_step = AlignStep(generator, decoder, rewards, data, settings, processes, render)
 
+    loop = TrainingLoop({"transformer": generator.denoiser}, settings.loop, run.checkpoint, processes)
+
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        watched = run.watch(step) if run.watch is not None else {}
+        watched: Mapping[str, Tensor] = {}
+        if run.watch is not None:
+            # What is looked at is what alignment would return now.
+            with loop.averaged():
+                watched = run.watch(step)
         loss, logged = one_step(step)
         return loss, {**watched, **logged}
 
-    TrainingLoop({"transformer": generator.denoiser}, settings.loop, run.checkpoint, processes).run(step_loss, run.log)
+    loop.run(step_loss, run.log)
 
 
 class AlignStep:
