@@ -65,11 +65,14 @@ class AlignRun:
         log: Called with steps and their scalars.
         watch: Called before every step, while the generator has its averaged parameters (where there are any); its scalars are
             logged (see :class:`vist3a.alignment.watch.Watch`).
+        finish: Called after the last step, in all processes, when the generator has its final parameters; may put those of an
+            earlier step in their place.
     """
 
     checkpoint: Path | None = None
     log: Log | None = None
     watch: Callable[[int], Mapping[str, Tensor]] | None = None
+    finish: Callable[[], None] | None = None
 
 
 def align(
@@ -130,6 +133,8 @@ def align(
         return loss, {**watched, **logged}
 
     loop.run(step_loss, run.log)
+    if run.finish is not None:
+        run.finish()
 
 
 class AlignStep:
