@@ -1,9 +1,9 @@
 """Alignment by geometry alone beside the full reward: time and memory of a step, in one run.
 
 The networks are those of ``benchmarks/alignment.py``, with random weights: Wan 2.1 1.3B (bfloat16) with an adapter of rank 8,
-AnySplat at its published size, two ViT-H scorers. The full reward scores decoded frames and renderings; geometry alone is read from
-the latents by the stitched decoder, without its Gaussian head: no frame is decoded, nothing rendered. Prompts, noise, rollouts and
-the generative loss are the same, and the steps of the two take turns.
+AnySplat at its published size, two ViT-H scorers. The full reward scores decoded frames and renderings; geometry alone is read
+from the latents by the stitched decoder, without its Gaussian head: no frame is decoded, nothing rendered. Prompts, noise,
+rollouts and the generative loss are the same, and the steps of the two take turns.
 
 Memory is the peak of the device on CUDA, which holds the networks, too; on a CPU, which does not tell its own, what the graphs
 keep at most for their backward passes.

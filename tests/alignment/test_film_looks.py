@@ -101,6 +101,11 @@ def test_motion_under_the_bar_is_told_once(tmp_path: Path, caplog: pytest.LogCap
     assert [line.split(",")[0] for line in told] == [
         "at step 1 the motion of the watched films is 0.4", "at step 4 the motion of the watched films is 0.2",
     ]  # fmt: skip
+    caplog.clear()
+    looks(tmp_path / "other.pt", [0.4, 0.9], nn.Parameter(torch.zeros(1))).look(0, [])
+    assert caplog.messages == [
+        "before it is aligned, the motion of the watched films is 0.4, under 0.5 (0.5 of the 1 of curated clips)"
+    ]
     assert watching.scalars(3) == {"watch/motion": 0.6, "watch/flicker": 0.1}
 
 

@@ -162,13 +162,15 @@ class FilmLooks:
         return self.rows[step][MOTION] >= self.bar.least
 
     def _warn(self, step: int) -> None:
-        under = not self._keeps(step)
+        under, motion = not self._keeps(step), self.rows[step][MOTION]
+        if under and step == 0:
+            logger.warning("before it is aligned, the motion of the watched films is %.3g, under %s", motion, self.bar)
         # The last look is told by settle, with what follows from it.
-        if under and not self._warned and step != self.last:
+        elif under and not self._warned and step != self.last:
             logger.warning(
                 "at step %d the motion of the watched films is %.3g, under %s: rewards of consistency are best for a camera "
                 "that stands still; more weight on camera_motion or align.generative_weight holds it",
-                step, self.rows[step][MOTION], self.bar,
+                step, motion, self.bar,
             )  # fmt: skip
         self._warned = under
 
