@@ -22,11 +22,12 @@ from vist3a.alignment.film_looks import FilmLooks
 from vist3a.alignment.film_measures import film_measures
 from vist3a.alignment.rewards.base import Need, Views
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
-from vist3a.alignment.watch import watch_generator
+from vist3a.alignment.watch import Watch, watch_generator
 from vist3a.metrics.video import film_figures, motion
 from vist3a.networks.base import ReconstructionModel
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
+from vist3a.runtime.launch import Processes
 from vist3a.runtime.loop import LoopConfig
 from vist3a.stitching.decoder import StitchedDecoder
 
@@ -107,6 +108,36 @@ def test_motion_under_the_bar_is_told_once(tmp_path: Path, caplog: pytest.LogCap
         "before it is aligned, the motion of the watched films is 0.4, under 0.5 (0.5 of the 1 of curated clips)"
     ]
     assert watching.scalars(3) == {"watch/motion": 0.6, "watch/flicker": 0.1}
+
+
+def test_films_judge_and_pictures_share_what_is_sampled(tmp_path: Path) -> None:
+    """The first process samples once a step at most, a companion as often; films are due at the end as well."""
+    sampled: dict[str, list[int]] = {"first": [], "other": []}
+
+    def watching(name: str) -> Watch:
+        def sample() -> list[Tensor]:
+            sampled[name].append(step)
+            return []
+
+        films = looks(tmp_path / f"{name}.pt", [0.9, 0.8, 0.7], nn.Parameter(torch.zeros(1)), every=2)
+        return Watch(
+            sample, lambda latents, judged: ({"reward/total": [0.0], "judge/total": [0.0]}, [torch.zeros(1, 4, 3, 16, 16)]),
+            WatchConfig(judge_every=2, previews_every=3), tmp_path / f"{name}.json", lambda step, picture: None, films,
+        )  # fmt: skip
+
+    first, other = watching("first"), watching("other")
+    for step in range(4):
+        first(step)
+        other.accompany(step)
+    step = 4
+    first.finish()
+    assert sampled == {"first": [0, 2, 3, 4], "other": [0, 2, 3]}
+    assert first.films is not None and list(first.films.rows) == [0, 2, 4]
+    # Whoever holds a part of a sharded generator runs it at the end, too; others do not.
+    other.finish(Processes(1, 1), together=True)
+    assert sampled["other"] == [0, 2, 3, 4]
+    other.finish(Processes(1, 1))
+    assert sampled["other"] == [0, 2, 3, 4]
 
 
 class Standing:
