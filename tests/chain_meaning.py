@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +106,15 @@ def r2_heldout(chain: Chain) -> float:
     return 1 - error / deviation
 
 
-def generated(chain: Chain, generator: VideoGenerator, prompt: str) -> tuple[Tensor, Tensor]:
-    """Frames and renderings of a prompt with the settings of the evaluation: the sampler's own steps, one prompt alone."""
+def generated(chain: Chain, generator: VideoGenerator, prompt: str, more: int = 0) -> tuple[Tensor, Tensor]:
+    """Frames and renderings of a prompt with the settings of the evaluation: the sampler's own steps, one prompt alone.
+
+    ``more`` is added to the seed of the noise.
+    """
     params, networks = chain.params["evaluate"], chain.params["networks"]
     text, empty = (generator.embed([asked]) for asked in (networks.asked(prompt), networks.generator.negative_prompt))
     shape = generator.latent_grid(params.frames, params.height, params.width)
-    z = prompt_noise(prompt, params.seed, shape)
+    z = prompt_noise(prompt, params.seed + more, shape)
     sampler = generator.sampler(params.steps, shape, flow_shift=params.flow_shift)
     z = sampler.start(z)
     for k, timestep in enumerate(sampler.timesteps):
@@ -132,3 +137,27 @@ def rewards(chain: Chain, prompt: str, frames: Tensor, rendered: Tensor) -> Mapp
         "reward/consistency_l1": -float((frames - rendered).abs().mean()),
         "judge/text_decoded": float(cosine),
     }
+
+
+def film(chain: Chain, frames: Tensor) -> Mapping[str, float]:
+    """What the original network sees in frames [1, views, 3, height, width], by the definitions of the figures."""
+    scene = chain.params["networks"].load_reconstruction().reconstruct(frames)
+    size = (frames.shape[-2], frames.shape[-1])
+    rendered = renderer_for(torch.device("cpu"))(scene.gaussians, scene.cameras, size).rgb.clamp(0, 1)
+    pose = scene.cameras.world_to_camera[0].double()
+    places = [-(one[:3, :3].T @ one[:3, 3]) for one in pose]
+    path = sum(float((b - a).norm()) for a, b in pairwise(places))
+    return {
+        "rerender": -10 * math.log10(float((rendered - frames).square().mean())),
+        "motion": path / float(scene.depth.median()),
+    }
+
+
+def apart(chain: Chain, one: Tensor, other: Tensor) -> float:
+    """Of two films [views, 3, height, width], frame by frame: squared distance of the judge's feature maps of unit length."""
+    judge = DualEncoder.from_pretrained(Path(chain.params["evaluate"].judge), torch.device("cpu"))
+    distances = []
+    for maps in zip(judge.feature_maps(one * 2 - 1), judge.feature_maps(other * 2 - 1), strict=True):
+        a, b = (each / each.square().sum(1, keepdim=True).sqrt() for each in maps)
+        distances.append(float((a - b).square().sum(1).mean()))
+    return sum(distances) / len(distances)

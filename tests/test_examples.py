@@ -83,7 +83,7 @@ def values(project: Path) -> dict[str, Any]:
     source = {"family": "equivariant", "source": str(project / "networks" / "equivariant"), "size": [16, 16]}
     found["networks"]["reconstruction"] = source
     found["extract"]["kinds"] = ["encoder", "decoder"]
-    found["align"]["pointmap_rewards"] = {"reprojection": 1.0, "camera_smoothness": None, "moving_camera": 0.5}
+    found["align"]["geometry_rewards"] = {"reprojection": 1.0, "camera_smoothness": None, "moving_camera": 0.5}
     found["evaluate"]["metrics"] = ["relief"]
     found["generate"]["formats"] = ["xyz"]
     return found

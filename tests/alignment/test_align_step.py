@@ -14,7 +14,7 @@ from tiny_networks import tiny_generator, tiny_network
 from torch import Tensor
 
 from vist3a.adapters.lora import add_lora
-from vist3a.alignment.align import AlignData, AlignRun, align
+from vist3a.alignment.align import AlignData, AlignRun, AlignStep, align
 from vist3a.alignment.align_draw import draw_align_step
 from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.decoded_views import decode_views
@@ -23,6 +23,7 @@ from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.generators.wan import WanGenerator
 from vist3a.records import Clip, Condition
 from vist3a.rendering import renderer_for
+from vist3a.runtime.launch import ALONE
 from vist3a.runtime.loop import LoopConfig, step_generator
 from vist3a.sampling.rollout import prompt_generator, prompt_noise
 from vist3a.stitching.decoder import StitchedDecoder
@@ -237,16 +238,50 @@ def test_views_are_what_the_terms_need(stitched: StitchedDecoder) -> None:
     scene = stitched(raw, SIZE, rgb=frames)
     assert scene.gaussians is not None
     pictures = render(scene.gaussians, scene.cameras, SIZE).rgb.clamp(0, 1)
-    for needs in ({"decoded"}, {"rendered"}, {"decoded", "rendered"}, {"scene"}):
+    for needs in ({"decoded"}, {"rendered"}, {"decoded", "rendered"}, {"scene"}, {"gaussians"}):
         views, found = decode_views(generator, stitched, render, z, PROMPTS[:2], chosen, needs)
         assert views.prompts == tuple(PROMPTS[:2]) and views.scene is found
         torch.testing.assert_close(found.depth, scene.depth)
         assert ("rendered" in needs) == (views.rendered is not None)
+        assert bool({"rendered", "gaussians"} & needs) == (found.gaussians is not None)
         if views.rendered is not None:
             torch.testing.assert_close(views.rendered, pictures[:, chosen], atol=1e-6, rtol=1e-5)
         if "decoded" in needs:
             assert views.decoded is not None
             torch.testing.assert_close(views.decoded, frames[:, chosen])
+
+
+def test_geometry_alone_decodes_no_frame_and_renders_nothing(
+    stitched: StitchedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a network whose Gaussian head reads the image; the reward and its gradient are those that are beside a picture's."""
+    counted, decode, draw = {"decoded": 0, "rendered": 0}, WanGenerator.decode, renderer_for(CPU)
+
+    def decoding(generator: WanGenerator, latents: Tensor) -> Tensor:
+        counted["decoded"] += 1
+        return decode(generator, latents)
+
+    def rendering(*given: Any) -> Any:
+        counted["rendered"] += 1
+        return draw(*given)
+
+    monkeypatch.setattr(WanGenerator, "decode", decoding)
+    assert stitched.needs_rgb and stitched.network.has_gaussians
+    geometry = {"reprojection": 1.0, "camera_smoothness": 0.1}
+    settings, gradients, rows = settings_of(2, 1, gradient_steps=1, scored_views=3, generative_weight=0.0), [], []
+    for terms in (geometry, geometry | dict.fromkeys(RENDERED, 0.0)):
+        generator, counted["decoded"], counted["rendered"] = trainable(), 0, 0
+        step = AlignStep(
+            generator, stitched, reward_from(scorer(1), terms), AlignData(PROMPTS, clips(), generator.embed), settings,
+            ALONE, rendering,
+        )  # fmt: skip
+        rows.append(step(0)[1])
+        wanted = 0 if terms is geometry else 1
+        assert counted == {"decoded": wanted, "rendered": wanted}
+        gradients.append({name: p.grad for name, p in generator.denoiser.named_parameters() if p.grad is not None})
+    assert rows[0]["reward_gradient_norm"] > 0
+    assert float(rows[0]["reward/total"]) == pytest.approx(float(rows[1]["reward/total"]), rel=1e-6)
+    same(*gradients)
 
 
 def test_impossible_alignments_are_refused(stitched: StitchedDecoder, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from reconstruction_cases import build
 from tiny_networks import tiny_network
 
-from vist3a.metrics.video import film_figures, flicker, motion
+from vist3a.metrics.video import diversity, film_figures, film_motion, film_rows, flicker, motion
 from vist3a.records import Cameras
 from vist3a.rendering import renderer_for
 
@@ -62,5 +62,31 @@ def test_figures_of_a_film_are_those_of_its_reconstruction() -> None:
         assert float(found.rerender[i]) == pytest.approx(-10 * math.log10(error), abs=1e-3)
         assert float(found.motion[i]) == pytest.approx(float(motion(scene.cameras, scene.depth)), rel=1e-4)
         assert float(found.flicker[i]) == pytest.approx(float(flicker(frames[i : i + 1])), rel=1e-5)
-    with pytest.raises(ValueError, match="Gaussian head"):
-        film_figures(build("vggt"), render, frames)
+    assert torch.equal(film_motion(network, frames), found.motion)
+    rows = film_rows(network, render, frames)
+    for name, values in rows.items():
+        assert values == pytest.approx(getattr(found, name).tolist(), rel=1e-4)
+    assert rows.keys() == {"rerender", "motion", "flicker"}
+
+
+def test_what_cannot_be_figured_is_left_out() -> None:
+    """Without Gaussians nothing is re-rendered, and two frames do not flicker."""
+    network, render = build("vggt").float(), renderer_for(torch.device("cpu"))
+    frames = torch.rand(1, 5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = film_figures(network, render, frames)
+    assert found.rerender is None and found.flicker is not None
+    with torch.no_grad():
+        scene = network.reconstruct(frames)
+    assert float(found.motion) == pytest.approx(float(motion(scene.cameras, scene.depth)), rel=1e-6)
+    assert film_rows(network, render, frames[:, :2]).keys() == {"motion"}
+
+
+def test_diversity_is_the_mean_distance_of_all_pairs() -> None:
+    def apart(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (one - other).abs().mean((1, 2, 3))
+
+    films = [torch.full((4, 3, 8, 8), level) for level in (0.0, 0.3, 0.9)]
+    assert diversity(films, apart) == pytest.approx((0.3 + 0.9 + 0.6) / 3)
+    assert diversity([films[0]] * 3, apart) == 0
+    with pytest.raises(ValueError, match="at least two films of a prompt, found 1"):
+        diversity(films[:1], apart)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,38 @@ def test_weights_of_half_precision_move_as_a_float64_twin_does(tmp_path: Path) -
     torch.testing.assert_close(loop.average[0].double() - start, average - start, rtol=1e-2, atol=1e-6)
     assert model.weight.dtype == torch.bfloat16
     assert torch.equal(model.weight, loop.average[0].to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_look_at_the_average_changes_no_training(dtype: torch.dtype) -> None:
+    """Not even one that ends in an error."""
+
+    def trained(looking: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model, seen = nn.Linear(4, 1).to(dtype), []
+        loop = TrainingLoop({"m": model}, replace(CONFIG, learning_rate=0.1))
+
+        def step_loss(step: int):
+            if looking:
+                with suppress(KeyError), loop.averaged():
+                    seen.append(torch.equal(model.weight, loop.average[0].to(dtype)))
+                    raise KeyError
+                # Only the first step begins where trained weights and average are one.
+                seen.append(step == 0 or not torch.equal(model.weight, loop.average[0].to(dtype)))
+            x = torch.randn(16, 4, generator=step_generator(5, step)).to(dtype)
+            return (model(x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+        loop.run(step_loss)
+        assert all(seen) and len(seen) == 2 * CONFIG.steps * looking
+        return [*loop.masters.values(), model.weight]
+
+    assert all(torch.equal(one, other) for one, other in zip(trained(False), trained(True), strict=True))
+
+
+def test_without_an_average_a_look_is_at_what_is_trained() -> None:
+    model, _ = problem()
+    with TrainingLoop({"m": model}, replace(CONFIG, ema=None)).averaged():
+        assert torch.equal(model[0].weight, problem()[0][0].weight)
 
 
 def test_average_is_the_exponential_one() -> None:

@@ -11,7 +11,7 @@ import torch
 from example_packages import EXAMPLES
 from torch import Tensor
 
-from vist3a.alignment.rewards.base import Reward, Views
+from vist3a.alignment.rewards.base import Need, Reward, Views
 from vist3a.alignment.rewards.consistency import PerceptualConsistency, PhotometricConsistency
 from vist3a.alignment.rewards.geometry import CameraSmoothness, PointmapCameraConsistency, ReprojectionConsistency
 from vist3a.alignment.rewards.text_image import TextImageReward
@@ -36,12 +36,26 @@ def blurred(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).square().flatten(1).mean(1)
 
 
+class Opacity:
+    """Reads Gaussians, and says so."""
+
+    needs: frozenset[Need] = frozenset({"scene", "gaussians"})
+
+    def __call__(self, views: Views) -> Tensor:
+        return views.gaussians().opacities.mean(1) / views.geometry().depth.mean((1, 2, 3))
+
+
+class OpacityOfTheScene(Opacity):
+    needs: frozenset[Need] = frozenset({"scene"})
+
+
 TERMS: dict[str, Callable[[], Reward]] = {
     "photometric": PhotometricConsistency,
     "perceptual": lambda: PerceptualConsistency(blurred),
     "reprojection": ReprojectionConsistency,
     "pointmap_camera": PointmapCameraConsistency,
     "camera_smoothness": CameraSmoothness,
+    "opacity": Opacity,
     "text_decoded": lambda: TextImageReward(Brightness(), "decoded"),
     "text_rendered": lambda: TextImageReward(Brightness(), "rendered"),
 }
@@ -64,6 +78,11 @@ def test_the_example_keeps_the_contract_and_punishes_what_stands_still() -> None
 
 class Base(MovingCamera):
     pass
+
+
+def test_gaussians_are_there_for_terms_that_name_them() -> None:
+    with pytest.raises(AssertionError, match=r"of what it needs .scene. it says: a term of the reward reads Gaussians"):
+        check_reward(OpacityOfTheScene)
 
 
 class KnowsItsBatch(Base):

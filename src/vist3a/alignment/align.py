@@ -63,12 +63,16 @@ class AlignRun:
     Attributes:
         checkpoint: A run that finds this file continues it, to the same result; None: nothing is kept.
         log: Called with steps and their scalars.
-        watch: Called before every step; its scalars are logged (see :class:`vist3a.alignment.watch.Watch`).
+        watch: Called before every step, while the generator has its averaged parameters (where there are any); its scalars are
+            logged (see :class:`vist3a.alignment.watch.Watch`).
+        finish: Called after the last step, in all processes, when the generator has its final parameters; may put those of an
+            earlier step in their place.
     """
 
     checkpoint: Path | None = None
     log: Log | None = None
     watch: Callable[[int], Mapping[str, Tensor]] | None = None
+    finish: Callable[[], None] | None = None
 
 
 def align(
@@ -117,12 +121,20 @@ def align(
             )
     one_step = AlignStep(generator, decoder, rewards, data, settings, processes, render)
 
+    loop = TrainingLoop({"transformer": generator.denoiser}, settings.loop, run.checkpoint, processes)
+
     def step_loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        watched = run.watch(step) if run.watch is not None else {}
+        watched: Mapping[str, Tensor] = {}
+        if run.watch is not None:
+            # What is looked at is what alignment would return now.
+            with loop.averaged():
+                watched = run.watch(step)
         loss, logged = one_step(step)
         return loss, {**watched, **logged}
 
-    TrainingLoop({"transformer": generator.denoiser}, settings.loop, run.checkpoint, processes).run(step_loss, run.log)
+    loop.run(step_loss, run.log)
+    if run.finish is not None:
+        run.finish()
 
 
 class AlignStep:

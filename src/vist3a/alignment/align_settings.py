@@ -37,6 +37,8 @@ class AlignSettings(ClipShape):
         decoded_views: Other views, so many, are scored as decoded frames; None: the same ones.
         generative_weight: Weight of the generator's own training loss on clips.
         term_gradients_every: Steps between norms of each reward term's own gradient; 0: never.
+        motion_bar: Share of the motion of curated clips that the aligned generator is to keep: a watch over films holds it to
+            that, and evaluation says whether it does.
         loop: The training.
 
     Raises:
@@ -56,6 +58,7 @@ class AlignSettings(ClipShape):
     decoded_views: Positive | None = None
     generative_weight: NotNegative
     term_gradients_every: Count = 0
+    motion_bar: PositiveFloat = 0.85
     loop: LoopConfig
 
     def __post_init__(self) -> None:
@@ -93,12 +96,17 @@ class WatchConfig:
         prompts: The first of the prompts, so many, are looked at, with fixed noise.
         drift_window: Judgements over which the reward must rise and the judge fall for a warning. Of fewer than four values no
             order is unlikely enough.
+        films_every: Steps between two looks at films by the original 3D network, which is loaded for them; 0: never. The end is
+            looked at, too, and the last adapter that kept the motion (``motion_bar``) is what alignment returns.
+        films_clips: Curated clips, so many, whose motion is measured once.
     """
 
     judge_every: Count = 0
     previews_every: Count = 0
     prompts: Positive = 2
     drift_window: Annotated[int, Ge(4)] = 5
+    films_every: Count = 0
+    films_clips: Positive = 32
 
 
 def check_range(name: Literal["denoising_steps", "guidance"], value: Any) -> None:

@@ -27,19 +27,25 @@ def decode_views(
     """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
 
     ``decoded_indices`` are the views of the frames where they are not those of the renderings.
-    What ``needs`` does not name is left out, the video decoder too where nothing of the 3D decoder reads the image.
+    What ``needs`` does not name is left out: a Gaussian head, where neither renderings nor Gaussians are read, and the video
+    decoder, where besides nothing of the 3D decoder reads the image. Terms on geometry alone decode and render nothing.
+
+    Raises:
+        ValueError: Renderings or Gaussians are needed of a network without Gaussians.
     """
     raw, network = generator.denormalise(normalised), decoder.network
-    if "rendered" in needs and not network.has_gaussians:
+    with_gaussians = "rendered" in needs or "gaussians" in needs
+    if with_gaussians and not network.has_gaussians:
         raise ValueError(
             "reward terms on renderings need a reconstruction network with a Gaussian head, and this one has none; allowed: "
             "terms on decoded views and on geometry"
         )
     # Of 3D decoders some read the image: then frames are decoded although no term asks for them.
-    frames = network.fit(generator.decode(raw)) if "decoded" in needs or decoder.needs_rgb else None
+    reads_frames = decoder.needs_rgb if with_gaussians else decoder.geometry_needs_rgb
+    frames = network.fit(generator.decode(raw)) if "decoded" in needs or reads_frames else None
     stride = generator.spatial_stride
     size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
-    scene = decoder(raw, size, rgb=frames)
+    scene = decoder(raw, size, rgb=frames, with_gaussians=with_gaussians)
     rendered = None
     if "rendered" in needs:
         assert scene.gaussians is not None

@@ -100,6 +100,35 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
     }
 
 
+def ratio_of_means(
+    numerator: Sequence[float], denominator: Sequence[float], seed: int, paired: bool
+) -> dict[str, float] | None:
+    """Mean of the one over the mean of the other, with its bootstrap interval; None where there is no such number.
+
+    ``paired``: the values are of the same items, drawn together; ValueError when they are not equally many. Values that are not
+    finite are left out, paired ones with their partners.
+
+    Example:
+        >>> ratio_of_means([1.0, 1.0], [2.0, 2.0], seed=0, paired=True)
+        {'ratio': 0.5, 'ratio_low': 0.5, 'ratio_high': 0.5}
+    """
+    top, bottom = (np.asarray(values, dtype=np.float64) for values in (numerator, denominator))
+    if paired:
+        if len(top) != len(bottom):
+            raise ValueError(f"a paired ratio needs equally many values, not {len(top)} and {len(bottom)}")
+        both = np.isfinite(top) & np.isfinite(bottom)
+        top, bottom = top[both], bottom[both]
+    top, bottom = top[np.isfinite(top)], bottom[np.isfinite(bottom)]
+    if not top.size or not bottom.size or bottom.mean() <= 0:
+        return None
+    # Another seed gives resamples that know nothing of the first ones.
+    drawn = resamples(top.size, seed), resamples(bottom.size, seed if paired else seed + 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = top[drawn[0]].mean(axis=1) / bottom[drawn[1]].mean(axis=1)
+    low, high = percentile_interval(ratios[np.isfinite(ratios)])
+    return {"ratio": float(top.mean() / bottom.mean()), "ratio_low": low, "ratio_high": high}
+
+
 def ranks(values: Sequence[float]) -> NDArray[np.float64]:
     """Ranks of the values less their mean; ties share theirs."""
     _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)

@@ -26,6 +26,15 @@ class ReconstructionModel(ResizesFrames, nn.Module, ABC):
     """Whether a head reads the image itself, so that ``reconstruct_from`` must be given ``rgb``."""
     has_gaussians: bool
     """Whether reconstructions hold Gaussians."""
+
+    @property
+    def geometry_needs_rgb(self) -> bool:
+        """Whether ``reconstruct_from`` must be given ``rgb`` even where no Gaussians are asked for.
+
+        By default the image is read by the Gaussian head alone, where there is one.
+        """
+        return self.needs_rgb and not self.has_gaussians
+
     token_roles: TokenRoles = FIRST_AND_OTHERS
     """Which views share their special tokens."""
     points_from_depth: bool = True

@@ -52,6 +52,7 @@ class MVDust3r(MVDust3rTrunk):
     )
     ignored_public_prefixes: ClassVar[tuple[str, ...]] = ("mask_token",)
     needs_rgb = True
+    geometry_needs_rgb = True
     has_gaussians = True
     positive_depth = False
 

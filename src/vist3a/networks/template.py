@@ -179,7 +179,7 @@ class EnterableNetwork(CheckpointedNetwork[ConfigT]):
 
     def require_rgb(self, rgb: Tensor | None, with_gaussians: bool) -> Tensor | None:
         """The image as the heads see it; ValueError when a head misses it (of networks with Gaussians, their head)."""
-        if rgb is None and self.needs_rgb and (with_gaussians or not self.has_gaussians):
+        if rgb is None and (self.needs_rgb if with_gaussians else self.geometry_needs_rgb):
             head = "the Gaussian head" if self.has_gaussians else "a head"
             raise ValueError(f"{head} of {type(self).__name__} reads the image: pass rgb")
         return None if rgb is None else self.fit(rgb)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,6 +157,19 @@ class TrainingLoop:
         self.save()
         self.use_average()
         return self.step
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the modules hold the averaged parameters (no effect without ``ema``); afterwards what they held, to the bit."""
+        if not self.average:
+            yield
+            return
+        held = [parameter.detach().clone() for parameter in self.parameters.values()]
+        self._put(self.average)
+        try:
+            yield
+        finally:
+            self._put(held)
 
     def use_average(self) -> None:
         """Put the averaged parameters into the modules (no effect without ``ema``)."""

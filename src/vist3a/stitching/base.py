@@ -21,6 +21,10 @@ class Decoder(Protocol):
     def needs_rgb(self) -> bool:
         """Whether it must be given the frames that the latents were decoded to."""
 
+    @property
+    def geometry_needs_rgb(self) -> bool:
+        """Whether it must be given them even where no Gaussians are asked for."""
+
     def __call__(
         self,
         latents: Float[Tensor, "batch channels times rows columns"],

@@ -40,6 +40,11 @@ class ReleasedDecoder(nn.Module):
         """Whether a head reads the image."""
         return self.network.needs_rgb
 
+    @property
+    def geometry_needs_rgb(self) -> bool:
+        """Whether a head reads the image even where no Gaussians are asked for."""
+        return self.network.geometry_needs_rgb
+
     def forward(
         self,
         latents: Float[Tensor, "batch channels times rows columns"],

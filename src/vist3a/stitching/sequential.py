@@ -14,7 +14,7 @@ class SequentialDecoder:
 
     def __init__(self, network: ReconstructionModel) -> None:
         self.network = network
-        self.needs_rgb = True
+        self.needs_rgb = self.geometry_needs_rgb = True
 
     def __call__(
         self,

@@ -197,6 +197,10 @@ def check_rgb(case: Case) -> None:
     other = tensors(case.network.reconstruct_from(state, case.size, rgb=1 - case.frames))
     changed = max(difference(value, other[name]) for name, value in tensors(case.whole).items())
     must(changed > case.tolerance, f"{case.name}: needs_rgb is True, but rgb changes nothing")
+    if not case.network.geometry_needs_rgb:
+        geometry = case.network.reconstruct_from(state, case.size, with_gaussians=False)
+        what = f"{case.name}: entered without rgb and Gaussians (geometry_needs_rgb is False)"
+        same({"depth": geometry.depth}, {"depth": case.whole.depth}, case.tolerance, what)
 
 
 def check_places(case: Case) -> None:

@@ -69,7 +69,8 @@ def check_reward(
     same(kept, before, 0.0, f"{name}: what it was given, afterwards")
     _expect(term(_only(given, needs)), scores, tolerance, f"{name}: a second call")
     _expect(term(given), scores, tolerance, f"{name}: given also what it does not need ({', '.join(sorted(needs))})")
-    for need in needs:
+    # Gaussians come with the scene, so that alone it cannot be missing.
+    for need in needs - ({"scene"} if "gaussians" in needs else set()):
         less = _only(given, needs - {need})
         must(
             refused(lambda less=less: term(less), ValueError),  # type: ignore[misc]
@@ -114,11 +115,12 @@ def some_views(batch: int, views: int, dtype: torch.dtype = torch.float64, seed:
 
 
 def _only(views: Views, needs: frozenset[Need]) -> Views:
+    scene = views.scene if needs & {"scene", "gaussians"} else None
     return Views(
         views.decoded if "decoded" in needs else None,
         views.rendered if "rendered" in needs else None,
         views.prompts,
-        views.scene if "scene" in needs else None,
+        scene if scene is None or "gaussians" in needs else replace(scene, gaussians=None),
     )
 
 

@@ -30,7 +30,7 @@ TRAINING = {
     "denoising_steps": [2, 4],
     "guidance": [1.5, 4.0],
     "term_gradients_every": 4,
-    "watch": {"judge_every": 5, "previews_every": 5},
+    "watch": {"judge_every": 5, "previews_every": 5, "films_every": 3},
     "loop": {"steps": STEPS, "learning_rate": 1e-3, "warmup": 3, "ema": 0.9, "log_every": 1, "checkpoint_every": 2},
 }
 
@@ -105,7 +105,11 @@ def test_two_kills_change_nothing(root: Path) -> None:
         for name in (adapter, "data/08_reporting/align.json", "data/08_reporting/align.parquet"):
             assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
     report = json.loads((whole / "data" / "08_reporting" / "align.json").read_text())
-    assert {"watch/judge/total", "reward_gradient/text_decoded"} <= report["last"].keys()
+    assert {"watch/judge/total", "watch/motion", "reward_gradient/text_decoded"} <= report["last"].keys()
+    assert (
+        list(report["motion"]["by_step"]) == ["0", "3", "6", "9"]
+        and str(report["kept_step"]) in report["motion"]["by_step"]
+    )
     # Nothing of the unfinished state is left.
     assert not [*killed.rglob("align-*/loop.pt*")]
 
@@ -124,7 +128,8 @@ def test_two_processes_of_torchrun_write_once_whole_or_sharded(root: Path) -> No
         for step in (1, 2):
             assert len([line for line in lines if f"align step {step}:" in line]) == 1
         adapters.append(load_file(project / "data/06_models/aligned_generator/adapter_model.safetensors"))
-        assert json.loads((project / "data" / "08_reporting" / "align.json").read_text())["steps"] == 2
+        report = json.loads((project / "data" / "08_reporting" / "align.json").read_text())
+        assert report["steps"] == 2 and list(report["motion"]["by_step"]) == ["0", "2"]
         assert not [*project.rglob("align-*/loop.pt*")]
     shared, sharded = adapters
     assert shared.keys() == sharded.keys()

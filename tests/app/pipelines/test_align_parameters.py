@@ -56,6 +56,20 @@ def test_pointmaps_have_their_own_reward_which_decodes_nothing() -> None:
     assert list(reward.terms) == ["reprojection", "pointmap_camera", "camera_smoothness"]
 
 
+def test_geometry_is_a_reward_of_every_network_and_pictures_only_of_those_with_gaussians() -> None:
+    params = AlignParams(**values(reward_scorer="nowhere", rewards_from="geometry"))
+    for has_gaussians in (True, False):
+        assert load_reward_models(params, has_gaussians, CPU, {}).reward.needs == {"scene"}
+    shown = AlignParams(**values(rewards_from="pictures"))
+    assert list(shown.weights(True)) == RENDERED
+    with pytest.raises(ValueError, match=r"align\.rewards_from: pictures, but text_rendered, consistency_l1"):
+        shown.weights(False)
+    decoded = AlignParams(**values(rewards_from="pictures", rewards=dict.fromkeys(RENDERED) | {"text_decoded": 1.0}))
+    assert decoded.weights(False) == {"text_decoded": 1.0}
+    with pytest.raises(ValidationError, match=r"rewards_from\n.*should be 'pictures' or 'geometry'"):
+        AlignParams(**values(rewards_from="latents"))
+
+
 def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
     DualEncoder.from_pretrained(Path(scorer)).save_pretrained(tmp_path / "judge")
     params = AlignParams(**values(reward_scorer=scorer, watch={"judge": str(tmp_path / "judge"), "judge_every": 5}))
@@ -77,8 +91,8 @@ def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
             "align.rewards: every weight is null; allowed: at least one of text_decoded",
         ),
         (
-            {"pointmap_rewards": {"text_rendered": 1.0}},
-            "align.pointmap_rewards: text_rendered needs renderings, which a 3D network without Gaussians has not; allowed: text",
+            {"geometry_rewards": {"text_rendered": 1.0}},
+            "align.geometry_rewards: text_rendered needs renderings, which are not made here; allowed: text",
         ),
         (
             {"reward_scorer": "x", "watch": {"judge": "x", "judge_every": 1}},

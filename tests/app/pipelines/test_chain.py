@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from chain_meaning import Chain, distances, generated, r2_heldout, rewards
+from chain_meaning import Chain, apart, distances, film, generated, r2_heldout, rewards
 from kedro.config import OmegaConfigLoader
 
 import vist3a
@@ -194,6 +194,30 @@ def test_alignment_changes_the_generator_and_evaluation_measures_both(made: Chai
     assert made.report("align")["steps"] == align.loop.steps == history["step"].nunique()
     total = sum(weight * made.report("align")["last"][f"reward/{name}"] for name, weight in align.weights(True).items())
     assert made.report("align")["last"]["reward/total"] == pytest.approx(total, rel=1e-5)
+
+
+@torch.no_grad()
+def test_evaluation_looks_at_films_with_the_original_network(made: Chain) -> None:
+    """Before and after alignment, at held-out clips, and at films of one prompt from another noise."""
+    report, align, evaluate = made.report("evaluate")["film"], made.params["align"], made.params["evaluate"]
+    seen = {prompt.text for prompt in sample_prompts(align.seed, align.prompts)}
+    fresh = [prompt.text for prompt in sample_prompts(evaluate.seed, 2 * evaluate.prompts) if prompt.text not in seen]
+    clips = [film(made, clip.frames[None, : evaluate.frames]) for clip in made.clips("heldout")[: evaluate.clips]]
+    for name in ("rerender", "motion"):
+        found = sum(one[name] for one in clips) / len(clips)
+        assert report["clips"][name]["mean"] == pytest.approx(found, rel=1e-3)
+    for state, generator in (("before", made.generator()), ("after", made.generator(adapter=True))):
+        frames = [generated(made, generator, prompt)[0] for prompt in fresh[:2]]
+        figures = [film(made, one) for one in frames]
+        for name in ("rerender", "motion"):
+            mean = sum(one[name] for one in figures) / 2
+            assert report[name][state] == pytest.approx(mean, rel=1e-2), (state, name)
+        share = report["share_of_clips"]["motion"][state]["ratio"]
+        assert share == pytest.approx(report["motion"][state] / report["clips"]["motion"]["mean"])
+        assert evaluate.diversity.prompts == 1 and evaluate.diversity.noises == 2
+        distance = apart(made, frames[0][0], generated(made, generator, fresh[0], more=1)[0][0])
+        assert report["diversity"][state] == pytest.approx(distance, rel=1e-2), state
+    assert {"rerender", "motion", "motion_before", "flicker", "diversity"} == report["statements"].keys()
 
 
 def test_a_run_leaves_the_checkout_clean(chain: Path) -> None:

@@ -63,11 +63,16 @@ def test_stitch(project: Path, generator: str, reconstruction: str) -> None:
         assert "reward/text_decoded" not in report(project, "align")["first"]
         run(project, "evaluate", values)
         assert "reward/reprojection" in report(project, "evaluate")["generation"]
+        # Without Gaussians nothing is re-rendered; the rest is told.
+        film = report(project, "evaluate")["film"]
+        assert {"motion", "flicker", "diversity"} <= film.keys() and "rerender" not in film
         run(project, "generate", values)
         return
     run(project, "evaluate", values)
     assert {"first", "last"} <= report(project, "align").keys()
     assert "judge/total" in report(project, "evaluate")["generation"]
+    film = report(project, "evaluate")["film"]
+    assert {"rerender", "motion", "flicker", "diversity"} <= film.keys() and "motion" in film["statements"]
 
 
 @pytest.mark.parametrize(("generator", "reconstruction"), [("cogvideox", "mvdust3r"), ("svd", "vggt")])

@@ -8,10 +8,11 @@ from typing import Literal, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.records import Reconstruction
+from vist3a.records import Gaussians, Reconstruction
 
 Kind = Literal["decoded", "rendered"]
-Need = Literal["decoded", "rendered", "scene"]
+Need = Literal["decoded", "rendered", "scene", "gaussians"]
+"""What a term may read: decoded frames, renderings, the 3D without Gaussians (cameras, depth, points), the 3D with them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Views:
         if self.scene is None:
             raise ValueError("a term of the reward reads the 3D, and there is none; allowed: terms whose needs are met")
         return self.scene
+
+    def gaussians(self) -> Gaussians:
+        """The Gaussians of the 3D; ValueError where there are none."""
+        if self.scene is None or self.scene.gaussians is None:
+            raise ValueError(
+                "a term of the reward reads Gaussians, and there are none; allowed: terms whose needs are met"
+            )
+        return self.scene.gaussians
 
 
 @runtime_checkable

@@ -42,7 +42,7 @@ def is_term(name: str, scorers: tuple[str, ...]) -> bool:
 def renders(term: str) -> bool:
     """Whether a term needs Gaussians."""
     if term in registry.names("rewards") or ":" in term:
-        return "rendered" in registered(term).needs
+        return bool({"rendered", "gaussians"} & registered(term).needs)
     return term.endswith("_rendered") or term in (L1, PERCEPTUAL, COLOR)
 
 

@@ -93,11 +93,13 @@ def _train(
     data, settings = AlignData(prompts, fit_clips, embed, ask, negative), params.part(AlignSettings)
     watch = watch_generator(
         generator, decoder, models.watched, data, settings, params.watch.part(WatchConfig), path=state / "watch.json",
-        pictures=picture_log("align/preview"),
+        pictures=picture_log("align/preview"), original=networks.load_reconstruction,
     )  # fmt: skip
     # A sharded generator runs in all processes or in none.
     others = watch.accompany if params.shard else None
-    run = AlignRun(state / "loop.pt", history, watch if processes.first else others)
+    run = AlignRun(
+        state / "loop.pt", history, watch if processes.first else others, lambda: watch.finish(processes, params.shard)
+    )
     align(generator, decoder, models.reward, data, settings, run)
     # All processes hold the same adapter in the end.
     if not processes.first:
@@ -109,4 +111,6 @@ def _train(
         shutil.rmtree(state, ignore_errors=True)
 
     report = {"first": first, "last": last, "steps": params.loop.steps, "prompts": len(prompts)}
+    if watch.films is not None:
+        report |= watch.films.report()
     return save, report, history.table()

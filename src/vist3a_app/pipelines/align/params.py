@@ -59,7 +59,8 @@ class AlignParams(Strict, AlignSettings):
     not those of the denoiser.
     ``compile``: the blocks of denoiser, Wan's video decoder, 3D network and published scorers are compiled at their first use.
     ``shard``: of several processes each holds a part of the denoiser's frozen weights (FSDP2); one process holds them all.
-    ``pointmap_rewards`` takes the place of ``rewards`` where the 3D network has no Gaussians. ``reward_scorer`` is a folder or
+    ``rewards_from``: ``rewards``, most of which read pictures, or ``geometry_rewards``, which render nothing and decode no frame
+    unless a term reads decoded frames; null: pictures where the 3D network has Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
     LPIPS (null: distance in the features of ``reward_scorer``). ``motion`` is the path of the camera that ``camera_motion`` asks
     for, in median depths of the scene. Published scorers compute in ``reward_dtype``.
@@ -69,8 +70,9 @@ class AlignParams(Strict, AlignSettings):
     world: str = "procedural"
     prompts: int = Field(gt=0)
     reward_scorer: str
+    rewards_from: Literal["pictures", "geometry"] | None = None
     rewards: RewardWeights
-    pointmap_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
+    geometry_rewards: RewardWeights = RewardWeights(reprojection=1.0, camera_smoothness=0.1)
     reward_models: dict[str, str | None] = Field(default_factory=dict)
     perceptual: str | None = None
     motion: float | None = Field(None, gt=0)
@@ -91,7 +93,7 @@ class AlignParams(Strict, AlignSettings):
     def _terms_exist(self) -> AlignParams:
         scorers = ("text", *self.further_models())
         allowed = term_names(scorers)
-        for key in ("rewards", "pointmap_rewards"):
+        for key in ("rewards", "geometry_rewards"):
             weights = getattr(self, key).given()
             if unknown := [name for name in weights if not is_term(name, scorers)]:
                 raise ValueError(f"align.{key}: no term {', '.join(unknown)}; allowed: {', '.join(allowed)}")
@@ -104,12 +106,12 @@ class AlignParams(Strict, AlignSettings):
                 f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one "
                 "by one; allowed: null, or null weights of these terms"
             )
-        if rendered := [name for name in self.pointmap_rewards.given() if renders(name)]:
+        if rendered := [name for name in self.geometry_rewards.given() if renders(name)]:
             raise ValueError(
-                f"align.pointmap_rewards: {', '.join(rendered)} needs renderings, which a 3D network without Gaussians has not; "
+                f"align.geometry_rewards: {', '.join(rendered)} needs renderings, which are not made here; "
                 f"allowed: {', '.join(name for name in allowed if not renders(name))}"
             )
-        terms = self.rewards.given() | self.pointmap_rewards.given()
+        terms = self.rewards.given() | self.geometry_rewards.given()
         if MOTION in terms and self.motion is None:
             raise ValueError(
                 f"align.motion: null, but {MOTION} has a weight; allowed: the camera's path in median depths"
@@ -149,5 +151,14 @@ class AlignParams(Strict, AlignSettings):
         return {name: source for name, source in self.reward_models.items() if source is not None}
 
     def weights(self, has_gaussians: bool) -> dict[str, float]:
-        """The weights that hold for the 3D network."""
-        return (self.rewards if has_gaussians else self.pointmap_rewards).given()
+        """The weights that hold for the 3D network; ValueError where it has no Gaussians and pictures of them are asked for."""
+        source = self.rewards_from or ("pictures" if has_gaussians else "geometry")
+        if source == "geometry":
+            return self.geometry_rewards.given()
+        weights = self.rewards.given()
+        if not has_gaussians and (rendered := [name for name in weights if renders(name)]):
+            raise ValueError(
+                f"align.rewards_from: pictures, but {', '.join(rendered)} needs renderings, and the 3D network has no Gaussians; "
+                "allowed: geometry, null, or null weights of these terms"
+            )
+        return weights

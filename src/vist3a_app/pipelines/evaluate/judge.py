@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
 from vist3a.alignment.generation_scores import Verdict
-from vist3a.alignment.reward_models import load_scorer
+from vist3a.alignment.reward_models import load_perceptual, load_scorer
+from vist3a.alignment.rewards.consistency import Distance, feature_distance
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.alignment.rewards.terms import term_names
 from vist3a.alignment.rewards.text_image import FeatureScorer
@@ -19,21 +21,38 @@ from vist3a_app.pipelines.align.reward_models import text_verdict
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 
 
+@dataclass(frozen=True)
+class Judge:
+    """What a judge is asked for.
+
+    Attributes:
+        scores: Its score by the name ``judge``; none where no term of the reward is its own.
+        verdict: Whether frames show a prompt; None where it cannot say.
+        distance: Of pairs of pictures, in its own features, or LPIPS where those are not at hand and it is; None: neither is.
+    """
+
+    scores: dict[str, WeightedSum]
+    verdict: Verdict | None
+    distance: Distance | None
+
+
 def load_judge(
     params: EvaluateParams,
     align: AlignParams,
     has_gaussians: bool,
     device: torch.device,
     public: Mapping[str, PublicWeights],
-) -> tuple[dict[str, WeightedSum], Verdict | None]:
-    """Its score by the name ``judge`` (none where no term of the reward is its own), and whether frames show a prompt."""
+) -> Judge:
+    """The judge of ``evaluate.judge``."""
     judge = load_scorer(params.judge, "evaluate.judge", device, DTYPES[align.reward_dtype], public)
     if not isinstance(judge, FeatureScorer):
-        return {"judge": text_verdict(judge, has_gaussians)}, None
+        lpips = align.perceptual
+        distance = None if lpips is None else load_perceptual(lpips, "align.perceptual", device, public)
+        return Judge({"judge": text_verdict(judge, has_gaussians)}, None, distance)
     own = own_terms(align.weights(has_gaussians))
     # Only prompts of its own world say what the judge should find.
     verdict = judge.verdict() if params.prompts_file is None else None
-    return {"judge": reward_from(judge, own)} if own else {}, verdict
+    return Judge({"judge": reward_from(judge, own)} if own else {}, verdict, feature_distance(judge.feature_maps))
 
 
 def own_terms(weights: Mapping[str, float]) -> dict[str, float]:

@@ -9,25 +9,23 @@ import pandas as pd
 from torch import Tensor
 
 from vist3a import registry
-from vist3a.alignment.generation_scores import score_scenes
 from vist3a.data.clip_store import ClipStore
-from vist3a.data.prompt_list import read_prompts
-from vist3a.data.world import World, unseen_prompts
+from vist3a.data.world import World
 from vist3a.metrics.aggregate import paired_differences
 from vist3a.metrics.direction import load_metrics
 from vist3a.metrics.exact_scenes import compare_with_truth
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.progress import progress
-from vist3a.sampling.sampling import SamplingConfig, sample_latents
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, sequential, stitched
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.align.params import AlignParams
-from vist3a_app.pipelines.align.phrasing import prompts_of
 from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_app.pipelines.aligned import load_adapter
 from vist3a_app.pipelines.evaluate.contact_sheet import contact_sheet
+from vist3a_app.pipelines.evaluate.films import rows_of_clips
+from vist3a_app.pipelines.evaluate.generation import Evaluation, film_report, heldout_prompts
 from vist3a_app.pipelines.evaluate.judge import load_judge
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
@@ -68,6 +66,15 @@ def measure_geometry(
     return report
 
 
+def measure_clip_films(
+    params: EvaluateParams, networks: Networks, clips: Path, clip_index: pd.DataFrame
+) -> dict[str, list[float]]:
+    """What the original network sees in held-out clips: the films that generated ones are held against."""
+    device = resolve_device(networks.device)
+    store, original = ClipStore(clips, clip_index), networks.load_reconstruction()
+    return rows_of_clips(params, store, original, renderer_for(device), device)
+
+
 def measure_generation(
     params: EvaluateParams,
     align: AlignParams,
@@ -75,35 +82,39 @@ def measure_generation(
     stitched_decoder: Path,
     aligned_generator: Path,
     geometry: dict[str, Any],
+    clip_films: dict[str, list[float]],
     text_embeddings: Path,
 ) -> tuple[dict[str, Any], Tensor]:
-    """Rewards and the judge's verdict before and after alignment, same prompts and noise; the report and a contact sheet."""
+    """Rewards, verdicts and films before and after alignment, same prompts and noise; the report and a contact sheet."""
     device = resolve_device(networks.device)
     metrics = load_metrics(params.metrics, "evaluate.metrics")
     decoder, render = load_decoder(networks, stitched_decoder), renderer_for(device)
     has_gaussians = decoder.network.has_gaussians
     # The reward as alignment had it, without the judge that watched it.
     scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
-    judging, verdict = load_judge(params, align, has_gaussians, device, networks.known.rewards)
-    scorers |= judging
-    if params.prompts_file is None:
-        world: World = registry.find("worlds", params.world, "evaluate.world")()
-        # None of the prompts that the generator was aligned on.
-        prompts = unseen_prompts(world, params.seed, params.prompts, prompts_of(align))
-    else:
-        prompts = read_prompts(Path(params.prompts_file))
+    judge = load_judge(params, align, has_gaussians, device, networks.known.rewards)
+    scorers |= judge.scores
+    prompts = heldout_prompts(params, align)
     embed, negative = networks.embed(prompts, text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
-    config = params.part(SamplingConfig)
-    results, pictures = {}, {}
+    evaluation = Evaluation(
+        params,
+        decoder,
+        networks.load_reconstruction(),
+        render,
+        scorers,
+        judge,
+        metrics,
+        prompts,
+        embed,
+        negative,
+        device,
+    )
     # One generator for both: only the adapter comes in between, prompts and noise stay.
-    for state in ("before", "after"):
-        if state == "after":
-            load_adapter(networks, generator, aligned_generator, stitched_decoder)
-        latents = sample_latents(generator, embed, prompts, config, params.seed, device, negative, params.batch)
-        results[state], pictures[state] = score_scenes(
-            generator, decoder, render, scorers, prompts, latents, verdict, metrics
-        )
-    comparison = paired_differences(results["before"], results["after"], params.seed)
-    sheet = contact_sheet(pictures["before"], pictures["after"], min(params.pictures, len(prompts)))
-    return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}}, sheet
+    before = evaluation.measure(generator)
+    load_adapter(networks, generator, aligned_generator, stitched_decoder)
+    after = evaluation.measure(generator)
+    comparison = paired_differences(before.scores, after.scores, params.seed)
+    film = film_report(before, after, clip_films, align.motion_bar, params.seed)
+    sheet = contact_sheet(before.pictures, after.pictures, min(params.pictures, len(prompts)))
+    return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}, "film": film}, sheet

@@ -16,13 +16,21 @@ class Truth(Strict):
     extra_views: int = Field(gt=0)
 
 
+class Diversity(Strict):
+    """The first ``prompts`` are sampled from ``noises`` different noises, of which the evaluation's own is one."""
+
+    prompts: int = Field(gt=0)
+    noises: int = Field(gt=1)
+
+
 class EvaluateParams(Strict, SamplingConfig):
     """Held-out ``clips`` for geometry; ``prompts`` unseen in alignment for generation, sampled before and after with equal noise,
     ``batch`` of them at once.
 
     ``truth`` compares all variants with exact scenes (``null``: networks that know nothing of the procedural world).
     ``judge`` is a scorer that nothing was optimised against: a folder, or an entry under rewards of weights.yml. ``pictures``
-    scenes go into the contact sheet. ``metrics`` of the registry are reported beside the scores.
+    scenes go into the contact sheet. ``metrics`` of the registry are reported beside the scores. ``diversity`` tells how
+    much films of one prompt differ (``null``: it is not measured).
     """
 
     seed: int
@@ -34,4 +42,5 @@ class EvaluateParams(Strict, SamplingConfig):
     batch: int = Field(1, gt=0)
     clips: int = Field(gt=0)
     pictures: int = Field(ge=0)
+    diversity: Diversity | None = None
     metrics: tuple[str, ...] = ()

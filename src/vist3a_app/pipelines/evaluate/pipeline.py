@@ -8,7 +8,7 @@ from vist3a_app.pipelines.evaluate import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Geometry on held-out clips, then generation on held-out prompts."""
+    """Geometry and films of held-out clips, then generation on held-out prompts."""
     return Pipeline(
         [
             Node(
@@ -25,6 +25,12 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="measure_geometry",
             ),
             Node(
+                nodes.measure_clip_films,
+                ["params:evaluate", "params:networks", "clips", "clip_index"],
+                "clip_films",
+                name="measure_clip_films",
+            ),
+            Node(
                 nodes.measure_generation,
                 [
                     "params:evaluate",
@@ -33,6 +39,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "stitched_decoder",
                     "aligned_generator",
                     "geometry_metrics",
+                    "clip_films",
                     "text_embeddings",
                 ],
                 ["evaluate_report", "evaluate_sheet"],

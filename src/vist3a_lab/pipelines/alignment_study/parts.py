@@ -66,7 +66,9 @@ class Study:
             "loop": replace(self.align.loop, steps=self.params.steps),
         }
         if variant != UNTRAINED:
-            changes["rewards"] = RewardWeights(**variant_weights(self.align.weights(True), variant))
+            weights = RewardWeights(**variant_weights(self.align.weights(True), variant))
+            # Whichever set the alignment takes its weights from, these are the ones that hold.
+            changes |= {"rewards": weights, "rewards_from": "pictures"}
         return self.align.model_copy(update=changes)
 
     def _folder(self, part: str, seed: int, variant: str) -> Path:
