@@ -18,7 +18,7 @@ from vist3a_lab.procedural.captions import (
 )
 from vist3a_lab.procedural.layout import sample_scenes
 from vist3a_lab.procedural.scene import Relation
-from vist3a_lab.procedural.uniforms import PROMPT_STREAM
+from vist3a_lab.procedural.uniforms import PROMPT_STREAM, WORDING_STREAM
 
 _RELATION_WORDS = {"left": "left", "right": "right", "front": "front", "behind": "behind"}
 
@@ -40,7 +40,7 @@ def sample_prompts(seed: int, count: int, objects: int | None = None) -> list[Pr
         objects: Fixed number of objects (1 to 3) or ``None`` for the world's mixture.
     """
     scenes = sample_scenes(seed, range(count), objects=objects, stream=PROMPT_STREAM)
-    return [compose(description, stream=PROMPT_STREAM) for description in scenes.descriptions()]
+    return [compose(description, stream=WORDING_STREAM) for description in scenes.descriptions()]
 
 
 def parse_prompt(text: str) -> Prompt:
