@@ -12,8 +12,9 @@ from vist3a import registry
 from vist3a.alignment.generation_scores import score_scenes
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.prompt_list import read_prompts
-from vist3a.data.world import World, unseen_prompts
+from vist3a.data.world import World, prompt_kinds, unseen_prompts
 from vist3a.metrics.aggregate import paired_differences
+from vist3a.metrics.by_kind import figures_by_kind
 from vist3a.metrics.direction import load_metrics
 from vist3a.metrics.exact_scenes import compare_with_truth
 from vist3a.rendering import renderer_for
@@ -86,10 +87,12 @@ def measure_generation(
     scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
     judging, verdict = load_judge(params, align, has_gaussians, device, networks.known.rewards)
     scorers |= judging
+    kinds = None
     if params.prompts_file is None:
         world: World = registry.find("worlds", params.world, "evaluate.world")()
         # None of the prompts that the generator was aligned on.
         prompts = unseen_prompts(world, params.seed, params.prompts, prompts_of(align))
+        kinds = prompt_kinds(world, prompts)
     else:
         prompts = read_prompts(Path(params.prompts_file))
     embed, negative = networks.embed(prompts, text_embeddings)
@@ -106,4 +109,7 @@ def measure_generation(
         )
     comparison = paired_differences(results["before"], results["after"], params.seed)
     sheet = contact_sheet(pictures["before"], pictures["after"], min(params.pictures, len(prompts)))
-    return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}}, sheet
+    report = {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}}
+    if kinds is not None and verdict is not None:
+        report["kinds"] = figures_by_kind(kinds, results["before"], results["after"])
+    return report, sheet
