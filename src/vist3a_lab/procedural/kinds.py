@@ -15,7 +15,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "ground": (*GROUNDS, UNSTATED),
     "background": (*BACKGROUNDS, UNSTATED),
 }
-"""Kinds that a prompt of the grammar can have, by what they are kinds of."""
+"""Values that occur in prompts of the grammar, by what they are values of."""
+KINDS = tuple(f"{family}: {value}" for family, values in FAMILIES.items() for value in values)
+"""All kinds that a prompt of the grammar can be of."""
 
 
 def kinds_of(prompt: Prompt) -> tuple[str, ...]:
