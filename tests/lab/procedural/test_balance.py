@@ -34,6 +34,18 @@ def test_counts_of_a_familys_kinds_stay_within_two_from_the_first_prompt_on(seed
     assert missing == ({kind for kind in KINDS if kind.startswith("relation")} if objects == 1 else set())
 
 
+def test_a_relation_comes_as_often_with_two_objects_as_with_three() -> None:
+    """Else figures by relation would tell how hard three objects are."""
+    counted = Counter(
+        (len(prompt.objects), kind)
+        for prompt in sample_prompts(77001, 150)
+        for kind in kinds_of(prompt)
+        if kind.startswith("relation")
+    )
+    assert len(counted) == 10
+    assert max(counted.values()) - min(counted.values()) <= 3
+
+
 def test_picks_are_those_of_counting_by_hand() -> None:
     draw = random.Random(0)
     items = [[f"hue: {draw.choice(['red'] * 5 + ['blue'])}", f"size: {draw.choice('11123')}"] for _ in range(60)]
