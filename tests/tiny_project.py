@@ -31,6 +31,7 @@ FILES = {
         from kedro.pipeline import Node, Pipeline
         from pydantic import BaseModel, ConfigDict
 
+        from vist3a.metrics.by_kind import figures_by_kind
         from vist3a.weights.public import use_licence
         from vist3a.runtime.picture_log import picture_log
         from vist3a.runtime.step_log import step_log
@@ -61,7 +62,10 @@ FILES = {
             for step in range(1, 6):
                 log(step, {"reward": step / 10, "loss": 1.0})
             picture_log("align/preview")(3, np.zeros((4, 6, 3), np.uint8))
-            return {"reward": {"first": 0.1, "last": 0.5}, "note": "text"}
+            kinds = figures_by_kind(
+                [["shape: cone"], ["shape: cube"]], {"accuracy/decoded": [1, 1]}, {"accuracy/decoded": [0, 1]}
+            )
+            return {"reward": {"first": 0.1, "last": 0.5}, "note": "text", "kinds": kinds}
 
 
         def act(params: Tiny, report: dict) -> dict:

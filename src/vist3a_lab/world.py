@@ -1,4 +1,4 @@
-"""The procedural world as the application knows it (:class:`vist3a.data.world.World`)."""
+"""The procedural world as the application knows it (``World`` and ``NamesKinds`` of :mod:`vist3a.data.world`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ class ProceduralWorld:
         return make_world(config, numbers, device=device).exact(views)
 
     def prompts(self, seed: int, count: int) -> list[str]:
-        """Texts of the world's grammar about scenes that no clip shows."""
+        """Texts of the world's grammar about scenes that no clip shows, balanced over their kinds."""
         from vist3a_lab.procedural import sample_prompts
 
         return [prompt.text for prompt in sample_prompts(seed, count)]
+
+    def kinds(self, prompt: str) -> tuple[str, ...]:
+        """How many objects of which shapes and colors, in which relation, on which ground, before which background."""
+        from vist3a_lab.procedural import kinds_of, parse_prompt
+
+        return kinds_of(parse_prompt(prompt))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -42,7 +43,7 @@ class Recorded:
             self.metrics: dict[str, list[tuple[int, float]]] = {}
             for key, step, value in rows:
                 self.metrics.setdefault(key, []).append((step, value))
-        folder = Path(uri.removeprefix("file://"))
+        self.folder = folder = Path(uri.removeprefix("file://"))
         self.files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
@@ -95,7 +96,19 @@ def test_reports_become_metrics_curves_and_files(project: Path) -> None:
     assert run.metrics["align/reward"] == [(step, step / 10) for step in range(1, 6)]
     assert run.metrics["score/r2_heldout_by_layer"] == [(0, 0.25), (1, 0.75), (2, 0.5)]
     assert {"reports/score.json", "reports/align.json", "reports/page.json", "score_layers.json"} <= run.files
-    assert not [name for name in run.metrics if name.startswith("score/points")]
+    assert not [name for name in run.metrics if name.startswith(("score/points", "align/kinds"))]
+
+
+def test_figures_by_kind_are_a_table_and_the_worst_is_in_the_description(project: Path) -> None:
+    run = Recorded(project, 0)
+    found = json.loads((run.folder / "align_kinds.json").read_text())
+    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    assert [(row["kind"], row["prompts"], row["before"], row["after"]) for row in rows] == [
+        ("shape: cone", 1, 1.0, 0.0),
+        ("shape: cube", 1, 1.0, 1.0),
+    ]
+    note = run.tags["mlflow.note.content"]
+    assert "### Worst kinds of prompts\n- accuracy/decoded: shape: cone 0% (0% to 79%, 1 prompt)" in note
 
 
 def test_pictures_of_a_training_are_kept_by_step(project: Path) -> None:

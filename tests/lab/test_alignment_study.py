@@ -17,6 +17,7 @@ from vist3a_lab.studies.alignment_study import (
     TEXT,
     UNTRAINED,
     VARIANTS,
+    report_by_kind,
     report_of,
     variant_weights,
 )
@@ -103,9 +104,32 @@ def test_the_sentences_are_those_of_the_table() -> None:
             assert TABLE_6[column][better] > TABLE_6[column][worse]
 
 
+def by_kind() -> dict:
+    """Two seeds of two prompts: the first has one right cone before alignment and none after."""
+    verdicts = {"1": {UNTRAINED: [1.0, 0.0], "full": [0.0, 1.0]}, "2": {UNTRAINED: [1.0, 1.0], "full": [1.0, 1.0]}}
+    figures: dict = {
+        seed: {
+            variant: {"accuracy/rendered": values, "consistency_psnr": [None, 20.0]} for variant, values in own.items()
+        }
+        for seed, own in verdicts.items()
+    }
+    return report_by_kind(figures, {"1": [["cone"], ["cube"]], "2": [["cube"], ["cube"]]})
+
+
+def test_kinds_are_counted_over_the_prompts_of_all_seeds() -> None:
+    found = by_kind()
+    assert found["worst"] == {"accuracy/rendered": ["cone"]}
+    assert [(row["kind"], row["prompts"], row["before"], row["after"]) for row in found["rows"]] == [
+        ("cone", 1, 1.0, 0.0),
+        ("cube", 3, pytest.approx(2 / 3), 1.0),
+    ]
+
+
 def test_the_page_shows_everything() -> None:
-    report = {"about": ABOUT, **report_of(world(as_the_paper(1.0)), seed=0)}
+    report = {"about": ABOUT, **report_of(world(as_the_paper(1.0)), seed=0), "kinds": by_kind()}
     page = alignment_page(report)
+    assert "- accuracy/rendered: cone 0% (0% to 79%, 1 prompt)" in page
+    assert "| accuracy/rendered | cube | 3 | 67% (21% to 94%) | 100% (44% to 100%) |" in page
     assert all(f"* {sentence}" in page for sentence in report["statement"])
     assert "| generative - no_finetuning | consistency - no_finetuning |" in page
     assert page.count("| **holds** |") == 40

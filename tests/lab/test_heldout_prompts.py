@@ -9,7 +9,7 @@ import project_config
 import pytest
 from omegaconf import OmegaConf
 
-from vist3a.data.world import MOST_DRAWN, unseen_prompts
+from vist3a.data.world import MOST_DRAWN, prompt_kinds, unseen_prompts
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
 from vist3a_lab.world import ProceduralWorld
@@ -43,3 +43,16 @@ def test_too_few_are_a_sentence_and_no_shorter_list() -> None:
     seen = ProceduralWorld().prompts(HELDOUT, 2 * MOST_DRAWN)
     with pytest.raises(ValueError, match=r"of 128 prompts of seed 60001 only 0 were not trained on; 2 are wanted"):
         unseen_prompts(ProceduralWorld(), HELDOUT, 2, seen)
+
+
+class NoKinds:
+    """A world of somebody else, who names no kinds."""
+
+    scenes, prompts = ProceduralWorld.scenes, ProceduralWorld.prompts
+
+
+def test_a_world_names_the_kinds_of_its_prompts_or_does_not() -> None:
+    texts = ["a white cone at night", "a cat"]
+    expected = ("objects: 1", "shape: cone", "color: white", "ground: unstated", "background: night sky")
+    assert prompt_kinds(ProceduralWorld(), texts) == [expected, ()]
+    assert prompt_kinds(NoKinds(), texts) is None

@@ -34,6 +34,25 @@ class World(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesKinds(Protocol):
+    """What a world may do beside: name the kinds of its prompts, by which figures are then reported."""
+
+    def kinds(self, prompt: str) -> tuple[str, ...]:
+        """Every kind that a text is of, each once; none where the world does not understand it."""
+        ...
+
+
+def prompt_kinds(world: World, prompts: Sequence[str]) -> list[tuple[str, ...]] | None:
+    """The kinds of every prompt; None where the world names no kinds.
+
+    Example:
+        >>> prompt_kinds(world, ["a red ball"])
+        [('objects: 1', 'shape: sphere', 'color: red')]
+    """
+    return [world.kinds(prompt) for prompt in prompts] if isinstance(world, NamesKinds) else None
+
+
 def unseen_prompts(world: World, seed: int, count: int, seen: Collection[str]) -> list[str]:
     """The first ``count`` prompts of ``seed`` that are not among ``seen``.
 

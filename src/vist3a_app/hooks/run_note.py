@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from vist3a.metrics.by_kind import worst_lines
 from vist3a_app.hooks.flatten import cut
+from vist3a_app.hooks.kind_report import is_kind_report
 from vist3a_app.hooks.layer_report import is_layer_report, layer_columns, layer_rows
 
 LIMIT = 8000
@@ -21,6 +23,7 @@ def run_note(
     """Markdown of the reports saved so far, by name, with the recorded pictures in it and links to the recorded pages."""
     parts = [_layers(report) for report in reports.values() if is_layer_report(report)]
     parts.append(_changes(reports))
+    parts += [_kinds(report["kinds"]) for report in reports.values() if is_kind_report(report)]
     parts.append(_pages(run, experiment, [file for file in files if file.endswith(".html")]))
     # Addresses without a host: the page of MLflow completes them.
     parts += [
@@ -58,6 +61,10 @@ def _layers(report: Mapping[str, Any]) -> str:
         cells = " | ".join(_show(row.get(column)) for column in columns)
         lines.append(f"| {row['layer']} | {mark}{row['point']}{mark} | {cells} |")
     return "\n".join(lines)
+
+
+def _kinds(kinds: Mapping[str, Any]) -> str:
+    return "\n".join(["### Worst kinds of prompts", *worst_lines(kinds)])
 
 
 def _changes(reports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from vist3a.weights.public import forget_licences, licences_used
 from vist3a_app.hooks.flatten import flatten_metrics, flatten_parameters, safe_name
 from vist3a_app.hooks.generator_model import record_generator
 from vist3a_app.hooks.interrupts import Interrupts
+from vist3a_app.hooks.kind_report import is_kind_report, kind_table
 from vist3a_app.hooks.layer_report import is_layer_report, layer_columns, layer_rows, layer_table, stitch_point
 from vist3a_app.hooks.mlflow_run import MlflowRun, first_line
 from vist3a_app.hooks.run_facts import call_facts, code_facts, machine_facts, thread_count
@@ -238,6 +239,9 @@ class RunRecord:
                         run.metrics({f"{name}/{column}_by_layer": float(row[column])}, step=int(row["layer"]))
             # As one metric per point and number the table would drown the charts page.
             report = {key: value for key, value in report.items() if key not in {"points", "functional_error"}}
+        if is_kind_report(report):
+            run.table(kind_table(report["kinds"]), f"{name}_kinds.json")
+            report = {key: value for key, value in report.items() if key != "kinds"}
         run.metrics(flatten_metrics(report, name))
         run.flush()
         self._describe(run)

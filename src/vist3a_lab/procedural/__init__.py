@@ -13,6 +13,7 @@ from vist3a_lab.procedural.attributes import (
 )
 from vist3a_lab.procedural.camera_paths import cameras
 from vist3a_lab.procedural.captions import MAX_WORDS, VOCABULARY, Prompt, PromptObject, compose, describe
+from vist3a_lab.procedural.kinds import kinds_of
 from vist3a_lab.procedural.layout import MAX_EXTRA_VIEWS, sample_scenes
 from vist3a_lab.procedural.prompts import parse_prompt, sample_prompts
 from vist3a_lab.procedural.raycast import render, trace
@@ -44,6 +45,7 @@ __all__ = [
     "cameras",
     "compose",
     "describe",
+    "kinds_of",
     "make_world",
     "parse_prompt",
     "render",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
+from vist3a_lab.procedural.balance import evenly
 from vist3a_lab.procedural.captions import (
     BACKGROUND_PHRASES,
     COLOUR_WORDS,
@@ -16,9 +19,16 @@ from vist3a_lab.procedural.captions import (
     PromptObject,
     compose,
 )
+from vist3a_lab.procedural.kinds import FAMILIES, kinds_of
 from vist3a_lab.procedural.layout import sample_scenes
 from vist3a_lab.procedural.scene import Relation
-from vist3a_lab.procedural.uniforms import PROMPT_STREAM
+from vist3a_lab.procedural.uniforms import PROMPT_STREAM, WORDING_STREAM
+
+DRAWN_AT_FIRST, DRAWN_FOR_EACH = 256, 8
+"""Scenes behind the first prompt, and for each that follows: the rarest kind is half as frequent as its even share."""
+
+RELATIONS_AMONG = {f"relation among {count}": FAMILIES["relation"] for count in (2, 3)}
+"""Balanced for each number of objects: otherwise one relation would come mostly with three of them, and seem to be as hard."""
 
 _RELATION_WORDS = {"left": "left", "right": "right", "front": "front", "behind": "behind"}
 
@@ -32,15 +42,36 @@ _BACKGROUND_OF = _inverted(BACKGROUND_PHRASES)
 
 
 def sample_prompts(seed: int, count: int, objects: int | None = None) -> list[Prompt]:
-    """Prompts of the training distribution from scenes that no training set contains.
+    """Prompts from scenes that no training set contains, no text twice, with the kinds of every family equally often.
+
+    Of any beginning of the list the counts of two kinds of a family differ by two at most (see ``kinds.FAMILIES``), those of
+    relations among two and among three objects, too.
 
     Args:
         seed: Names the list; prompt i depends on (seed, i, objects) only.
         count: Number of prompts.
-        objects: Fixed number of objects (1 to 3) or ``None`` for the world's mixture.
+        objects: Fixed number of objects (1 to 3) or ``None`` for all numbers equally often.
     """
-    scenes = sample_scenes(seed, range(count), objects=objects, stream=PROMPT_STREAM)
-    return [compose(description, stream=PROMPT_STREAM) for description in scenes.descriptions()]
+    drawn = DRAWN_AT_FIRST + DRAWN_FOR_EACH * count
+    scenes = sample_scenes(seed, range(drawn), objects=objects, stream=PROMPT_STREAM)
+    texts: dict[str, tuple[int, Prompt]] = {}
+    for number, description in enumerate(scenes.descriptions()):
+        prompt = compose(description, stream=WORDING_STREAM)
+        texts.setdefault(prompt.text, (number, prompt))
+    numbers, prompts = zip(*texts.values(), strict=True)
+    # Prompt i is chosen from scenes that belong to it and those before, not from all that a longer list would draw.
+    reach = np.searchsorted(numbers, DRAWN_AT_FIRST + DRAWN_FOR_EACH * np.arange(count))
+    families = FAMILIES if objects is None else {name: kinds for name, kinds in FAMILIES.items() if name != "objects"}
+    kinds = [(*kinds_of(prompt), *_relation_among(prompt)) for prompt in prompts]
+    return [prompts[place] for place in evenly(kinds, families | RELATIONS_AMONG, reach.tolist())]
+
+
+def _relation_among(prompt: Prompt) -> list[str]:
+    return [
+        kind.replace("relation", f"relation among {len(prompt.objects)}")
+        for kind in kinds_of(prompt)
+        if kind.startswith("relation: ")
+    ]
 
 
 def parse_prompt(text: str) -> Prompt:

@@ -12,6 +12,8 @@ SCENE_STREAM: Final = 0
 CAPTION_STREAM: Final = 1
 PROMPT_STREAM: Final = 2
 UNSTEADY_STREAM: Final = 3
+WORDING_STREAM: Final = 4
+"""Of prompts, apart from the stream of their scenes: what a text says must not depend on what there is to say."""
 
 Array = NDArray[np.float64]
 

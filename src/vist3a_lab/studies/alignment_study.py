@@ -12,6 +12,7 @@ from vist3a.alignment.generation_scores import Verdict, score_scenes
 from vist3a.alignment.rewards.terms import KINDS
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator
+from vist3a.metrics.by_kind import figures_by_kind
 from vist3a.metrics.direction import more_is_better
 from vist3a.metrics.image import psnr, sharpness
 from vist3a.rendering.base import Renderer
@@ -122,6 +123,21 @@ def report_of(figures: BySeed, seed: int) -> dict[str, Any]:
         "claims": claims,
         "statement": _statement(orderings, counted, claims),
     }
+
+
+def report_by_kind(figures: BySeed, kinds: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Any]:
+    """:func:`vist3a.metrics.by_kind.figures_by_kind` before and after the full alignment, of the prompts of all seeds together.
+
+    ``kinds``: of every prompt, by seed, in the order of the figures.
+    """
+    pooled: list[dict[str, list[float]]] = []
+    for variant in (UNTRAINED, "full"):
+        found: dict[str, list[float]] = {}
+        for seed in kinds:
+            for name, values in figures[seed][variant].items():
+                found.setdefault(name, []).extend(float("nan") if value is None else value for value in values)
+        pooled.append(found)
+    return figures_by_kind([own for of_seed in kinds.values() for own in of_seed], *pooled)
 
 
 def table_orderings(pooled: Pooled) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.progress import progress
 from vist3a.sampling.sampling import SamplingConfig, sample_latents
 from vist3a_lab.procedural import Prompt, WorldConfig, cameras, compose, make_world, render, sample_scenes
-from vist3a_lab.procedural.uniforms import PROMPT_STREAM
+from vist3a_lab.procedural.uniforms import PROMPT_STREAM, WORDING_STREAM
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import TASKS, Wanted, read_clip
 
@@ -87,7 +87,7 @@ def _prompts(seed: int, objects: int, related: bool) -> Iterator[Prompt]:
     for start in itertools.count(0, BLOCK):
         scenes = sample_scenes(seed, range(start, start + BLOCK), objects=objects, stream=PROMPT_STREAM)
         for description in scenes.descriptions():
-            prompt = compose(description, stream=PROMPT_STREAM)
+            prompt = compose(description, stream=WORDING_STREAM)
             if prompt.relations or not related:
                 yield prompt
 

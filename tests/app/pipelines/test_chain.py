@@ -29,7 +29,7 @@ from vist3a.weights.artifact_file import weights_fingerprint
 from vist3a_app.hooks.generator_model import record_generator
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.settings import CONFIG_LOADER_ARGS
-from vist3a_lab.procedural import sample_prompts
+from vist3a_lab.procedural import kinds_of, parse_prompt, sample_prompts
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WEIGHTS = REPOSITORY / "data" / "06_models" / "embedded"
@@ -189,6 +189,14 @@ def test_alignment_changes_the_generator_and_evaluation_measures_both(made: Chai
     for name, one in report.items():
         if name != "prompts":
             assert one["difference"] == pytest.approx(one["after"] - one["before"], abs=1e-9), name
+    # Every kind that these prompts have, with the mean of its own prompts.
+    kinds = made.report("evaluate")["kinds"]
+    assert {row["kind"] for row in kinds["rows"]} == {kind for p in fresh[:2] for kind in kinds_of(parse_prompt(p))}
+    assert set(kinds["worst"]) == {"accuracy/decoded", "accuracy/rendered"}
+    for row in kinds["rows"]:
+        if row["prompts"] == 2:
+            assert row["before"] == pytest.approx(report[row["figure"]]["before"])
+            assert row["after"] == pytest.approx(report[row["figure"]]["after"])
     assert float((pictures["after"][0] - pictures["before"][0]).abs().max()) > 1e-6, "the adapter does something"
     history = pd.read_parquet(made.root / "data" / "08_reporting" / "align.parquet")
     assert made.report("align")["steps"] == align.loop.steps == history["step"].nunique()

@@ -15,7 +15,7 @@ from vist3a import registry
 from vist3a.alignment.generation_scores import score_scenes
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.data.prompt_list import read_prompts
-from vist3a.data.world import World, unseen_prompts
+from vist3a.data.world import World, prompt_kinds, unseen_prompts
 from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.direction import Metric
 from vist3a.metrics.film_comparison import Rows, compare_films
@@ -35,12 +35,13 @@ from vist3a_app.pipelines.evaluate.params import EvaluateParams
 logger = logging.getLogger(__name__)
 
 
-def heldout_prompts(params: EvaluateParams, align: AlignParams) -> list[str]:
-    """Those of the file, or of the world as many that the generator was not aligned on."""
+def heldout_prompts(params: EvaluateParams, align: AlignParams) -> tuple[list[str], list[tuple[str, ...]] | None]:
+    """Those of the file, or of the world as many that the generator was not aligned on; and their kinds where the world has any."""
     if params.prompts_file is not None:
-        return read_prompts(Path(params.prompts_file))
+        return read_prompts(Path(params.prompts_file)), None
     world: World = registry.find("worlds", params.world, "evaluate.world")()
-    return unseen_prompts(world, params.seed, params.prompts, prompts_of(align))
+    prompts = unseen_prompts(world, params.seed, params.prompts, prompts_of(align))
+    return prompts, prompt_kinds(world, prompts)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from vist3a import registry
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.world import World
 from vist3a.metrics.aggregate import paired_differences
+from vist3a.metrics.by_kind import figures_by_kind
 from vist3a.metrics.direction import load_metrics
 from vist3a.metrics.exact_scenes import compare_with_truth
 from vist3a.rendering import renderer_for
@@ -94,7 +95,7 @@ def measure_generation(
     scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
     judge = load_judge(params, align, has_gaussians, device, networks.known.rewards)
     scorers |= judge.scores
-    prompts = heldout_prompts(params, align)
+    prompts, kinds = heldout_prompts(params, align)
     embed, negative = networks.embed(prompts, text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     evaluation = Evaluation(
@@ -117,4 +118,7 @@ def measure_generation(
     comparison = paired_differences(before.scores, after.scores, params.seed)
     film = film_report(before, after, clip_films, align.motion_bar, params.seed)
     sheet = contact_sheet(before.pictures, after.pictures, min(params.pictures, len(prompts)))
-    return {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}, "film": film}, sheet
+    report = {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}, "film": film}
+    if kinds is not None and judge.verdict is not None:
+        report["kinds"] = figures_by_kind(kinds, before.scores, after.scores)
+    return report, sheet

@@ -12,7 +12,9 @@ from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
 from vist3a_lab.pipelines.alignment_study.parts import STATE, Study
-from vist3a_lab.studies.alignment_study import VARIANTS, report_of, variant_weights
+from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
+from vist3a_lab.studies.alignment_study import VARIANTS, report_by_kind, report_of, variant_weights
+from vist3a_lab.world import ProceduralWorld
 
 
 def measure_variants(
@@ -41,7 +43,14 @@ def report_variants(params: AlignmentStudyParams, align: AlignParams, figures: d
         "generative_weight": align.generative_weight,
         "weights": weights,
     }
-    return {"about": about, **report_of(figures, params.heldout_seed)}
+    world = ProceduralWorld()
+    kinds = {
+        str(seed): [
+            world.kinds(text) for text in heldout_prompts(align, seed, params.heldout_seed + seed, params.prompts)
+        ]
+        for seed in params.seeds
+    }
+    return {"about": about, **report_of(figures, params.heldout_seed), "kinds": report_by_kind(figures, kinds)}
 
 
 def forget_parts(page: str, checkpoints: Path) -> None:

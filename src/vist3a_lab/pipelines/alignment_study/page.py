@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vist3a.metrics.by_kind import worst_lines
 from vist3a_lab.pipelines.estimate_tables import by_figure, table
 from vist3a_lab.studies.alignment_study import OPTIMISED, UNTRAINED, VARIANTS
 
@@ -49,6 +50,15 @@ Differences paired by prompt; **bold** ones have their whole interval on one sid
 
 {generative}
 
+## By kind of prompt
+
+Share of the prompts of all seeds that the judge finds right, before and after the full alignment (Wilson's 95 % interval over
+prompts, as if all seeds were one). Below the mean of all prompts, and of these with the intervals that end lowest:
+
+{worst}
+
+{kinds}
+
 ## Every ordering
 
 A positive difference speaks for the paper.
@@ -66,6 +76,7 @@ def alignment_page(report: Mapping[str, Any]) -> str:
         for base in (UNTRAINED, "generative")
     }
     terms = sorted(about["weights"]["full"])
+    kinds = report["kinds"]
     return PAGE.format(
         **{key: value for key, value in about.items() if key not in ("seeds", "weights", "heldout_seed")},
         count=len(about["seeds"]),
@@ -79,6 +90,14 @@ def alignment_page(report: Mapping[str, Any]) -> str:
         means=by_figure(means, VARIANTS, figures),
         before=by_figure(against[UNTRAINED], [f"{name} - {UNTRAINED}" for name in OPTIMISED], figures, signed=True),
         generative=by_figure(against["generative"], None, figures, signed=True),
+        worst="\n".join(worst_lines(kinds)),
+        kinds=table(
+            ["figure", "kind", "prompts", "before", "after"],
+            [
+                [row["figure"], row["kind"], str(row["prompts"]), *(share(row, state) for state in ("before", "after"))]
+                for row in kinds["rows"]
+            ],
+        ),
         orderings=table(
             ["paper's column", "here", "better in the paper", "worse", "difference", "verdict"],
             [
@@ -88,3 +107,8 @@ def alignment_page(report: Mapping[str, Any]) -> str:
             ],
         ),
     )  # fmt: skip
+
+
+def share(row: Mapping[str, Any], state: str) -> str:
+    """A share in percent, with its interval."""
+    return f"{row[state]:.0%} ({row[f'{state}_low']:.0%} to {row[f'{state}_high']:.0%})"
