@@ -115,3 +115,16 @@ def test_renderings_of_other_sizes_and_scenes_without_gaussians_are_refused() ->
         photometric_loss(scene, torch.rand(1, frames.shape[1], 3, 8, 8), Photometric(), renderer_for(CPU), draw)
     with pytest.raises(ValueError, match="without Gaussians"):
         photometric_loss(dataclasses.replace(scene, gaussians=None), frames, Photometric(), renderer_for(CPU), draw)
+
+
+def test_of_a_batch_the_first_clips_are_rendered() -> None:
+    network = tiny_network(dtype=torch.float32)
+    frames = torch.stack([clip.frames.float() for clip in clips(3)])
+    scene, config = network.reconstruct(frames), Photometric(views=2, clips=2)
+    found = photometric_loss(scene, frames, config, renderer_for(CPU), torch.Generator().manual_seed(0))
+    both = network.reconstruct(frames[:2])
+    whole = dataclasses.replace(config, clips=None)
+    expected = photometric_loss(both, frames[:2], whole, renderer_for(CPU), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, expected)
+    every = photometric_loss(scene, frames, whole, renderer_for(CPU), torch.Generator().manual_seed(0))
+    assert abs(float(every - found)) > 1e-4

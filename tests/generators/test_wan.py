@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_folder_round_trip_and_missing_parts(tmp_path: Path) -> None:
         only_vae.embed(["a ball"])
     with pytest.raises(ValueError, match="unknown parts"):
         WanGenerator.from_pretrained(str(tmp_path), parts=("vea",))
+
+
+def test_prompts_are_padded_as_published_unless_the_tokenizer_says_less(tmp_path: Path) -> None:
+    generator = tiny_generator(5, dtype=torch.float32)
+    for part in ("vae", "transformer", "text_encoder", "tokenizer", "scheduler"):
+        getattr(generator, part).save_pretrained(tmp_path / part)
+    config = tmp_path / "tokenizer" / "tokenizer_config.json"
+    for length, padded in ((7, 7), (600, 512), (int(1e30), 512)):
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"model_max_length": length}))
+        loaded = WanGenerator.from_pretrained(str(tmp_path))
+        assert loaded.max_text_tokens == padded
+        assert loaded.embed(["a ball"])["text"].shape[1] == padded
+    assert WanGenerator.from_pretrained(str(tmp_path), max_text_tokens=9).max_text_tokens == 9
+    assert WanGenerator.from_pretrained(str(tmp_path), parts=("vae",)).max_text_tokens == 512
 
 
 def test_recomputed_decoder_is_the_same_and_keeps_less() -> None:

@@ -36,7 +36,9 @@ def relation_targets(texts: Sequence[str], words: int) -> Int[Tensor, "texts wor
             for thing, kind in sides:
                 color = prompt.objects[thing].colour
                 # The color that a noun of shape follows: "white" is said of rooms too.
-                place = next(i for i, pair in enumerate(pairwise(tokens)) if pair[0] == color and pair[1] in SHAPE_NOUNS)
+                place = next(
+                    i for i, pair in enumerate(pairwise(tokens)) if pair[0] == color and pair[1] in SHAPE_NOUNS
+                )
                 targets[row, place : place + 2] = RELATIONS.index(kind)
     return targets
 

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from vist3a.alignment.rewards.base import Views
-from vist3a.alignment.rewards.consistency import PerceptualConsistency, PhotometricConsistency, feature_distance
+from vist3a.alignment.rewards.consistency import (
+    ColorConsistency,
+    PerceptualConsistency,
+    PhotometricConsistency,
+    feature_distance,
+)
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.alignment.rewards.text_image import TextImageReward
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
@@ -70,6 +75,22 @@ def test_photometric_consistency() -> None:
     torch.testing.assert_close(PhotometricConsistency()(seen), expected)
     same = Views(seen.decoded, seen.decoded, seen.prompts)
     assert float(PhotometricConsistency()(same).abs().max()) == 0
+
+
+def test_color_consistency_sees_light_that_flickers_and_not_what_lies_where() -> None:
+    seen = views()
+    brighter = Views(
+        seen.decoded + torch.tensor([0.1, -0.2, 0.0], dtype=torch.float64)[:, None, None], seen.decoded, seen.prompts
+    )
+    torch.testing.assert_close(ColorConsistency()(brighter), torch.full((2,), -0.1, dtype=torch.float64))
+    mirrored = Views(seen.decoded.flip(-1), seen.decoded, seen.prompts)
+    torch.testing.assert_close(ColorConsistency()(mirrored), torch.zeros(2, dtype=torch.float64))
+    # Frames are compared one by one: light that wanders between them does not cancel.
+    light = torch.tensor([0.3, -0.3, 0.0], dtype=torch.float64)[:, None, None, None]
+    torch.testing.assert_close(
+        ColorConsistency()(Views(seen.decoded + light, seen.decoded, seen.prompts)),
+        torch.full((2,), -0.2, dtype=torch.float64),
+    )
 
 
 @pytest.mark.parametrize("tower", ["conv", "hybrid"])

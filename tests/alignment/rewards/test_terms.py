@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vist3a.alignment.rewards.base import Views
-from vist3a.alignment.rewards.consistency import PhotometricConsistency
+from vist3a.alignment.rewards.consistency import ColorConsistency, PhotometricConsistency
 from vist3a.alignment.rewards.terms import renders, term_names, weighted_terms
 from vist3a.alignment.rewards.text_image import TextImageReward
 
@@ -66,6 +66,7 @@ def test_terms_that_need_gaussians() -> None:
         "hps_rendered",
         "consistency_l1",
         "consistency_perceptual",
+        "consistency_color",
     }
 
 
@@ -85,3 +86,9 @@ def test_a_path_to_hold_is_asked_for() -> None:
     assert not renders("camera_motion") and "camera_motion" in term_names(())
     with pytest.raises(ValueError, match=r"align\.motion: camera_motion has a weight, but no path to hold"):
         weighted_terms({"camera_motion": 2.0}, {}, None)
+
+
+def test_the_color_term_is_made_by_its_name() -> None:
+    reward = weighted_terms({"consistency_color": 3.0}, {}, None)
+    assert isinstance(reward.terms["consistency_color"], ColorConsistency) and reward.needs == {"decoded", "rendered"}
+    assert renders("consistency_color") and "consistency_color" in term_names(())

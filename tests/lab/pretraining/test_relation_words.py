@@ -24,6 +24,15 @@ def test_subject_and_reference_have_opposite_relations() -> None:
     }  # fmt: skip
 
 
+def test_the_color_of_a_room_is_no_object() -> None:
+    assert classes("in a white room a red cube to the left of a white ball") == {
+        "red": "left", "cube": "left", "white": "right", "ball": "right",
+    }  # fmt: skip
+    words = ["in", "a", "white", "room", "a", "red", "cube", "to", "the", "left", "of", "a", "white", "ball"]
+    (row,) = relation_targets([" ".join(words)], 40).tolist()
+    assert [i for i, value in enumerate(row) if value != UNKNOWN] == [5, 6, 12, 13]
+
+
 def test_texts_without_a_relation_have_no_target() -> None:
     assert classes("a red cube next to a blue ball") == {}
     assert classes("") == {}

@@ -1,4 +1,4 @@
-"""Consistency of decoded frames and renderings of the decoded 3D: -(l1 + lambda * perceptual) (VIST3A eq. 6), and of their color."""
+"""Consistency of decoded frames and renderings of the decoded 3D: -(l1 + lambda * perceptual) (VIST3A eq. 6), and color."""
 
 from __future__ import annotations
 

@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 
 from vist3a import registry
 from vist3a.alignment.rewards.base import Kind, Reward
-from vist3a.alignment.rewards.consistency import ColorConsistency, Distance, PerceptualConsistency, PhotometricConsistency
+from vist3a.alignment.rewards.consistency import (
+    ColorConsistency,
+    Distance,
+    PerceptualConsistency,
+    PhotometricConsistency,
+)
 from vist3a.alignment.rewards.geometry import (
     CameraMotion,
     CameraSmoothness,

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def heldout_prompts(params: EvaluateParams, align: AlignParams) -> tuple[list[str], list[tuple[str, ...]] | None]:
-    """Those of the file, or of the world as many that the generator was not aligned on; and their kinds where the world has any."""
+    """Those of the file, or of the world as many that the generator was not aligned on; and their kinds, where it has any."""
     if params.prompts_file is not None:
         return read_prompts(Path(params.prompts_file)), None
     world: World = registry.find("worlds", params.world, "evaluate.world")()

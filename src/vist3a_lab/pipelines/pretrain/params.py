@@ -33,7 +33,9 @@ class Vae(Strict):
     @model_validator(mode="after")
     def _begin_somewhere(self) -> Vae:
         if self.trained == "decoder" and self.start is None:
-            raise ValueError("trained: decoder needs a start, as an untrained encoder says nothing; allowed: a folder as start")
+            raise ValueError(
+                "trained: decoder needs a start, as an untrained encoder says nothing; allowed: a folder as start"
+            )
         return self
 
 
