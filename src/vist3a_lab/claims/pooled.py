@@ -57,7 +57,9 @@ class Pooled:
         return self._estimate(self._values[variant, figure] - self._values[reference, figure], 1 - 0.05 / together)
 
     def ratio(self, variant: str, reference: str, figure: str, together: int = 1) -> Estimate:
-        """Mean of ``variant`` over that of ``reference``, both over the items that have both; ``together`` as in :meth:`difference`.
+        """Mean of ``variant`` over that of ``reference``, both over the items that have both.
+
+        ``together`` as in :meth:`difference`.
 
         Raises:
             ValueError: The mean of the reference is not above 0, so that there is no ratio to speak of.

@@ -1,6 +1,7 @@
 """Static scenes as the 3D network has not seen them: other lenses, longer paths, changing exposure, noisy pixels.
 
-Each effect keeps one geometry, so that cameras and depth stay exact. Scene i of a seed is that of the plain world, seen otherwise.
+Each effect keeps one geometry, so that cameras and depth stay exact. Scene i of a seed is that of the plain world, seen in
+another way.
 """
 
 from __future__ import annotations

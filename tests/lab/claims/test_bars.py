@@ -32,9 +32,8 @@ def pooled(factor: float, decibels: float = 0.0, spread: float = 0.001) -> Poole
             for figure, values in base.items()
         }
         rows = {figure: list(values) for figure, values in base.items()}
-        found[seed] = {"sequential": rows, "original": rows} | dict.fromkeys(
-            DISTILLED, {figure: list(values) for figure, values in ours.items()}
-        )
+        better = {figure: list(values) for figure, values in ours.items()}
+        found[seed] = {"sequential": rows, "original": rows, **{variant: better for variant in DISTILLED}}
     return Pooled(found, seed=0)
 
 

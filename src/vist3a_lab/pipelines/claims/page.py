@@ -75,8 +75,9 @@ here has seen the truth of these worlds. Verdicts are of one interval each.
 
 ## 4. Generated scenes
 
-Held-out prompts, the same noise for all; `stitched_distilled` and `sequential` (decoding first) are of the unaligned generator. Accuracy: share of prompts that an independent judge finds right, on decoded
-frames and on renderings; consistency: renderings against decoded frames, reprojection between views in pixels and in
+Held-out prompts, the same noise for all; `sequential` (decoding first) and `stitched_distilled` are of the unaligned
+generator, `aligned` is the same decoder after alignment. Accuracy: share of prompts that an independent judge finds
+right, on decoded frames and on renderings; consistency: renderings against decoded frames, reprojection between views in pixels and in
 relative depth.
 
 {generated}

@@ -14,8 +14,8 @@ class ClaimsParams(Strict, ClipShape):
     """Every seed of ``seeds`` distils and aligns anew and is judged on scenes and prompts of its own.
 
     Held-out scenes, prompts and their noise are those of the procedural world of ``heldout_seed`` + seed; the training is that of
-    ``distill`` and ``align`` with these numbers of steps (null: theirs). ``noise_shares`` are noise on the latents by its share of
-    their root mean square. In worlds that the 3D network was not trained on ``shifted_scenes`` scenes each are compared;
+    ``distill`` and ``align`` with these numbers of steps (null: theirs). ``noise_shares`` are levels of noise on the latents, as
+    shares of their root mean square. In worlds that the 3D network was not trained on ``shifted_scenes`` scenes each are compared;
     ``distilled_there``: also with a decoder distilled on unlabeled clips of these worlds, one more training a seed.
     ``pixel_step`` thins the pixels that surfaces are compared on.
     """

@@ -1,4 +1,7 @@
-"""The parts of one seed: geometry, noise, shifted worlds, generation, orders of views. Each is kept as JSON, so that a killed run goes on."""
+"""The parts of one seed: geometry, noise, shifted worlds, generation, orders of views.
+
+Each is kept as JSON, so that a killed run goes on.
+"""
 
 from __future__ import annotations
 
