@@ -77,8 +77,8 @@ here has seen the truth of these worlds. Verdicts are of one interval each.
 
 Held-out prompts, the same noise for all; `sequential` (decoding first) and `stitched_distilled` are of the unaligned
 generator, `aligned` is the same decoder after alignment. Accuracy: share of prompts that an independent judge finds
-right, on decoded frames and on renderings; consistency: renderings against decoded frames, reprojection between views in pixels and in
-relative depth.
+right, on decoded frames and on renderings; consistency: renderings against decoded frames, reprojection between views in
+pixels and in relative depth.
 
 {generated}
 

@@ -15,7 +15,7 @@ class ClaimsParams(Strict, ClipShape):
 
     Held-out scenes, prompts and their noise are those of the procedural world of ``heldout_seed`` + seed; the training is that of
     ``distill`` and ``align`` with these numbers of steps (null: theirs). ``noise_shares`` are levels of noise on the latents, as
-    shares of their root mean square. In worlds that the 3D network was not trained on ``shifted_scenes`` scenes each are compared;
+    shares of their root mean square. Of each world that the 3D network was not trained on ``shifted_scenes`` are compared;
     ``distilled_there``: also with a decoder distilled on unlabeled clips of these worlds, one more training a seed.
     ``pixel_step`` thins the pixels that surfaces are compared on.
     """
