@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from vist3a.data.curation import gather_world
 from vist3a.records.clip_shape import ClipShape
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.run_folder import run_folder
@@ -18,12 +17,10 @@ from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_lab.pipelines.claims.params import ClaimsParams
+from vist3a_lab.pipelines.claims.shifted_clips import read_shifted, write_shifted
 from vist3a_lab.pipelines.kept_parts import kept_folder
-from vist3a_lab.procedural.shifted import SHIFTS, ShiftedWorlds
 
 STATE = "claims"
-INDEX = "index.parquet"
-"""Beside the clips of shifted worlds."""
 
 
 def distillation_of(params: ClaimsParams, distill: DistillParams) -> DistillParams:
@@ -78,7 +75,7 @@ class Study:
     def decoder_there(self, seed: int) -> Path:
         """A decoder distilled, in the same way, on unlabeled clips of all shifted worlds: as many, in equal parts."""
         clips = kept_folder(self.folder(0, "shifted_clips"), lambda: self._film_shifted)
-        return self._distilled(seed, "decoder_there", clips, pd.read_parquet(clips / INDEX))
+        return self._distilled(seed, "decoder_there", clips, read_shifted(clips))
 
     def _distilled(self, seed: int, part: str, clips: Path, index: pd.DataFrame) -> Path:
         return kept_folder(
@@ -89,15 +86,9 @@ class Study:
         )
 
     def _film_shifted(self, folder: Path) -> None:
-        """Clips of the shifted worlds and their index; scenes of a seed that nothing is judged on."""
-        count, params = len(self.clip_index), self.params
-        shares = self.clip_index["split"].value_counts() / count
-        gathered = gather_world(
-            ShiftedWorlds(tuple(SHIFTS.values())), "shifted", count, params.heldout_seed - 1, folder,
-            params.part(ClipShape), resolve_device(self.networks.device),
-        )  # fmt: skip
-        splits = (float(shares.get(split, 0.0)) for split in ("selection", "heldout"))
-        gathered.index(self.distill.seed, *splits).to_parquet(folder / INDEX)
+        """Scenes of a seed that nothing is judged on."""
+        seed, shape = self.params.heldout_seed - 1, self.params.part(ClipShape)
+        write_shifted(folder, self.clip_index, seed, self.distill.seed, shape, resolve_device(self.networks.device))
 
     def distillation(self, seed: int) -> DistillParams:
         """The chain's settings with another seed and, where asked for, another number of steps."""
