@@ -1,4 +1,4 @@
-"""Thin nodes: render, search, distil, compare, report."""
+"""Thin nodes: render, search, distil, decode noisy latents, compare, report."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.score.params import ScoreParams
 from vist3a_lab.pages.study_chart import study_chart
 from vist3a_lab.pipelines.layer_study.params import LayerStudyParams
-from vist3a_lab.pipelines.layer_study.searching import searching
+from vist3a_lab.pipelines.layer_study.searching import search_for_noise, searching
+from vist3a_lab.pipelines.made_on import made_on
 from vist3a_lab.procedural import WorldConfig
-from vist3a_lab.studies import latent_study, layer_study
+from vist3a_lab.studies import latent_study, layer_study, noise_study
 from vist3a_lab.studies.layer_study import Row, StudyClips
 
 Clips = dict[int, StudyClips]
-Layers = dict[int, dict[str, tuple[StitchFit, StitchSpec]]]
+Layers = dict[int, dict[float, dict[str, tuple[StitchFit, StitchSpec]]]]
+"""By seed and by the share of noise that they were fitted for."""
+Noise = dict[str, dict[str, dict[str, Any]]]
+"""By seed and share of noise."""
 
 
 def render_scenes(params: LayerStudyParams, networks: Networks) -> Clips:
@@ -37,20 +41,22 @@ def render_scenes(params: LayerStudyParams, networks: Networks) -> Clips:
 
 def search_layers(
     params: LayerStudyParams, networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
-) -> tuple[dict[str, Any], Layers]:
-    """Scores of all points per seed, and their stitch layers."""
+) -> tuple[dict[str, Any], Layers, Noise]:
+    """Scores of all points per seed, their stitch layers, and what noise on the latents makes of both."""
     points = list(networks.load_reconstruction().points_of(extract.kinds))
     match = params.distillation.match
     for name in params.points:
         layer_study.check_entry(points, name, None if match is None else match.point)
-    found = {
-        seed: searching(networks, extract, score, own, [point.name for point in points])({})
-        for seed, own in clips.items()
-    }
+    found = {seed: search_for_noise(networks, extract, score, own, params.noise_shares) for seed, own in clips.items()}
     layers = {
-        seed: {name: (own.layer, one.settings.spec) for name, own in one.solved.items()} for seed, one in found.items()
+        seed: {
+            share: {name: (own.layer, clean.settings.spec) for name, own in one.items()}
+            for share, one in solved.items()
+        }
+        for seed, (clean, solved) in found.items()
     }
-    return layer_study.curve({seed: one.scores for seed, one in found.items()}), layers
+    noise = {str(seed): noise_study.r2_under_noise(clean, solved) for seed, (clean, solved) in found.items()}
+    return layer_study.curve({seed: clean.scores for seed, (clean, _) in found.items()}), layers, noise
 
 
 def distil_points(
@@ -63,7 +69,7 @@ def distil_points(
     for seed, own in clips.items():
         fit, heldout = own.clips("fit"), own.clips("heldout", how.measured_clips)
         for point in params.points:
-            layer, spec = layers[seed][point]
+            layer, spec = layers[seed][0.0][point]
             decoder = StitchedDecoder(networks.load_reconstruction(), spec, layer).to(device)
             prepare(decoder, how.tuning, how.lora_rank, how.lora_alpha)
             before = output_distance(stitched(decoder, generator), teacher, heldout, device, render)
@@ -86,6 +92,24 @@ def _one_log(name: str) -> Callable[[str], Log]:
     return lambda _: log
 
 
+def decode_under_noise(
+    params: LayerStudyParams, networks: Networks, clips: Clips, layers: Layers, noise: Noise
+) -> Noise:
+    """Adds the errors of the stitched networks' outputs, none of them distilled, at the points that are distilled elsewhere."""
+    device = resolve_device(networks.device)
+    generator, original = networks.load_generator("vae"), networks.load_reconstruction()
+    found: Noise = {}
+    for seed, own in clips.items():
+        shown = own.clips("heldout", params.distillation.measured_clips)
+        found[str(seed)] = {}
+        for share, by_point in layers[seed].items():
+            fitted = {point: by_point[point] for point in params.points}
+            decoders = {name: StitchedDecoder(original, spec, fit).to(device) for name, (fit, spec) in fitted.items()}
+            outputs = noise_study.outputs_under_noise(generator, original, decoders, shown, share, seed, device)
+            found[str(seed)][f"{share:g}"] = {**noise[str(seed)][f"{share:g}"], "outputs": outputs}
+    return found
+
+
 def compare_latents(
     params: LayerStudyParams, networks: Networks, extract: ExtractParams, score: ScoreParams, clips: Clips
 ) -> dict[str, dict[str, Any]]:
@@ -103,11 +127,19 @@ def compare_latents(
 
 
 def report_study(
-    params: LayerStudyParams, curves: dict[str, Any], rows: list[Row], latents: dict[str, dict[str, Any]]
+    params: LayerStudyParams,
+    networks: Networks,
+    curves: dict[str, Any],
+    rows: list[Row],
+    latents: dict[str, dict[str, Any]],
+    noise: Noise,
 ) -> tuple[dict[str, Any], Any]:
     """The report and its picture."""
     report = {
         "seeds": list(params.seeds),
+        "device": made_on(networks.device),
+        "noise": noise,
+        "noise_statement": noise_study.noise_statement(noise),
         "scenes": params.scenes.model_dump(),
         "curve": curves,
         "distillation": params.distillation.model_dump(include={"tuning", "match", "loop", "measured_clips"}),
