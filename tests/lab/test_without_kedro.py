@@ -1,0 +1,35 @@
+"""The functions under the studies' nodes run where there is no Kedro, MLflow, DVC or OmegaConf: on a borrowed GPU, say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("kedro", "mlflow", "omegaconf", "dvc", "kedro_datasets"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+from vist3a_lab.pipelines.{study} import nodes, page, params
+print(*(name for name in dir(nodes) if name.startswith(("measure_", "report_"))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("study", "functions"),
+    [
+        ("claims", ["measure_claims", "report_claims"]),
+        ("alignment_study", ["measure_variants", "report_variants"]),
+        ("layer_study", ["report_study"]),
+    ],
+)
+def test_studies_need_no_workflow_tools(study: str, functions: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("{study}", study)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(functions) <= set(done.stdout.split())
