@@ -33,16 +33,12 @@ def r2_under_noise(clean: LayerSearch, solved: Mapping[float, Mapping[str, Solve
     ``solved`` are the layers by the share that they were fitted for.
     """
     entries = [point.name for point in clean.settings.points if point.complete]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for share, layers in solved.items():
         fitted = replace(clean, solved=layers, noise=share).under_noise((share,))[share]
         kept = clean.under_noise((share,))[share]
-        found[f"{share:g}"] = {
-            "fitted": fitted,
-            "clean_fit": kept,
-            "best": max(entries, key=fitted.__getitem__),
-            "best_clean_fit": max(entries, key=kept.__getitem__),
-        }
+        best, best_kept = (max(entries, key=values.__getitem__) for values in (fitted, kept))
+        found[f"{share:g}"] = {"fitted": fitted, "clean_fit": kept, "best": best, "best_clean_fit": best_kept}
     return found
 
 

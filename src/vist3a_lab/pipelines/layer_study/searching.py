@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vist3a.records import StitchFit
 from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
+from vist3a.stitching.grids import StitchSpec
 from vist3a.stitching.layer_search import LayerSearch, search_clips, search_moments
 from vist3a.stitching.search import Solved, solve_points
 from vist3a.stitching.tap import Tap
@@ -14,6 +16,8 @@ from vist3a_app.pipelines.extract.params import ExtractParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.score.params import ScoreParams
 from vist3a_lab.studies.layer_study import StudyClips
+
+Layer = tuple[StitchFit, StitchSpec]
 
 
 def searching(
@@ -56,3 +60,10 @@ def search_for_noise(
         for share in shares
     }
     return clean, solved
+
+
+def layers_of(clean: LayerSearch, solved: Mapping[float, Mapping[str, Solved]]) -> dict[float, dict[str, Layer]]:
+    """Stitch layers with their grids, by the share of noise that they were fitted for and by point."""
+    return {
+        share: {name: (own.layer, clean.settings.spec) for name, own in one.items()} for share, one in solved.items()
+    }
