@@ -35,6 +35,7 @@ def measure_variants(
     one that takes all of them then only reports.
     """
     study = Study(params, align, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings)
+    study.check()
     found: dict[str, Any] = {"scores": {}, DIVERSITY: {}, "films": {}}
     for seed in params.seeds:
         measured = {variant: study.figures(seed, variant) for variant in VARIANTS}

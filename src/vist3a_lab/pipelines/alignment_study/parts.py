@@ -31,7 +31,7 @@ from vist3a_lab.procedural import WorldConfig, make_world
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
 from vist3a_lab.studies.alignment_bars import TRUE_CLIPS
-from vist3a_lab.studies.alignment_study import BESIDE, UNTRAINED, score_variant, variant_weights
+from vist3a_lab.studies.alignment_study import BESIDE, OPTIMISED, UNTRAINED, score_variant, variant_weights
 from vist3a_lab.studies.film_scores import DIVERSITY, diversity, film_scores
 
 STATE = "alignment_study"
@@ -51,6 +51,22 @@ class Study:
     clip_index: pd.DataFrame
     checkpoints: Path
     text_embeddings: Path
+
+    def check(self) -> None:
+        """Before hours of training.
+
+        Raises:
+            ValueError: There is no further generator where one is named, or ``full_motion`` has no weight or no path to hold.
+        """
+        beside = self.params.beside
+        if beside is not None and not Path(beside).is_dir():
+            raise ValueError(f"alignment_study.beside: {beside} is no folder; allowed: that of a generator, or null")
+        for variant in OPTIMISED:
+            variant_weights(self.align.weights(True), variant, self.params.camera_motion)
+        if self.align.motion is None:
+            raise ValueError(
+                "align.motion: null, but full_motion holds it; allowed: the camera's path in median depths"
+            )
 
     def figures(self, seed: int, variant: str) -> dict[str, Any]:
         """Of a variant: ``scores``, a value per held-out prompt by figure, and ``diversity``."""
