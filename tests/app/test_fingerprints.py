@@ -62,7 +62,7 @@ USERS: Mapping[str, set[str]] = {
     "vist3a.testing.networks": set(),
     "vist3a.weights.identity": STITCHING - {"validate_embedded"},
     "vist3a.weights.public": STITCHING,
-    "vist3a_app.datasets.figure": {"score", "layer_study", "claims"},
+    "vist3a_app.datasets.figure": {"score"} | STUDIES,
     "vist3a_app.hooks.determinism": ALL,
     "vist3a_app.hooks.run_record": set(),
     "vist3a_app.pages.score_page": {"score"},

@@ -16,7 +16,7 @@ PREFIX = "metric/"
 MORE_IS_BETTER = frozenset(
     {
         "depth_delta_125", "normals", "f_score", "rra_5", "rta_5", "auc_30", "nvs_psnr", "nvs_ssim", "consistency_psnr",
-        "reprojection/covered",
+        "reprojection/covered", "film/rerender", "film/motion", "diversity",
     }
 )  # fmt: skip
 SCORES = ("accuracy/", "judge/", "reward/", "sharpness/")

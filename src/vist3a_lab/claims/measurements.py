@@ -25,6 +25,7 @@ from vist3a.stitching.functional_error import stitched
 from vist3a.stitching.unordered import reconstruct_unordered, restored
 from vist3a_lab.claims.errors import Truth, geometry_errors, novel_view_errors, novel_view_split
 from vist3a_lab.procedural import WorldConfig, make_world
+from vist3a_lab.procedural.shifted import Shift, make_shifted
 
 Variants = Mapping[str, Callable[[Tensor], Reconstruction]]
 Figures = dict[str, dict[str, list[float]]]
@@ -46,13 +47,32 @@ def compare_variants(
     ``allowed`` is the generator's rule of frame counts.
     """
     found: Figures = {}
-    sources = list(fill_frames(tuple(novel_view_split(world.frames)[0]), allowed))
     for index in progress(range(scenes), "compare with the truth", scenes):
         truth = Truth.of(make_world(world, [index], device=device))
-        for name, reconstruct in variants.items():
-            errors = geometry_errors(reconstruct(truth.frames), truth, pixel_step, icp=True)
-            errors |= novel_view_errors(reconstruct(truth.frames[:, sources]), truth, render, allowed)
-            _add(found, name, errors)
+        _compare(found, variants, truth, truth.frames, render, pixel_step, allowed, icp=True)
+    return found
+
+
+@torch.no_grad()
+def compare_shifted(
+    variants: Variants,
+    shift: Shift,
+    world: WorldConfig,
+    scenes: int,
+    render: Renderer,
+    pixel_step: int,
+    allowed: AllowedFrames,
+    device: torch.device,
+) -> Figures:
+    """As :func:`compare_variants` in a shifted world, without ICP.
+
+    The networks are given what the camera records; novel views are held against the steady pictures without noise, as no
+    reconstruction can know how the light of another frame changes.
+    """
+    found: Figures = {}
+    for index in progress(range(scenes), "compare in a shifted world", scenes):
+        batch, given = make_shifted(world, [index], shift, device=device)
+        _compare(found, variants, Truth.of(batch), given, render, pixel_step, allowed, icp=False)
     return found
 
 
@@ -60,28 +80,31 @@ def compare_variants(
 def compare_under_noise(
     generator: VideoGenerator,
     decoders: Mapping[str, Decoder],
-    levels: Sequence[float],
+    shares: Sequence[float],
     world: WorldConfig,
     scenes: int,
     pixel_step: int,
     device: torch.device,
 ) -> dict[str, Figures]:
-    """Geometry by level of noise on the latents (VIST3A, appendix D.2); a scene has the same noise, scaled, at all levels.
+    """Geometry by noise on the latents, of ``shares`` of their root mean square (VIST3A, appendix D.2).
+
+    A scene has the same noise, scaled, for all shares.
 
     All decoders get the frames decoded from the noisy latents; none sees the true ones.
     """
-    found: dict[str, Figures] = {f"{level:g}": {} for level in levels}
+    found: dict[str, Figures] = {f"{share:g}": {} for share in shares}
     for index in progress(range(scenes), "compare under noise", scenes):
         truth = Truth.of(make_world(world, [index], device=device))
         latents = generator.encode(truth.frames)
-        for level in levels:
-            # Far apart, so that worlds of neighboring seeds share no noise.
-            noisy = add_latent_noise(latents, level, [world.seed * 100_003 + index])
+        for share in shares:
+            # The paper's alpha counts in norms of the whole latent, which grow with the root of its size. The seeds lie far
+            # apart, so that worlds of neighboring seeds share no noise.
+            noisy = add_latent_noise(latents, share / latents[0].numel() ** 0.5, [world.seed * 100_003 + index])
             frames = generator.decode(noisy)
             for name, decoder in decoders.items():
                 rgb = decoder.network.fit(frames)
                 output = decoder(noisy, (rgb.shape[-2], rgb.shape[-1]), rgb=rgb)
-                _add(found[f"{level:g}"], name, geometry_errors(output, truth, pixel_step))
+                _add(found[f"{share:g}"], name, geometry_errors(output, truth, pixel_step))
     return found
 
 
@@ -135,6 +158,24 @@ def compare_orders(
         for name, output in outputs.items():
             _add(found, name, geometry_errors(output, truth, pixel_step))
     return found
+
+
+def _compare(
+    found: Figures,
+    variants: Variants,
+    truth: Truth,
+    given: Tensor,
+    render: Renderer,
+    pixel_step: int,
+    allowed: AllowedFrames,
+    icp: bool,
+) -> None:
+    """Add what every variant makes of the ``given`` pictures of one scene."""
+    sources = list(fill_frames(tuple(novel_view_split(given.shape[1])[0]), allowed))
+    for name, reconstruct in variants.items():
+        errors = geometry_errors(reconstruct(given), truth, pixel_step, icp=icp)
+        errors |= novel_view_errors(reconstruct(given[:, sources]), truth, render, allowed)
+        _add(found, name, errors)
 
 
 def fixed_order(sequence: list[int]) -> ViewOrder:

@@ -56,6 +56,23 @@ class Pooled:
         """
         return self._estimate(self._values[variant, figure] - self._values[reference, figure], 1 - 0.05 / together)
 
+    def ratio(self, variant: str, reference: str, figure: str, together: int = 1) -> Estimate:
+        """Mean of ``variant`` over that of ``reference``, both over the items that have both.
+
+        ``together`` as in :meth:`difference`.
+
+        Raises:
+            ValueError: The mean of the reference is not above 0, so that there is no ratio to speak of.
+        """
+        own, other = self._values[variant, figure], self._values[reference, figure]
+        both = np.isfinite(own) & np.isfinite(other)
+        columns = np.where(both[:, None], np.stack([own, other], 1), np.nan)
+        if not both.any() or columns[both, 1].mean() <= 0:
+            raise ValueError(f"{figure} of {reference} has no mean above 0; a ratio to it says nothing")
+        whole, within = (self._quotients(columns, counts) for counts in (self._counts, self._within))
+        value = float(columns[both, 0].mean() / columns[both, 1].mean())
+        return self._interval(value, whole, within, 1 - 0.05 / together)
+
     def recovered(self, variant: str, worst: str, best: str, figures: Sequence[str]) -> Estimate | None:
         """Share of the mean loss from ``best`` to ``worst`` that ``variant`` does not have, mean of the shares of ``figures``.
 
@@ -77,6 +94,12 @@ class Pooled:
         kinds = [np.stack(kind) for kind in zip(*resampled, strict=True)]
         whole, within = (kind.mean(0)[np.isfinite(kind).all(0)] for kind in kinds)
         return self._interval(float(np.mean(shares)), whole, within, 0.95)
+
+    @staticmethod
+    def _quotients(columns: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ratios of the two columns' resampled means; resamples with nothing to divide by are left out."""
+        found = Pooled._shares(columns, counts)
+        return found[np.isfinite(found)]
 
     @staticmethod
     def _shares(columns: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

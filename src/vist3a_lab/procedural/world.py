@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from vist3a_lab.procedural.camera_paths import cameras
 from vist3a_lab.procedural.captions import describe
 from vist3a_lab.procedural.layout import MAX_EXTRA_VIEWS, sample_scenes
 from vist3a_lab.procedural.raycast import render
-from vist3a_lab.procedural.scene import SceneBatch
+from vist3a_lab.procedural.scene import CameraPath, SceneBatch
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def make_world(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     variant: int = 0,
+    path: Callable[[CameraPath], CameraPath] | None = None,
 ) -> WorldBatch:
     """Render scenes ``indices`` of the configured world; scene i does not depend on the other indices.
 
@@ -67,11 +68,13 @@ def make_world(
         device: Where to render.
         dtype: Type of the images, depth and cameras.
         variant: Which of the caption variants.
+        path: Another way to move the camera about the same scenes; None: their own. Captions are those of the own path.
     """
     # Sampled and described on the CPU, so that a scene is the same one on every device.
     sampled = sample_scenes(config.seed, indices, dtype=dtype)
     captions = tuple(describe(description, variant) for description in sampled.descriptions())
-    scenes = sampled.to(device)
+    # The captions' left and right are those of the first camera of the scene's own path.
+    scenes = (sampled if path is None else replace(sampled, path=path(sampled.path))).to(device)
     views = cameras(scenes, config.frames, config.extra_views, config.height, config.width)
     with torch.no_grad():
         rgb, depth = render(scenes, views, config.height, config.width, supersample=config.supersample)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vist3a.alignment.generation_scores import Verdict, score_scenes
-from vist3a.alignment.rewards.terms import KINDS
+from vist3a.alignment.rewards.terms import KINDS, MOTION
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator
 from vist3a.metrics.by_kind import figures_by_kind
@@ -19,6 +19,8 @@ from vist3a.rendering.base import Renderer
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a_lab.claims.pooled import BySeed, Pooled
 from vist3a_lab.claims.verdicts import Claim, oriented
+from vist3a_lab.studies.alignment_bars import JUDGED, TRUE_CLIPS, bars
+from vist3a_lab.studies.film_scores import DIVERSITY, FILM
 
 UNTRAINED = "no_finetuning"
 OPTIMISED: Mapping[str, frozenset[str]] = {
@@ -26,9 +28,14 @@ OPTIMISED: Mapping[str, frozenset[str]] = {
     "consistency": frozenset({"consistency"}),
     "quality": frozenset({"quality"}),
     "full": frozenset({"consistency", "quality"}),
+    "full_motion": frozenset({"consistency", "quality", "motion"}),
 }
 """Kinds of reward terms that a variant optimises beside the generative loss."""
 VARIANTS = (UNTRAINED, *OPTIMISED)
+IN_TABLE = VARIANTS[:-1]
+"""The variants of the paper's table; the last one is this project's."""
+BESIDE = "beside"
+"""A further generator in the picture of the frontier."""
 
 TABLE_6: Mapping[str, Mapping[str, float]] = {
     "Imaging": {"no_finetuning": 50.56, "generative": 54.56, "consistency": 38.67, "quality": 62.27, "full": 64.87},
@@ -38,13 +45,18 @@ TABLE_6: Mapping[str, Mapping[str, float]] = {
 }
 """Columns of the paper's table 6 that have a counterpart here; its Aesthetic and Style have none."""
 COUNTERPARTS = {
-    "Imaging": "sharpness/rendered", "CLIP": "judge/text_rendered", "Align": "accuracy/rendered", "Coher": "consistency_psnr",
+    "Imaging": "sharpness/rendered", "CLIP": "judge/text_rendered", "Align": "accuracy/rendered", "Coher": "film/rerender",
 }  # fmt: skip
-"""The nearest figure of the embedded world. All are of renderings, as the paper's are."""
+"""The nearest figure of the embedded world, as independent of the reward as the paper's judges are.
+
+All are of renderings, as the paper's, but for Coher: whether the video holds together as one scene is told by the original 3D
+network from decoded frames. Renderings of the stitched decoder against frames (``consistency_psnr``) are what the reward of
+consistency optimises, and would speak about themselves.
+"""
 
 SHARP = ("sharpness/rendered",)
 TEXT = ("accuracy/decoded", "accuracy/rendered", "judge/text_decoded", "judge/text_rendered")
-AGREEMENT = ("consistency_psnr", "reprojection/pixels", "reprojection/depth")
+AGREEMENT = ("film/rerender", "reprojection/pixels", "reprojection/depth")
 SENTENCES = (
     ("The generative loss alone makes scenes follow their prompts better", "Align, CLIP", "generative", UNTRAINED, TEXT),
     ("The generative loss alone makes renderings sharper", "Imaging", "generative", UNTRAINED, SHARP),
@@ -64,13 +76,28 @@ SENTENCES = (
 
 
 def kind_of(term: str) -> str:
-    """``quality`` for text-image scores; ``consistency`` for agreement of renderings, frames and geometry."""
+    """``quality`` for text-image scores; ``motion`` for that of the camera; ``consistency`` for all agreement."""
+    if term == MOTION:
+        return "motion"
     # Text-image terms are named SCORER_decoded and SCORER_rendered.
     return "quality" if term.rpartition("_")[2] in KINDS else "consistency"
 
 
-def variant_weights(weights: Mapping[str, float], variant: str) -> dict[str, float]:
-    """``weights`` with 0 for the terms that ``variant`` does not optimise: they are still computed and logged."""
+def variant_weights(weights: Mapping[str, float], variant: str, motion: float | None = None) -> dict[str, float]:
+    """``weights`` with 0 for the terms that ``variant`` does not optimise: they are still computed and logged.
+
+    ``motion`` is the weight of ``camera_motion`` where that is optimised (None: that of ``weights``).
+
+    Raises:
+        ValueError: Motion is optimised, and has no weight.
+    """
+    if "motion" in OPTIMISED[variant]:
+        held = weights.get(MOTION) if motion is None else motion
+        if not held:
+            raise ValueError(
+                f"alignment_study.camera_motion: {motion}, and align.rewards.{MOTION} has no weight; allowed: one of them above 0"
+            )
+        weights = {**weights, MOTION: held}
     return {name: weight if kind_of(name) in OPTIMISED[variant] else 0.0 for name, weight in weights.items()}
 
 
@@ -82,8 +109,8 @@ def score_variant(
     verdict: Verdict | None,
     prompts: Sequence[str],
     latents: Sequence[Tensor],
-) -> dict[str, list[float]]:
-    """Scores of generated scenes (see ``score_scenes``), one value per prompt, and two of their pictures.
+) -> tuple[dict[str, list[float]], list[Tensor]]:
+    """Scores of generated scenes (see ``score_scenes``), one value per prompt, two of their pictures, and the decoded frames.
 
     ``consistency_psnr``: renderings against decoded frames in dB; ``sharpness/decoded``, ``sharpness/rendered``: see
     :func:`vist3a.metrics.image.sharpness`.
@@ -92,15 +119,19 @@ def score_variant(
     scores["consistency_psnr"] = [float(psnr(rendered, decoded).mean()) for decoded, rendered in pictures]
     for position, kind in enumerate(KINDS):
         scores[f"sharpness/{kind}"] = [float(sharpness(views[position]).mean()) for views in pictures]
-    return scores
+    return scores, [views[0] for views in pictures]
 
 
-def report_of(figures: BySeed, seed: int) -> dict[str, Any]:
-    """Means, paired differences, orderings and sentences from ``{seed: {variant: {figure: values}}}``.
+def report_of(figures: Mapping[str, BySeed], seed: int) -> dict[str, Any]:
+    """Means, paired differences, orderings, sentences and bars.
 
-    ``seed`` draws the bootstrap.
+    Args:
+        figures: ``{part: {seed: {variant: {figure: values}}}}`` with the parts ``scores`` and ``diversity`` of all variants, and
+            ``films`` of true clips and of a further generator.
+        seed: Draws the bootstrap.
     """
-    pooled = Pooled(figures, seed)
+    pooled, diversity = Pooled(figures["scores"], seed), Pooled(figures["diversity"], seed)
+    films = Pooled(_films(figures["scores"], figures["films"]), seed)
     pairs = [(variant, UNTRAINED) for variant in OPTIMISED] + [
         (variant, "generative") for variant in OPTIMISED if variant != "generative"
     ]
@@ -118,6 +149,11 @@ def report_of(figures: BySeed, seed: int) -> dict[str, Any]:
         "differences": {
             f"{one} - {other}": {name: pooled.difference(one, other, name) for name in names} for one, other in pairs
         },
+        "films": {variant: {name: films.mean(variant, name) for name in FILM} for variant in films.variants},
+        "motion_ratio": {variant: films.ratio(variant, TRUE_CLIPS, "film/motion") for variant in films.variants},
+        "diversity": {variant: diversity.mean(variant, DIVERSITY) for variant in VARIANTS},
+        "diversity_ratio": {variant: diversity.ratio(variant, UNTRAINED, DIVERSITY) for variant in OPTIMISED},
+        "bars": [row for variant in JUDGED for row in bars(films, pooled, diversity, variant)],
         "orderings": orderings,
         "counted": counted,
         "claims": claims,
@@ -126,18 +162,29 @@ def report_of(figures: BySeed, seed: int) -> dict[str, Any]:
 
 
 def report_by_kind(figures: BySeed, kinds: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Any]:
-    """:func:`vist3a.metrics.by_kind.figures_by_kind` before and after the full alignment, of the prompts of all seeds together.
+    """:func:`vist3a.metrics.by_kind.figures_by_kind` before and after the alignment that holds motion, of all seeds' prompts together.
 
     ``kinds``: of every prompt, by seed, in the order of the figures.
     """
     pooled: list[dict[str, list[float]]] = []
-    for variant in (UNTRAINED, "full"):
+    for variant in (UNTRAINED, "full_motion"):
         found: dict[str, list[float]] = {}
         for seed in kinds:
             for name, values in figures[seed][variant].items():
                 found.setdefault(name, []).extend(float("nan") if value is None else value for value in values)
         pooled.append(found)
     return figures_by_kind([own for of_seed in kinds.values() for own in of_seed], *pooled)
+
+
+def _films(scores: BySeed, others: BySeed) -> dict[str, dict[str, dict[str, Sequence[float | None]]]]:
+    """Film figures of all variants and, after them, of what else there is."""
+    return {
+        seed: {
+            **{variant: {name: rows[name] for name in FILM} for variant, rows in found.items()},
+            **{name: dict(rows) for name, rows in others[seed].items()},
+        }
+        for seed, found in scores.items()
+    }
 
 
 def table_orderings(pooled: Pooled) -> list[dict[str, Any]]:
@@ -151,7 +198,7 @@ def table_orderings(pooled: Pooled) -> list[dict[str, Any]]:
         figure = COUNTERPARTS[column]
         if figure not in pooled.figures[UNTRAINED]:
             continue
-        for pair in combinations(VARIANTS, 2):
+        for pair in combinations(IN_TABLE, 2):
             # In all of these columns more is better.
             better, worse = sorted(pair, key=values.__getitem__, reverse=True)
             # A figure of ours may be an error: positive speaks for the paper all the same.

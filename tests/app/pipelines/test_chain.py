@@ -249,7 +249,8 @@ def test_the_layer_study_reports(project: Path) -> None:
     assert {row["point"] for row in report["distilled"]} == {"encoder.00", "encoder.05"}
     assert all(set(point["r2"]) == {"501", "502"} for point in report["curve"].values())
     page = (project / "data" / "08_reporting" / "layer_study.md").read_text()
-    assert all(sentence in page for sentence in report["statement"])
+    assert all(sentence in page for sentence in (*report["statement"], *report["noise_statement"]))
+    assert set(report["noise"]["501"]["0.5"]["outputs"]) == {"decoding first", "encoder.00", "encoder.05"}
     assert (project / "data" / "08_reporting" / "layer_study.png").is_file()
 
 
@@ -266,7 +267,8 @@ def test_the_claims_report_and_a_killed_run_goes_on(chain: Path) -> None:
     assert {"holds", "does not hold", "not decided", "not testable here"} >= {
         one["verdict"] for one in report["claims"]
     }
-    assert set(report["noise"]) == {"0", "0.01"} and set(report["orders"]["stitched_ordered"]) >= {"points", "auc_30"}
+    assert {row["variant"] for row in report["shifted_rows"]} == {"stitched_distilled", "stitched_distilled_there"}
+    assert set(report["noise"]) == {"0", "0.5"} and set(report["orders"]["stitched_ordered"]) >= {"points", "auc_30"}
     state = chain / "data" / "06_models" / "checkpoints" / "claims"
     assert not state.exists(), "other code would not make the parts anew"
     environment = {**os.environ, "VIST3A_TRACKING": "off", "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
@@ -293,10 +295,16 @@ def test_the_alignment_study_reports_and_a_killed_run_goes_on(chain: Path) -> No
     assert kedro(chain, *arguments).returncode == 0
     written = {
         name: (chain / "data" / "08_reporting" / name).read_bytes()
-        for name in ("alignment_study.json", "alignment_study.md")
+        for name in ("alignment_study.json", "alignment_study.md", "alignment_study_frontier.png")
     }
     report = json.loads(written["alignment_study.json"])
-    assert set(report["means"]) == {"no_finetuning", "generative", "consistency", "quality", "full"}
+    assert set(report["means"]) == {
+        "no_finetuning", "generative", "consistency", "quality", "full", "full_motion",
+    }  # fmt: skip
+    assert set(report["films"]) == {*report["means"], "true_clips", "beside"}
+    # The generator beside is the very same one, unaligned too.
+    for name, found in report["films"]["beside"].items():
+        assert found == pytest.approx(report["films"]["no_finetuning"][name], rel=1e-4)
     assert {"reward/total", "judge/total", "accuracy/rendered", "sharpness/rendered", "consistency_psnr"} <= set(
         report["means"]["full"]
     )

@@ -11,6 +11,7 @@ import pytest
 from vist3a.metrics import aggregate
 from vist3a.metrics.aggregate import few_groups_factor, stratified_counts
 from vist3a.metrics.direction import more_is_better
+from vist3a_lab.claims.bars import DISTILLED
 from vist3a_lab.claims.pooled import Pooled
 from vist3a_lab.claims.report import report_of
 from vist3a_lab.claims.verdicts import (
@@ -29,12 +30,14 @@ from vist3a_lab.pipelines.claims.page import claims_page
 VARIANTS = {
     "geometry": ("original", "sequential", "stitched", "stitched_distilled"),
     "noise": ("sequential", "stitched_distilled"),
-    "generated": ("sequential", "stitched", "stitched_aligned"),
+    "shifted": ("original", "sequential", "stitched_distilled", "stitched_distilled_there"),
+    "generated": ("sequential", "stitched_distilled", "aligned"),
     "orders": ("original_true", "original_shuffled", "stitched_true", "stitched_true_backwards", "stitched_shuffled",
                "stitched_ordered"),
 }  # fmt: skip
 FIGURES = {
-    "geometry": {*TABLE_5, *NOVEL_VIEWS}, "noise": {*SURFACE, *SHOWN, "rotation_deg"},
+    "geometry": {*TABLE_5, *NOVEL_VIEWS, "depth_absrel", "rotation_deg"}, "noise": {*SURFACE, *SHOWN},
+    "shifted": {"nvs_psnr", "nvs_ssim", "depth_absrel", "points", "rotation_deg", "auc_30"},
     "generated": {"accuracy/decoded", "accuracy/rendered", "consistency_psnr", "reprojection/pixels", "reprojection/depth"},
     "orders": set(ORDER),
 }  # fmt: skip
@@ -74,10 +77,13 @@ def world(quality: dict[str, float]) -> dict:
             for variant in VARIANTS[name]
         }
 
-    levels = ("0", "0.01")
     seeds = ("1", "2", "3")
     found = {name: {seed: part(name) for seed in seeds} for name in ("geometry", "generated", "orders")}
-    return {**found, "noise": {seed: {level: part("noise") for level in levels} for seed in seeds}}
+    keyed = {"noise": ("0", "0.13", "0.5"), "shifted": ("wide_lens", "exposure")}
+    return {
+        **found,
+        **{name: {seed: {key: part(name) for key in keys} for seed in seeds} for name, keys in keyed.items()},
+    }
 
 
 def verdicts(quality: dict[str, float]) -> dict[str, str]:
@@ -88,17 +94,19 @@ def test_a_world_in_which_the_paper_is_right() -> None:
     found = verdicts(
         {
             "stitched_distilled": 1,
+            "stitched_distilled_there": 1,
             "stitched": 0.5,
-            "stitched_aligned": 1.5,
+            "aligned": 1.5,
             "stitched_shuffled": -5,
             "stitched_ordered": -0.1,
         }
     )
-    assert [verdict for verdict in found.values() if verdict != "not testable here"] == ["holds"] * 10
+    assert [verdict for verdict in found.values() if verdict != "not testable here"] == ["holds"] * 17
 
 
 def test_a_world_in_which_it_is_wrong() -> None:
-    quality = {"stitched_distilled": -1, "stitched": -0.5, "stitched_aligned": -1, "stitched_ordered": -5}
+    quality = {"stitched_distilled": -2, "stitched": -0.5, "aligned": -3, "stitched_ordered": -5}
+    quality["stitched_distilled_there"] = -1
     found = verdicts(quality | {"stitched_shuffled": 5})
     ordering = "Ordering views by their pictures recovers at least 90% of what shuffling loses"
     assert found.pop(ordering) == "not decided", "there is nothing to recover"
@@ -200,14 +208,14 @@ def test_intervals_of_a_claim_hold_together() -> None:
     pooled = Pooled({"1": rows}, seed=0)
     counts = stratified_counts([30], seed=0) / 30
     for among in (1, 4):
-        found = oriented(pooled, "a", "b", SURFACE, "alpha 0.1: ", among=among)
-        assert set(found) == {f"alpha 0.1: {name}" for name in SURFACE}
+        found = oriented(pooled, "a", "b", SURFACE, "noise 10%: ", among=among)
+        assert set(found) == {f"noise 10%: {name}" for name in SURFACE}
         for name in SURFACE:
             sign = 1 if more_is_better(name) else -1
             difference = sign * (np.array(rows["a"][name]) - np.array(rows["b"][name]))
             outside = 0.05 / (len(SURFACE) * among) / 2
             low, high = np.quantile(counts @ difference, [outside, 1 - outside])
-            one = found[f"alpha 0.1: {name}"]
+            one = found[f"noise 10%: {name}"]
             assert (one["low"], one["high"]) == (pytest.approx(low), pytest.approx(high))
             assert one["value"] == pytest.approx(difference.mean())
 
@@ -216,12 +224,12 @@ def test_the_claim_about_noise_holds_at_all_levels_together() -> None:
     """More levels make wider intervals: the same differences decide less. A level of zero is no noise and does not count."""
     figures = world({"stitched_distilled": 0.01})
     parts = [Pooled({"1": figures[name]["1"]}, 0) for name in ("geometry", "generated", "orders")]
-    same = Pooled({"1": figures["noise"]["1"]["0.01"]}, 0)
+    same = Pooled({"1": figures["noise"]["1"]["0.13"]}, 0)
 
     def ends(levels: tuple[str, ...]) -> tuple[float, ...]:
         claims = measured_claims(parts[0], dict.fromkeys(levels, same), *parts[1:])
         (one,) = (claim for claim in claims if claim["claim"].startswith("Under noise"))
-        assert ("alpha 0: " in one["reason"]) is False
+        assert ("noise 0%: " in one["reason"]) is False
         return tuple(float(end) for end in re.findall(r"\((\S+) to (\S+?)\)", one["figure"])[0])
 
     one, also_none, eight = ends(("0.01",)), ends(("0", "0.01")), ends(("0", *(f"0.0{i}" for i in range(1, 9))))
@@ -260,10 +268,19 @@ def test_the_share_recovered_in_closed_form() -> None:
 
 def test_report_page_and_chart_show_the_same() -> None:
     report = report_of(world({"stitched_distilled": 1, "stitched_shuffled": -2}), STUDY, seed=0)
-    about = {"seeds": [1, 2], "heldout_seed": 0, "scenes": 8, "noise_scenes": 8, "noise_levels": [0, 0.01], "prompts": 8,
-             "pixel_step": 4, "distillation_steps": 3, "alignment_steps": 2, "latent_numbers": 4096}  # fmt: skip
+    about = {"seeds": [1, 2], "heldout_seed": 0, "scenes": 8, "noise_scenes": 8, "noise_shares": [0, 0.13, 0.5], "prompts": 8,
+             "pixel_step": 4, "distillation_steps": {"tokens": 3, "outputs": 0}, "alignment_steps": 2, "latent_numbers": 4096,
+             "shifted_scenes": 6, "distilled_there": True, "device": "the CPU"}  # fmt: skip
     page = claims_page({"about": about, **report})
-    assert "noise of\n6.4% of" in page and "{" not in page
+    assert "alpha = 0.001 is a share of 6.4%" in page and "{" not in page and "quick check" in page
+    rows = [one for one in report["shifted_rows"] if one["world"] == "wide_lens"]
+    assert [(one["variant"], one["claim"]) for one in rows] == [
+        (variant, figure) for variant in DISTILLED for figure in ("novel views", "rotation")
+    ]
+    for one in rows:
+        assert f"| wide_lens | {one['variant']} | {one['claim']} | **{one['verdict']}** | {one['figure']} |" in page
+    ratio = report["clean_ratio"]["depth_absrel"]
+    assert f"| depth_absrel (-) | {ratio['value']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g}) |" in page
     for one in report["claims"]:
         assert f"| {one['claim']} | {one['source']} | **{one['verdict']}** |" in page
     ate = report["geometry"]["original"]["ate"]
@@ -271,5 +288,5 @@ def test_report_page_and_chart_show_the_same() -> None:
     figure = noise_chart(report["noise"])
     axis = figure.axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
-    wanted = [report["noise"][level]["sequential"]["accuracy"]["value"] for level in ("0", "0.01")]
+    wanted = [report["noise"][share]["sequential"]["rotation_deg"]["value"] for share in ("0", "0.13", "0.5")]
     assert drawn["decoded first"] == wanted and not any(math.isnan(value) for value in wanted)

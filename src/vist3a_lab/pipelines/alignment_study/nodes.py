@@ -10,10 +10,21 @@ import pandas as pd
 
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.networks import Networks
+from vist3a_lab.pages.frontier_chart import frontier_chart
 from vist3a_lab.pipelines.alignment_study.params import AlignmentStudyParams
 from vist3a_lab.pipelines.alignment_study.parts import STATE, Study
 from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
-from vist3a_lab.studies.alignment_study import VARIANTS, report_by_kind, report_of, variant_weights
+from vist3a_lab.pipelines.made_on import made_on
+from vist3a_lab.studies.alignment_bars import MOTION_KEPT, TRUE_CLIPS
+from vist3a_lab.studies.alignment_study import (
+    BESIDE,
+    OPTIMISED,
+    VARIANTS,
+    report_by_kind,
+    report_of,
+    variant_weights,
+)
+from vist3a_lab.studies.film_scores import DIVERSITY
 from vist3a_lab.world import ProceduralWorld
 
 
@@ -27,15 +38,33 @@ def measure_variants(
     checkpoints: Path,
     text_embeddings: Path,
 ) -> dict[str, Any]:
-    """One value per held-out prompt, by seed, variant and figure."""
+    """One value per held-out prompt, by part, seed, variant and figure.
+
+    Processes that share ``checkpoints`` may each take some of the seeds, or call :meth:`Study.figures` for some of the variants;
+    one that takes all of them then only reports.
+    """
     study = Study(params, align, networks, stitched_decoder, clips, clip_index, checkpoints, text_embeddings)
-    return {str(seed): {variant: study.figures(seed, variant) for variant in VARIANTS} for seed in params.seeds}
+    study.check()
+    found: dict[str, Any] = {"scores": {}, DIVERSITY: {}, "films": {}}
+    for seed in params.seeds:
+        measured = {variant: study.figures(seed, variant) for variant in VARIANTS}
+        for part in ("scores", DIVERSITY):
+            found[part][str(seed)] = {variant: one[part] for variant, one in measured.items()}
+        found["films"][str(seed)] = {TRUE_CLIPS: study.true_clips(seed)["films"]}
+        if params.beside is not None:
+            found["films"][str(seed)][BESIDE] = study.beside(seed)["films"]
+    return found
 
 
-def report_variants(params: AlignmentStudyParams, align: AlignParams, figures: dict[str, Any]) -> dict[str, Any]:
-    """Tables and statement."""
-    weights = {variant: variant_weights(align.weights(True), variant) for variant in VARIANTS[1:]}
-    about = params.model_dump(exclude={"judge"}) | {
+def report_variants(
+    params: AlignmentStudyParams, align: AlignParams, networks: Networks, figures: dict[str, Any]
+) -> tuple[dict[str, Any], Any]:
+    """Tables and statement, and the picture of motion against re-rendering."""
+    given = align.weights(True)
+    weights = {variant: variant_weights(given, variant, params.camera_motion) for variant in OPTIMISED}
+    about = params.model_dump(exclude={"judge", "beside", "batch"}) | {
+        "device": made_on(networks.device),
+        "motion": align.motion,
         "prompts_per_step": align.prompts_per_step,
         "clips_per_step": align.clips_per_step,
         "gradient_steps": align.gradient_steps,
@@ -50,7 +79,9 @@ def report_variants(params: AlignmentStudyParams, align: AlignParams, figures: d
         ]
         for seed in params.seeds
     }
-    return {"about": about, **report_of(figures, params.heldout_seed), "kinds": report_by_kind(figures, kinds)}
+    found = report_of(figures, params.heldout_seed)
+    report = {"about": about, **found, "kinds": report_by_kind(figures["scores"], kinds)}
+    return report, frontier_chart(report["films"], MOTION_KEPT)
 
 
 def forget_parts(page: str, checkpoints: Path) -> None:

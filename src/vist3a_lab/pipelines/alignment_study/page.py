@@ -6,19 +6,41 @@ from collections.abc import Mapping
 from typing import Any
 
 from vist3a.metrics.by_kind import worst_lines
-from vist3a_lab.pipelines.estimate_tables import by_figure, table
-from vist3a_lab.studies.alignment_study import OPTIMISED, UNTRAINED, VARIANTS
+from vist3a_lab.pipelines.estimate_tables import by_figure, cell, table
+from vist3a_lab.pipelines.made_on import weight_of
+from vist3a_lab.studies.alignment_bars import TRUE_CLIPS
+from vist3a_lab.studies.alignment_study import BESIDE, OPTIMISED, UNTRAINED, VARIANTS
+from vist3a_lab.studies.film_scores import FILM
 
 PAGE = """# What the parts of alignment do
 
-Written by `kedro run --pipelines=alignment_study` on the embedded networks: the ablation of the paper's table 6. Each of {count}
-seeds ({seeds}) trains four adapters for {steps} steps of {prompts_per_step} prompts and {clips_per_step} clips, with the
-generative loss (weight {generative_weight:g}) and the weights below, K = {gradient_steps}, {denoising_steps} denoising steps,
-guidance {guidance:g}. They differ in nothing else: prompts, noise, clips and initial weights of a seed are the same.
-`{untrained}` is before, every other variant after alignment, on the same {prompts} held-out prompts per seed with the same
-noise.
+Written by `kedro run --pipelines=alignment_study` on the embedded networks and {device}: the ablation of the paper's table 6,
+and `full_motion`, in which the reward also holds the camera's motion at {motion:g} median depths. {weight}
+
+Each of {count} seeds ({seeds}) trains five adapters for {steps} steps of {prompts_per_step} prompts and {clips_per_step}
+clips, with the generative loss (weight {generative_weight:g}) and the weights below, K = {gradient_steps}, {denoising_steps}
+denoising steps, guidance {guidance:g}. They differ in nothing else: prompts, noise, clips and initial weights of a seed are
+the same. `{untrained}` is before, every other variant after alignment, on the same {prompts} held-out prompts per seed with
+the same noise.
 
 {weights}
+
+## Repair, without standing still
+
+What a video is worth as a film of one place is read from decoded frames by the *original* 3D network, through which nothing was
+aligned. `film/rerender`: renderings of its own reconstruction against the frames, in dB. `film/motion`: length of the camera's
+path over the median depth. `film/flicker`: second difference of the frames' mean color. `true_clips` are exact clips of the
+procedural world, as many as there are prompts, `{untrained}` is the unaligned generator{beside}.
+A camera that stands still re-renders well by itself: a gain counts only where the motion holds.
+
+![motion against re-rendering](alignment_study_frontier.png)
+
+{films}
+
+Diversity: mean distance in the judge's image features between {diversity_noises} videos of one prompt, of {diversity_prompts}
+prompts per seed.
+
+{bars}
 
 ## What holds
 
@@ -28,6 +50,10 @@ intervals that hold together for all their figures (Bonferroni): they hold when 
 do not hold when one lies wholly on the other.
 
 {statement}
+
+Coher is read by the original network from decoded frames (`film/rerender`): renderings of the stitched decoder against frames
+(`consistency_psnr`) are what the reward of consistency optimises, and would speak about themselves. The paper's judge of
+coherence looks at renderings and was optimised by nothing.
 
 ## Figures
 
@@ -67,6 +93,23 @@ A positive difference speaks for the paper.
 """
 
 
+ABOUT = ("device", "motion", "steps", "prompts", "prompts_per_step", "clips_per_step", "generative_weight", "gradient_steps",
+         "denoising_steps", "guidance", "diversity_noises", "diversity_prompts")  # fmt: skip
+
+
+def _films(report: Mapping[str, Any]) -> str:
+    """A row per variant and per what stands beside them."""
+    named = [name for name in (TRUE_CLIPS, *VARIANTS, BESIDE) if name in report["films"]]
+    rows = [
+        [
+            name, *(cell(report["films"][name][figure]) for figure in FILM), cell(report["motion_ratio"][name]),
+            cell(report["diversity_ratio"][name]) if name in report["diversity_ratio"] else "",
+        ]
+        for name in named
+    ]  # fmt: skip
+    return table(["", *FILM, "motion over true clips'", f"diversity over {UNTRAINED}'s"], rows)
+
+
 def alignment_page(report: Mapping[str, Any]) -> str:
     """Markdown with the statement and all tables."""
     about, means, differences = report["about"], report["means"], report["differences"]
@@ -75,16 +118,23 @@ def alignment_page(report: Mapping[str, Any]) -> str:
         base: {name: found for name, found in differences.items() if name.endswith(f" - {base}")}
         for base in (UNTRAINED, "generative")
     }
-    terms = sorted(about["weights"]["full"])
+    terms = sorted(set().union(*about["weights"].values()))
     kinds = report["kinds"]
     return PAGE.format(
-        **{key: value for key, value in about.items() if key not in ("seeds", "weights", "heldout_seed")},
+        **{key: about[key] for key in ABOUT},
+        weight=weight_of(about["device"], "alignment_study"),
+        beside=f", `{BESIDE}` another one, unaligned too" if BESIDE in report["films"] else "",
+        films=_films(report),
+        bars=table(
+            ["variant", "asked for", "verdict", "figure"],
+            [[one["variant"], one["claim"], f"**{one['verdict']}**", one["figure"]] for one in report["bars"]],
+        ),
         count=len(about["seeds"]),
         seeds=", ".join(str(seed) for seed in about["seeds"]),
         untrained=UNTRAINED,
         weights=table(
             ["weight", *OPTIMISED],
-            [[term, *(f"{about['weights'][variant][term]:g}" for variant in OPTIMISED)] for term in terms],
+            [[term, *(f"{about['weights'][variant].get(term, 0):g}" for variant in OPTIMISED)] for term in terms],
         ),
         statement="\n".join(f"* {sentence}" for sentence in report["statement"]),
         means=by_figure(means, VARIANTS, figures),

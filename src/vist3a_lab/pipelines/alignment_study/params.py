@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vist3a_app.pipelines.strict import Strict
+from vist3a_app.pipelines.strict import Place, Strict
 
 
 class AlignmentStudyParams(Strict):
@@ -15,6 +15,9 @@ class AlignmentStudyParams(Strict):
     Held-out prompts and their noise are those of ``heldout_seed`` + seed, the same for all variants of a seed. Training and
     sampling take ``denoising_steps``, and of a range of guidance its middle; everything else of both is that of ``align``.
     ``judge`` is a scorer that nothing is optimised against.
+    ``camera_motion`` is the weight of that term in ``full_motion`` (null: that of ``align.rewards``). ``diversity_noises`` videos
+    each of the first ``diversity_prompts`` prompts tell how much the videos of a prompt differ. ``batch`` prompts or videos go
+    through the networks at once. ``beside`` is the folder of a further generator in the picture of the frontier (null: none).
     """
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -22,4 +25,9 @@ class AlignmentStudyParams(Strict):
     prompts: int = Field(gt=1)
     steps: int = Field(gt=0)
     denoising_steps: int = Field(gt=0)
+    camera_motion: float | None = Field(ge=0)
+    diversity_prompts: int = Field(gt=1)
+    diversity_noises: int = Field(gt=1)
+    batch: int = Field(gt=0)
     judge: str
+    beside: Place | None = None

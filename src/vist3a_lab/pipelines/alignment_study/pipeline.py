@@ -1,4 +1,4 @@
-"""Seeds and variants -> trained and measured parts -> report, page."""
+"""Seeds and variants -> trained and measured parts -> report, page, picture."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.report_variants,
-                ["params:alignment_study", "params:align", "alignment_study_figures"],
-                "alignment_study_report",
+                ["params:alignment_study", "params:align", "params:networks", "alignment_study_figures"],
+                ["alignment_study_report", "alignment_study_frontier"],
                 name="report_alignments",
             ),
             Node(alignment_page, "alignment_study_report", "alignment_study_page", name="describe_alignments"),

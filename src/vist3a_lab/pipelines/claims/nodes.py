@@ -17,7 +17,8 @@ from vist3a_lab.claims.report import report_of
 from vist3a_lab.pages.noise_chart import noise_chart
 from vist3a_lab.pipelines.claims.params import ClaimsParams
 from vist3a_lab.pipelines.claims.parts import PARTS, judge_of, measured
-from vist3a_lab.pipelines.claims.training import STATE, Study
+from vist3a_lab.pipelines.claims.training import STATE, Study, distillation_of, rounds_of
+from vist3a_lab.pipelines.made_on import made_on
 
 
 def measure_claims(
@@ -32,7 +33,10 @@ def measure_claims(
     checkpoints: Path,
     text_embeddings: Path,
 ) -> dict[str, Any]:
-    """One value per scene or prompt, by part, seed, variant and figure."""
+    """One value per scene or prompt, by part, seed, variant and figure.
+
+    Processes that share ``checkpoints`` may each take some of the seeds; one that takes all of them then only reports.
+    """
     study = Study(
         params, distill, align, evaluate, networks, stitch_layer, clips, clip_index, checkpoints, text_embeddings
     )
@@ -46,11 +50,21 @@ def measure_claims(
 
 
 def report_claims(
-    params: ClaimsParams, networks: Networks, figures: dict[str, Any], layer_study: dict[str, Any]
+    params: ClaimsParams,
+    distill: DistillParams,
+    align: AlignParams,
+    networks: Networks,
+    figures: dict[str, Any],
+    layer_study: dict[str, Any],
 ) -> tuple[dict[str, Any], Any]:
     """Tables, verdicts, and the picture of noise."""
     grid = networks.load_generator("vae").latent_grid(params.frames, params.height, params.width)
-    about = params.model_dump(exclude={"frames", "height", "width"}) | {"latent_numbers": math.prod(grid)}
+    about = params.model_dump(exclude={"frames", "height", "width"}) | {
+        "latent_numbers": math.prod(grid),
+        "device": made_on(networks.device),
+        "distillation_steps": rounds_of(distillation_of(params, distill)),
+        "alignment_steps": params.alignment_steps or align.loop.steps,
+    }
     report = {"about": about, **report_of(figures, layer_study, params.heldout_seed)}
     return report, noise_chart(report["noise"])
 

@@ -1,4 +1,7 @@
-"""The parts of one seed: geometry, noise, generation, orders of views. Each is kept as JSON, so that a killed run goes on."""
+"""The parts of one seed: geometry, noise, shifted worlds, generation, orders of views.
+
+Each is kept as JSON, so that a killed run goes on.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ from vist3a_lab.pipelines.claims.training import Study
 from vist3a_lab.pipelines.heldout_prompts import heldout_prompts
 from vist3a_lab.pipelines.kept_parts import kept_figures
 from vist3a_lab.procedural import WorldConfig
+from vist3a_lab.procedural.shifted import SHIFTS
 from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
 
@@ -56,7 +60,7 @@ def geometry(study: Study, seed: int) -> dict[str, Any]:
 
 
 def noise(study: Study, seed: int) -> dict[str, Any]:
-    """Stitched against decoding first, by level of noise on the latents."""
+    """Stitched against decoding first, by the share of noise on the latents."""
     device, params = resolve_device(study.networks.device), study.params
     generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
     decoders: dict[str, Decoder] = {
@@ -65,12 +69,34 @@ def noise(study: Study, seed: int) -> dict[str, Any]:
     }
     world = _world(study, seed)
     return measurements.compare_under_noise(
-        generator, decoders, params.noise_levels, world, params.noise_scenes, params.pixel_step, device
+        generator, decoders, params.noise_shares, world, params.noise_scenes, params.pixel_step, device
     )
 
 
+def shifted(study: Study, seed: int) -> dict[str, Any]:
+    """The original network, decoding first, and stitching, by a world that the original was not trained on."""
+    device, params = resolve_device(study.networks.device), study.params
+    generator, original = study.networks.load_generator("vae"), study.networks.load_reconstruction()
+    variants = {
+        "original": original.reconstruct,
+        "sequential": sequential(original, generator),
+        "stitched_distilled": stitched(_decoder(study, seed), generator),
+    }
+    if params.distilled_there:
+        variants["stitched_distilled_there"] = stitched(
+            load_decoder(study.networks, study.decoder_there(seed)), generator
+        )
+    return {
+        name: measurements.compare_shifted(
+            variants, shift, _world(study, seed), params.shifted_scenes, renderer_for(device), params.pixel_step,
+            generator.allowed_frames, device,
+        )
+        for name, shift in SHIFTS.items()
+    }  # fmt: skip
+
+
 def generated(study: Study, seed: int) -> dict[str, Any]:
-    """Scenes of held-out prompts from the same noise: decoding first, stitched, and stitched after alignment."""
+    """Scenes of held-out prompts from the same noise: decoding first, stitched and distilled, the same after alignment."""
     networks, params, how = study.networks, study.params, study.evaluate
     device = resolve_device(networks.device)
     own = params.heldout_seed + seed
@@ -85,15 +111,15 @@ def generated(study: Study, seed: int) -> dict[str, Any]:
         judge=reward,
         verdict=partial(shows, judge) if judge.attribute_heads else None, prompts=prompts,
     )  # fmt: skip
-    latents = sample_latents(generator, embed, prompts, config, own, device, negative)
+    latents = sample_latents(generator, embed, prompts, config, own, device, negative, how.batch)
     found = {
         "sequential": score(SequentialDecoder(original), latents=latents),
-        "stitched": score(decoder, latents=latents),
+        "stitched_distilled": score(decoder, latents=latents),
     }
     load_adapter(networks, generator, adapter, study.decoder(seed))
     # The same prompts and noise once more, now with the adapter.
-    latents = sample_latents(generator, embed, prompts, config, own, device, negative)
-    return {**found, "stitched_aligned": score(decoder, latents=latents)}
+    latents = sample_latents(generator, embed, prompts, config, own, device, negative, how.batch)
+    return {**found, "aligned": score(decoder, latents=latents)}
 
 
 def judge_of(study: Study) -> tuple[DualEncoder, WeightedSum]:
@@ -122,7 +148,7 @@ def orders(study: Study, seed: int) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Study, int], dict[str, Any]]] = {
-    "geometry": geometry, "noise": noise, "generated": generated, "orders": orders,
+    "geometry": geometry, "noise": noise, "shifted": shifted, "generated": generated, "orders": orders,
 }  # fmt: skip
 
 

@@ -31,7 +31,14 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 nodes.report_claims,
-                ["params:claims", "params:networks", "claims_figures", "published_layer_study"],
+                [
+                    "params:claims",
+                    "params:distill",
+                    "params:align",
+                    "params:networks",
+                    "claims_figures",
+                    "published_layer_study",
+                ],
                 ["claims_report", "claims_noise_plot"],
                 name="report_claims",
             ),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from vist3a.records.clip_shape import ClipShape
+from vist3a.runtime.device import resolve_device
 from vist3a.runtime.run_folder import run_folder
 from vist3a_app.pipelines.align.nodes import align_generator
 from vist3a_app.pipelines.align.params import AlignParams
@@ -15,9 +17,26 @@ from vist3a_app.pipelines.distill.params import DistillParams
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_lab.pipelines.claims.params import ClaimsParams
+from vist3a_lab.pipelines.claims.shifted_clips import read_shifted, write_shifted
 from vist3a_lab.pipelines.kept_parts import kept_folder
 
 STATE = "claims"
+
+
+def distillation_of(params: ClaimsParams, distill: DistillParams) -> DistillParams:
+    """The chain's settings with the number of steps of the first round that the claims ask for."""
+    match, steps = distill.match, params.distillation_steps
+    if match is None or steps is None:
+        return distill
+    return distill.model_copy(update={"match": replace(match, loop=replace(match.loop, steps=steps))})
+
+
+def rounds_of(distill: DistillParams) -> dict[str, int]:
+    """Steps of both rounds of a distillation; 0: there is no such round."""
+    return {
+        "tokens": 0 if distill.match is None else distill.match.loop.steps,
+        "outputs": 0 if distill.loop is None else distill.loop.steps,
+    }
 
 
 @dataclass(frozen=True)
@@ -51,23 +70,34 @@ class Study:
 
         As in the chain, the closed form is kept where distillation made it worse on ``distill.measured_clips`` held-out clips.
         """
+        return self._distilled(seed, "decoder", self.clips, self.clip_index)
+
+    def decoder_there(self, seed: int) -> Path:
+        """A decoder distilled, in the same way, on unlabeled clips of all shifted worlds: as many, in equal parts."""
+        clips = kept_folder(self.folder(0, "shifted_clips"), lambda: self._film_shifted)
+        return self._distilled(seed, "decoder_there", clips, read_shifted(clips))
+
+    def _distilled(self, seed: int, part: str, clips: Path, index: pd.DataFrame) -> Path:
         return kept_folder(
-            self.folder(seed, "decoder"),
+            self.folder(seed, part),
             lambda: distill_decoder(
-                self.distillation(seed), self.networks, self.stitch_layer, self.clips, self.clip_index, self.checkpoints
+                self.distillation(seed), self.networks, self.stitch_layer, clips, index, self.checkpoints
             )[0],
         )
 
+    def _film_shifted(self, folder: Path) -> None:
+        """Scenes of a seed that nothing is judged on."""
+        seed, shape = self.params.heldout_seed - 1, self.params.part(ClipShape)
+        write_shifted(folder, self.clip_index, seed, self.distill.seed, shape, resolve_device(self.networks.device))
+
     def distillation(self, seed: int) -> DistillParams:
-        """The chain's settings with another seed and number of steps."""
-        match = self.distill.match
-        if match is not None:
-            match = replace(match, loop=replace(match.loop, steps=self.params.distillation_steps))
-        return self.distill.model_copy(update={"seed": seed, "match": match})
+        """The chain's settings with another seed and, where asked for, another number of steps."""
+        return distillation_of(self.params, self.distill).model_copy(update={"seed": seed})
 
     def adapter(self, seed: int) -> Path:
         """The aligned generator: another seed has other prompts, noise and initial weights."""
-        loop = replace(self.align.loop, steps=self.params.alignment_steps)
+        loop, steps = self.align.loop, self.params.alignment_steps
+        loop = loop if steps is None else replace(loop, steps=steps)
         changed = self.align.model_copy(update={"seed": seed, "loop": loop})
         decoder = self.decoder(seed)
         return kept_folder(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vist3a_lab.pipelines.made_on import weight_of
 from vist3a_lab.studies.latent_study import LATENTS, READ_ON
+from vist3a_lab.studies.noise_study import FIRST
 
 PAGE = """# Does a good linear fit mean a good stitched network?
 
-Written by `kedro run --pipelines=layer_study` on the embedded networks: {sets} sets of procedural scenes (seeds {seeds}), each
-with {fit} scenes to fit, {selection} to choose the ridge and {heldout} to judge.
+Written by `kedro run --pipelines=layer_study` on the embedded networks and {device}: {sets} sets of procedural scenes (seeds
+{seeds}), each with {fit} scenes to fit, {selection} to choose the ridge and {heldout} to judge. {weight}
 
 {statement}
 
@@ -30,6 +32,21 @@ seeds. {distillation}
 ## Held-out R² of all points
 
 {curve}
+
+## Noise on the latents
+
+z + share rms(z) eps, as a generator's latents are never exactly on the encoder's manifold. Means over the seeds; every level of
+noise has layers of its own, fitted for it, ridge included.
+
+{noise_statement}
+
+Held-out R² of layers fitted for the noise (in brackets: of those fitted on clean latents, which read the same noisy latents):
+
+{noise_r2}
+
+Errors of the outputs against the original network's on the true frames, before distillation, of layers fitted for the noise:
+
+{noise_outputs}
 
 ## Which latents to fit on
 
@@ -56,6 +73,11 @@ def study_page(report: Mapping[str, Any]) -> str:
         latents=_latents(report["latents"], seeds),
         latents_statement="\n".join(f"* {sentence}" for sentence in report["latents_statement"]),
         distillation=_distillation(report["distillation"]),
+        device=report["device"],
+        weight=weight_of(report["device"], "layer_study"),
+        noise_statement="\n".join(f"* {sentence}" for sentence in report["noise_statement"]),
+        noise_r2=_noise_r2(report["noise"], report["curve"]),
+        noise_outputs=_noise_outputs(report["noise"], [row["point"] for row in report["distilled"]]),
         measured_clips=report["distillation"]["measured_clips"],
         **report["scenes"],
     )
@@ -78,6 +100,36 @@ def _curve(curve: Mapping[str, Any], seeds: Sequence[str]) -> str:
         cells = [f"{point['r2'][s]:.3f} ({point['low'][s]:.3f} to {point['high'][s]:.3f})" for s in seeds]
         lines.append([name if point["complete"] else f"{name} (not an entry)", *cells])
     return _table(["point", *(f"seed {seed}" for seed in seeds)], lines)
+
+
+def _noise_r2(noise: Mapping[str, Any], curve: Mapping[str, Any]) -> str:
+    shares = sorted(next(iter(noise.values())), key=float)
+    lines = []
+    for name in sorted(curve, key=lambda name: curve[name]["index"]):
+        cells = []
+        for share in shares:
+            fitted, clean = (
+                _mean(own[share][kind][name] for own in noise.values()) for kind in ("fitted", "clean_fit")
+            )
+            cells.append(f"{fitted:.3f} ({clean:.3f})")
+        lines.append([name if curve[name]["complete"] else f"{name} (not an entry)", *cells])
+    return _table(["point", *(f"{float(share):.0%}" for share in shares)], lines)
+
+
+def _noise_outputs(noise: Mapping[str, Any], points: Sequence[str]) -> str:
+    first = next(iter(noise.values()))
+    shares = sorted(first, key=float)
+    errors = list(first[shares[0]]["outputs"][FIRST])
+    lines = [
+        [
+            f"{float(share):.0%}",
+            name,
+            *(f"{_mean(own[share]['outputs'][name][e] for own in noise.values()):.3g}" for e in errors),
+        ]
+        for share in shares
+        for name in (FIRST, *dict.fromkeys(points))
+    ]
+    return _table(["noise", "point", *errors], lines)
 
 
 def _latents(latents: Mapping[str, Any], seeds: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Procedural scenes -> layer searches, distilled points, kinds of latents -> report, page, picture."""
+"""Procedural scenes -> layer searches, distilled points, kinds of latents, noise -> report, page, picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 nodes.search_layers,
                 [*shared, *fitting, "study_clips"],
-                ["study_curves", "study_layers"],
+                ["study_curves", "study_layers", "study_noise_fits"],
                 name="search_study_layers",
             ),
             Node(
@@ -28,11 +28,17 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="distil_study_points",
             ),
             Node(
+                nodes.decode_under_noise,
+                [*shared, "study_clips", "study_layers", "study_noise_fits"],
+                "study_noise",
+                name="decode_study_noise",
+            ),
+            Node(
                 nodes.compare_latents, [*shared, *fitting, "study_clips"], "study_latents", name="compare_study_latents"
             ),
             Node(
                 nodes.report_study,
-                ["params:layer_study", "study_curves", "study_rows", "study_latents"],
+                [*shared, "study_curves", "study_rows", "study_latents", "study_noise"],
                 ["layer_study_report", "layer_study_plot"],
                 name="report_study",
             ),
