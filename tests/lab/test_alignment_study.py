@@ -135,7 +135,10 @@ def test_the_sentences_are_those_of_the_table() -> None:
 
 def by_kind() -> dict:
     """Two seeds of two prompts: the first has one right cone before alignment and none after."""
-    verdicts = {"1": {UNTRAINED: [1.0, 0.0], "full": [0.0, 1.0]}, "2": {UNTRAINED: [1.0, 1.0], "full": [1.0, 1.0]}}
+    verdicts = {
+        "1": {UNTRAINED: [1.0, 0.0], "full_motion": [0.0, 1.0]},
+        "2": {UNTRAINED: [1.0, 1.0], "full_motion": [1.0, 1.0]},
+    }
     figures: dict = {
         seed: {
             variant: {"accuracy/rendered": values, "consistency_psnr": [None, 20.0]} for variant, values in own.items()

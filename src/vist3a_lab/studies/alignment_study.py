@@ -162,7 +162,7 @@ def report_of(figures: Mapping[str, BySeed], seed: int) -> dict[str, Any]:
 
 
 def report_by_kind(figures: BySeed, kinds: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Any]:
-    """:func:`vist3a.metrics.by_kind.figures_by_kind` before and after the alignment that holds motion, of all seeds' prompts together.
+    """:func:`vist3a.metrics.by_kind.figures_by_kind` before and after the full alignment that holds motion, over all seeds.
 
     ``kinds``: of every prompt, by seed, in the order of the figures.
     """
