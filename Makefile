@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long mutations documented ui scene view viewer serve lint setup repro lock newest remote
+.PHONY: stitch test test-long mutations documented ui scene view picture viewer serve lint setup repro lock newest remote
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -73,6 +73,10 @@ scene: setup
 # The newest scene, unless SCENE names a folder (or its viewer.html). Served on this machine only.
 view: $(ENVIRONMENT)
 	@python -m vist3a.export.serve "$(SCENE)" --port $(VIEW_PORT)
+
+# README's first picture, of what `make stitch` has left (a minute).
+picture: setup
+	python docs/before_after.py
 
 # Rebuilds the viewer's program from viewer/ (needs node and npm).
 viewer:

@@ -19,6 +19,7 @@ import pytest
 import torch
 from chain_meaning import Chain, apart, distances, film, generated, r2_heldout, rewards
 from kedro.config import OmegaConfigLoader
+from PIL import Image
 
 import vist3a
 from vist3a.adapters.artifact import read_artifact as read_adapter
@@ -168,6 +169,33 @@ def test_distillation_and_evaluation_report_the_distances_of_what_they_left(made
     # The closed form's own error, which the score measured on this clip.
     scored = made.report("score")["functional_error"][report["stitch_layer"]]
     assert {name: scored[name] for name in found["stitched"]} == pytest.approx(found["stitched"], rel=1e-3)
+
+
+def test_the_first_picture_of_readme_shows_what_evaluation_measured(chain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "picture.webp"
+    command = [sys.executable, str(REPOSITORY / "docs" / "before_after.py"), "--env=smoke", f"--out={out}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    # Both prompts of the smoke environment, five frames there and back.
+    found = re.findall(r"^(.+): ([\d.]+) dB before, ([\d.]+) dB after$", result.stdout, re.MULTILINE)
+    assert len({prompt for prompt, _, _ in found}) == 2
+    rerender = json.loads((chain / "data" / "08_reporting" / "evaluate.json").read_text())["film"]["rerender"]
+    for state, values in zip(("before", "after"), zip(*[row[1:] for row in found], strict=True), strict=True):
+        assert sum(map(float, values)) / 2 == pytest.approx(rerender[state], abs=0.06)
+    with Image.open(out) as film, Image.open(out.with_suffix(".png")) as still:
+        assert film.n_frames == 8 and still.height == film.height and still.width > 2 * film.width
+
+
+def test_the_first_picture_of_readme_needs_the_chain(project: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    shutil.copytree(project / "conf", empty / "conf")
+    (empty / "data" / "06_models").mkdir(parents=True)
+    (empty / "data" / "06_models" / "embedded").symlink_to(WEIGHTS)
+    command = [sys.executable, str(REPOSITORY / "docs" / "before_after.py"), "--env=smoke"]
+    result = subprocess.run(command, cwd=empty, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "data/06_models/stitched_decoder is missing; `kedro run --pipelines=stitch` makes it" in result.stderr
 
 
 @torch.no_grad()
