@@ -2,6 +2,7 @@
 # make ui       the recorded runs in the browser                make setup  environment and weights only
 # make lint     style, types, import directions                 make repro  rebuild what is stale, as DVC sees it
 # make scene PROMPT="a red sphere on a wooden floor"   generates, then shows the scene in the browser
+# make picture  README's first picture, of what make stitch left
 # make view SCENE=data/07_model_output/generated/NAME   a generated scene in the browser; without SCENE the newest
 
 SHELL := /bin/bash
