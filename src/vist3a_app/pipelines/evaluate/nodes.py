@@ -99,18 +99,8 @@ def measure_generation(
     embed, negative = networks.embed(prompts, text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     evaluation = Evaluation(
-        params,
-        decoder,
-        networks.load_reconstruction(),
-        render,
-        scorers,
-        judge,
-        metrics,
-        prompts,
-        embed,
-        negative,
-        device,
-    )
+        params, decoder, networks.load_reconstruction(), render, scorers, judge, metrics, prompts, embed, negative, device
+    )  # fmt: skip
     # One generator for both: only the adapter comes in between, prompts and noise stay.
     before = evaluation.measure(generator)
     load_adapter(networks, generator, aligned_generator, stitched_decoder)
