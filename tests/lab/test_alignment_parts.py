@@ -39,11 +39,15 @@ def given(folder: Path, align: dict[str, Any] | None = None, **study: Any) -> di
     [
         ({}, {"beside": "nowhere"}, r"alignment_study\.beside: nowhere is no folder"),
         (
-            {},
+            {"rewards": {"camera_motion": None}},
             {"camera_motion": None},
             r"alignment_study\.camera_motion: None, and align\.rewards\.camera_motion has no weight",
         ),
-        ({"motion": None}, {}, r"align\.motion: null, but full_motion holds it"),
+        (
+            {"motion": None, "rewards": {"camera_motion": None}},
+            {"camera_motion": 2.0},
+            r"align\.motion: null, but full_motion holds it",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told_before_training(

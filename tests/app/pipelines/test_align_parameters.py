@@ -16,7 +16,8 @@ from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
 CPU = torch.device("cpu")
-RENDERED = ["text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual"]
+RENDERED = ["text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual", "consistency_color"]
+EMBEDDED = [*RENDERED, "camera_smoothness", "camera_motion"]
 MODELS = {"hps": "hps-v2.1", "dfn": "dfn5b-clip-h-14-378"}
 
 
@@ -39,11 +40,11 @@ def scorer(tmp_path: Path) -> str:
     return str(tmp_path / "scorer")
 
 
-def test_the_embedded_reward_is_what_it_was(scorer: str) -> None:
+def test_the_embedded_reward_has_text_consistency_and_a_camera_that_moves(scorer: str) -> None:
     params = AlignParams(**values(reward_scorer=scorer))
     models = load_reward_models(params, has_gaussians=True, device=CPU, public={})
-    assert list(models.reward.terms) == RENDERED
-    assert models.reward.weights == dict(zip(RENDERED, (1.0, 1.0, 1.0, 0.25), strict=True))
+    assert list(models.reward.terms) == EMBEDDED
+    assert models.reward.weights == dict(zip(EMBEDDED, (3.0, 3.0, 20.0, 1.0, 20.0, 0.1, 8.0), strict=True))
     # The default run pays for nothing but the reward.
     assert models.watched == {}
     assert (params.watch.judge_every, params.watch.previews_every, params.term_gradients_every) == (0, 0, 0)
@@ -61,10 +62,10 @@ def test_geometry_is_a_reward_of_every_network_and_pictures_only_of_those_with_g
     for has_gaussians in (True, False):
         assert load_reward_models(params, has_gaussians, CPU, {}).reward.needs == {"scene"}
     shown = AlignParams(**values(rewards_from="pictures"))
-    assert list(shown.weights(True)) == RENDERED
+    assert list(shown.weights(True)) == EMBEDDED
     with pytest.raises(ValueError, match=r"align\.rewards_from: pictures, but text_rendered, consistency_l1"):
         shown.weights(False)
-    decoded = AlignParams(**values(rewards_from="pictures", rewards=dict.fromkeys(RENDERED) | {"text_decoded": 1.0}))
+    decoded = AlignParams(**values(rewards_from="pictures", rewards=dict.fromkeys(EMBEDDED) | {"text_decoded": 1.0}))
     assert decoded.weights(False) == {"text_decoded": 1.0}
     with pytest.raises(ValidationError, match=r"rewards_from\n.*should be 'pictures' or 'geometry'"):
         AlignParams(**values(rewards_from="latents"))
@@ -87,7 +88,7 @@ def test_a_judge_scores_what_there_is(scorer: str, tmp_path: Path) -> None:
             r"align.rewards: no term hps_decoded; allowed: text_decoded, text_rendered",
         ),
         (
-            {"rewards": dict.fromkeys(RENDERED)},
+            {"rewards": dict.fromkeys(EMBEDDED)},
             "align.rewards: every weight is null; allowed: at least one of text_decoded",
         ),
         (
@@ -161,16 +162,17 @@ def test_presets_use_the_published_models(preset: str | None, models: set[str]) 
 
 def test_decoded_views_of_their_own_cannot_be_compared_with_rendered_ones() -> None:
     with pytest.raises(
-        ValidationError, match=r"align.decoded_views: 1, but consistency_l1 and consistency_perceptual compares"
+        ValidationError,
+        match=r"align.decoded_views: 1, but consistency_l1 and consistency_perceptual and consistency_color",
     ):
         AlignParams(**values(decoded_views=1))
-    alone = {"consistency_l1": None, "consistency_perceptual": None}
+    alone = {"consistency_l1": None, "consistency_perceptual": None, "consistency_color": None}
     assert AlignParams(**values(decoded_views=1, rewards=alone)).decoded_views == 1
 
 
 def test_numbers_stay_numbers_and_ranges_are_pairs() -> None:
     params = AlignParams(**values())
-    assert (params.variant, params.denoising_steps, params.guidance) == ("drtune", 12, 3.0)
+    assert (params.variant, params.denoising_steps, params.guidance) == ("drtune", 12, 4.0)
     ranges = AlignParams(**values(denoising_steps=[10, 50], guidance=[4, 6.0]))
     assert (ranges.denoising_steps, ranges.guidance) == ((10, 50), (4.0, 6.0))
     AlignParams(**values(variant="last", denoising_steps=1))

@@ -47,15 +47,20 @@ def given(folder: Path, rewards: dict[str, float | None]) -> dict[str, Any]:
 def test_terms_of_other_models_are_left_to_these(tmp_path: Path) -> None:
     _, reward = judge_of(Study(**given(tmp_path, {"hps_rendered": 0.5})))
     assert reward.weights == {
-        "text_decoded": 1.0,
-        "text_rendered": 1.0,
-        "consistency_l1": 1.0,
-        "consistency_perceptual": 0.25,
+        "text_decoded": 3.0,
+        "text_rendered": 3.0,
+        "consistency_l1": 20.0,
+        "consistency_perceptual": 1.0,
+        "consistency_color": 20.0,
+        "camera_smoothness": 0.1,
     }
 
 
 def test_a_judge_with_nothing_to_say_is_refused_before_training(tmp_path: Path) -> None:
-    none = dict.fromkeys(("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual"))
+    none = dict.fromkeys(
+        ("text_decoded", "text_rendered", "consistency_l1", "consistency_perceptual", "consistency_color", "camera_smoothness",
+         "camera_motion")
+    )  # fmt: skip
     with pytest.raises(
         ValueError, match=r"align\.rewards: hps_rendered are terms of other models.* allowed: at least one of"
     ):

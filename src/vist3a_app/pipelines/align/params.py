@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vist3a.alignment.align_settings import AlignSettings, Variant, WatchConfig, check_range
-from vist3a.alignment.rewards.terms import KINDS, L1, MOTION, PERCEPTUAL, is_term, renders, term_names
+from vist3a.alignment.rewards.terms import COLOR, KINDS, L1, MOTION, PERCEPTUAL, is_term, renders, term_names
 from vist3a_app.pipelines.networks import Dtype, Template
 from vist3a_app.pipelines.strict import Place, Strict
 
@@ -100,7 +100,7 @@ class AlignParams(Strict, AlignSettings):
             if not weights:
                 raise ValueError(f"align.{key}: every weight is null; allowed: at least one of {', '.join(allowed)}")
         if self.decoded_views is not None and (
-            pairs := [name for name in (L1, PERCEPTUAL) if name in self.rewards.given()]
+            pairs := [name for name in (L1, PERCEPTUAL, COLOR) if name in self.rewards.given()]
         ):
             raise ValueError(
                 f"align.decoded_views: {self.decoded_views}, but {' and '.join(pairs)} compares decoded and rendered views one "
