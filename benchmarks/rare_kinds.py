@@ -85,8 +85,8 @@ def picked(items: Sequence[Any], of_kind: Callable[[Any], bool], count: int, sha
 
 
 def load_generator(device: torch.device, folder: Path) -> WanGenerator:
-    """A fresh copy of the generator, with room for the world's longest texts."""
-    return WanGenerator.from_pretrained(str(folder), parts=PARTS, device=device, max_text_tokens=40)
+    """A fresh copy of the generator."""
+    return WanGenerator.from_pretrained(str(folder), parts=PARTS, device=device)
 
 
 def stitched(generator: WanGenerator, clips: Sequence[Clip], sizes: Sizes, device: torch.device) -> StitchedDecoder:

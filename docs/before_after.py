@@ -2,7 +2,7 @@
 
 Of the held-out prompts of ``evaluate`` it shows those whose gain is nearest to the median: the gain in decibels when the original
 3D network, which alignment does not look through, re-renders the decoded films. The 3D shown is that of the stitched decoder, at
-its own cameras. Reads what ``make stitch`` leaves in ``data/06_models``; a minute on two cores.
+its own cameras. Reads what ``make stitch`` leaves in ``data/06_models``.
 
     python docs/before_after.py            # writes docs/before_after.webp and docs/before_after.png
 """

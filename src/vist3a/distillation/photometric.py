@@ -20,7 +20,7 @@ class Photometric:
     Attributes:
         weight: Of the term in the sum of all.
         views: Random views of each clip that are rendered, at the cameras that the student itself predicts.
-        clips: The first clips of a batch, at most so many, are rendered; None: all. Rendering takes half of a step.
+        clips: The first clips of a batch, at most so many, are rendered; None: all.
         squared: Weight of the mean squared difference within the term.
         absolute: Weight of the mean absolute difference within the term.
     """

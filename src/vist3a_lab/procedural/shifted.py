@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.records import ExactScenes
 from vist3a.runtime.loop import step_generator
 from vist3a_lab.procedural.layout import CAMERA_REACH
 from vist3a_lab.procedural.scene import CameraPath
@@ -123,44 +122,3 @@ def make_shifted(
     """
     batch = make_world(config, indices, device=device, dtype=dtype, path=shift.camera_path)
     return batch, shift.photograph(batch.rgb, config.seed, indices)
-
-
-@dataclass(frozen=True)
-class ShiftedWorlds:
-    """Unlabeled clips of several shifted worlds in turn (a :class:`vist3a.data.world.World`, without prompts of its own)."""
-
-    shifts: tuple[Shift, ...]
-
-    def scenes(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        size: tuple[int, int],
-        views: int,
-        extra_views: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> ExactScenes:
-        """Scene n is one of the world n modulo the number of worlds; the pictures are those that the camera records."""
-        config = WorldConfig(seed, views, extra_views, height=size[0], width=size[1])
-        made = [
-            make_shifted(config, [number], self.shifts[number % len(self.shifts)], device=device) for number in numbers
-        ]
-        batches = [batch for batch, _ in made]
-        cameras = batches[0].cameras
-        return ExactScenes(
-            torch.cat([given for _, given in made]),
-            torch.cat([batch.depth for batch in batches]),
-            replace(
-                cameras,
-                world_to_camera=torch.cat([batch.cameras.world_to_camera for batch in batches]),
-                intrinsics=torch.cat([batch.cameras.intrinsics for batch in batches]),
-            ),
-            tuple(caption for batch in batches for caption in batch.captions),
-            views,
-        )
-
-    def prompts(self, seed: int, count: int) -> list[str]:
-        """Those of the plain world: a lens changes no words."""
-        from vist3a_lab.procedural.prompts import sample_prompts
-
-        return [prompt.text for prompt in sample_prompts(seed, count)]

@@ -22,5 +22,7 @@ def test_clips_take_turns_among_the_worlds_and_have_no_labels(tmp_path: Path) ->
     for number, shift in enumerate([*SHIFTS.values()] * 2):
         clip = store.load(f"scene-{number:05d}")
         assert clip.cameras is None and clip.depth is None
-        wanted = make_shifted(WorldConfig(59, 5, height=16, width=16), [number], shift)[1][0]
+        batch, given = make_shifted(WorldConfig(59, 5, height=16, width=16), [number], shift)
+        assert clip.caption == batch.captions[0]
+        wanted = given[0]
         assert float((clip.frames - wanted).abs().max()) <= 0.5 / 255 + 1e-6

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
 from vist3a.geometry.projection import unproject_depth
 from vist3a_lab.procedural import WorldConfig, make_world
 from vist3a_lab.procedural.layout import CAMERA_REACH
-from vist3a_lab.procedural.shifted import SHIFTS, Shift, ShiftedWorlds, make_shifted
+from vist3a_lab.procedural.shifted import SHIFTS, Shift, make_shifted
 
 WORLD = WorldConfig(seed=5, frames=7, height=32, width=32, supersample=1)
 INDICES = [0, 3, 4]
@@ -96,18 +94,6 @@ def test_noise_of_pixels_has_its_size_and_depends_on_the_scene_alone() -> None:
     alone = make_shifted(WORLD, [3], Shift(pixel_noise=0.04), dtype=F64)[1]
     assert torch.equal(alone[0], given[1])
     assert not torch.equal(given[0] - batch.rgb[0], given[1] - batch.rgb[1])
-
-
-def test_worlds_take_turns() -> None:
-    shifts = (Shift(lens=1.4), Shift(pixel_noise=0.1))
-    scenes = ShiftedWorlds(shifts).scenes(5, [2, 3], (32, 32), 7)
-    config = WorldConfig(5, 7, height=32, width=32)
-    for i, number in enumerate((2, 3)):
-        batch, given = make_shifted(config, [number], shifts[number % 2])
-        assert torch.equal(scenes.rgb[i], given[0]) and torch.equal(scenes.depth[i], batch.depth[0])
-        assert scenes.captions[i] == batch.captions[0]
-    assert scenes.given.shape == (2, 7, 3, 32, 32)
-    assert not math.isclose(float(scenes.cameras.intrinsics[0, 0, 0, 0]), float(scenes.cameras.intrinsics[1, 0, 0, 0]))
 
 
 @pytest.mark.parametrize(("name", "value"), [("lens", 0.0), ("path", -1.0), ("exposure", -0.1), ("pixel_noise", -0.1)])

@@ -13,7 +13,8 @@ from vist3a.data.splits import assign_splits
 from vist3a.records.clip import Clip
 from vist3a.records.clip_shape import ClipShape
 from vist3a.runtime.progress import progress
-from vist3a_lab.procedural.shifted import SHIFTS, ShiftedWorlds
+from vist3a_lab.procedural import WorldConfig
+from vist3a_lab.procedural.shifted import SHIFTS, make_shifted
 
 INDEX = "index.parquet"
 """Beside the clips."""
@@ -25,11 +26,11 @@ def write_shifted(
     """As many clips as the index ``like`` has, with its shares of splits, of all shifted worlds in turn; and their index."""
     count = len(like)
     shares = like["split"].value_counts() / count
-    world = ShiftedWorlds(tuple(SHIFTS.values()))
+    world, shifts = WorldConfig(scenes_seed, shape.frames, height=shape.height, width=shape.width), [*SHIFTS.values()]
     rows = []
     for number in progress(range(count), "render shifted worlds", count):
-        scene = world.scenes(scenes_seed, [number], (shape.height, shape.width), shape.frames, device=device)
-        clip = Clip(f"scene-{number:05d}", scene.rgb[0], scene.captions[0])
+        scene, frames = make_shifted(world, [number], shifts[number % len(shifts)], device=device)
+        clip = Clip(f"scene-{number:05d}", frames[0], scene.captions[0])
         path = write_clip(folder, clip)
         rows.append(
             {
