@@ -12,7 +12,6 @@ from vist3a.metrics.video import film_figures
 from vist3a.rendering import renderer_for
 from vist3a_lab.pages.frontier_chart import frontier_chart
 from vist3a_lab.pipelines.alignment_study.page import alignment_page
-from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 from vist3a_lab.studies.alignment_bars import JUDGE
 from vist3a_lab.studies.alignment_study import (
     AGREEMENT,
@@ -29,7 +28,7 @@ from vist3a_lab.studies.alignment_study import (
     report_of,
     variant_weights,
 )
-from vist3a_lab.studies.film_scores import DIVERSITY, FILM, diversity, film_scores
+from vist3a_lab.studies.film_scores import DIVERSITY, FILM, film_scores
 
 WEIGHTS = {"text_decoded": 1.0, "text_rendered": 2.0, "consistency_l1": 3.0, "consistency_perceptual": 0.25,
            "reprojection": 4.0, "hps_rendered": 0.5}  # fmt: skip
@@ -242,20 +241,3 @@ def test_films_are_measured_alike_in_every_batch() -> None:
         alone = film_figures(network, render, video[None])
         for name in FILM:
             assert found[name][index] == pytest.approx(float(getattr(alone, name.removeprefix("film/"))), rel=1e-9)
-
-
-def test_diversity_is_the_mean_distance_of_any_two_videos() -> None:
-    judge = DualEncoder(DualEncoderConfig("conv", 8, 1, 1, ("a",), image_size=16, conv_channels=(8, 8))).requires_grad_(
-        False
-    )
-    videos = list(torch.rand(3, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
-    unit = []
-    for video in videos:
-        mean = np.mean([judge.image_features(view[None])[0].numpy() for view in video], axis=0)
-        unit.append(mean / np.linalg.norm(mean))
-    pairs = [(0, 1), (0, 2), (1, 2)]
-    expected = np.mean([np.linalg.norm(unit[a] - unit[b]) for a, b in pairs])
-    assert diversity(judge, videos) == pytest.approx(float(expected), rel=1e-4) and expected > 1e-4
-    assert diversity(judge, [videos[0]] * 3) == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(ValueError, match="1 video of a prompt"):
-        diversity(judge, videos[:1])

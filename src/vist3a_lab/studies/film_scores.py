@@ -1,4 +1,4 @@
-"""Generated videos as the original 3D network sees them, and how much the videos of one prompt differ."""
+"""Generated videos as the original 3D network sees them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from vist3a.metrics.video import film_figures
 from vist3a.networks.base import ReconstructionModel
 from vist3a.rendering.base import Renderer
-from vist3a_lab.scorers import DualEncoder
 
 FILM = ("film/rerender", "film/motion", "film/flicker")
 """Names of :class:`vist3a.metrics.video.FilmFigures` in reports."""
@@ -32,19 +31,3 @@ def film_scores(
         for name in FILM:
             found[name] += getattr(figures, name.removeprefix("film/")).tolist()
     return found
-
-
-@torch.no_grad()
-def diversity(judge: DualEncoder, videos: Sequence[Float[Tensor, "views 3 height width"]]) -> float:
-    """Mean distance between any two videos in the judge's image features: the mean over the views, of unit length.
-
-    0 for equal videos, at most 2.
-
-    Raises:
-        ValueError: There is but one video.
-    """
-    if len(videos) < 2:
-        raise ValueError(f"{len(videos)} video of a prompt; its diversity needs at least 2")
-    device = next(judge.parameters()).device
-    features = torch.stack([judge.image_features(video.to(device)).mean(0) for video in videos])
-    return float(torch.pdist(torch.nn.functional.normalize(features, dim=-1)).mean())

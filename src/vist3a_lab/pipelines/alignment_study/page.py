@@ -37,8 +37,8 @@ A camera that stands still re-renders well by itself: a gain counts only where t
 
 {films}
 
-Diversity: mean distance in the judge's image features between {diversity_noises} videos of one prompt, of {diversity_prompts}
-prompts per seed.
+Diversity: mean distance (that of LPIPS, in the judge's features, frame by frame) between {diversity_noises} videos of one prompt,
+of {diversity_prompts} prompts per seed.
 
 {bars}
 

@@ -11,8 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from vist3a.alignment.rewards.consistency import feature_distance
 from vist3a.alignment.rewards.terms import KINDS, weighted_terms
 from vist3a.generators.base import VideoGenerator
+from vist3a.metrics.video import diversity
 from vist3a.networks.base import ReconstructionModel
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
@@ -32,7 +34,7 @@ from vist3a_lab.scorers import DualEncoder
 from vist3a_lab.scorers.judging import shows
 from vist3a_lab.studies.alignment_bars import TRUE_CLIPS
 from vist3a_lab.studies.alignment_study import BESIDE, OPTIMISED, UNTRAINED, score_variant, variant_weights
-from vist3a_lab.studies.film_scores import DIVERSITY, diversity, film_scores
+from vist3a_lab.studies.film_scores import DIVERSITY, film_scores
 
 STATE = "alignment_study"
 APART = 100_003
@@ -151,7 +153,8 @@ class Study:
         scores |= film_scores(original, render, videos, params.batch, device)
         several = [self._decoded(generator, self._latents(generator, seed, prompts[: params.diversity_prompts], number))
                    for number in range(params.diversity_noises)]  # fmt: skip
-        varied = [diversity(judge, videos) for videos in zip(*several, strict=True)]
+        distance = feature_distance(judge.feature_maps)
+        varied = [diversity([film.to(device) for film in films], distance) for films in zip(*several, strict=True)]
         return {"scores": scores, DIVERSITY: {DIVERSITY: varied}}
 
     def _original(self) -> ReconstructionModel:
