@@ -8,7 +8,7 @@ generator's LoRA.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -241,12 +241,17 @@ class AlignStep:
             self.rewards.needs,
             torch.tensor(drawn.decoded),
         )
-        total, parts = self.rewards(scored)
+        total, parts = self.rewards(replace(scored, together=self._mean_over_step))
         norms = term_gradient_norms(self.rewards.weights, parts, latents) if by_term else {}
         (gradient,) = torch.autograd.grad(-total.mean() * share, latents)
         logged = {f"reward/{name}": value.detach().mean() * share for name, value in {**parts, "total": total}.items()}
         squares = {f"reward_gradient/{name}": (norm * share).square() for name, norm in norms.items()}
         return gradient, logged, squares | {"reward_gradient_norm": gradient.square().sum()}
+
+    def _mean_over_step(self, figure: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        total = figure.sum()
+        sum_over(self.processes, [total])
+        return (total / self.settings.prompts_per_step).expand_as(figure)
 
     def _generative_loss(self, random: torch.Generator) -> Float[Tensor, ""]:
         """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""

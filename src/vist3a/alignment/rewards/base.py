@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,17 +16,25 @@ Need = Literal["decoded", "rendered", "scene", "gaussians"]
 """What a term may read: decoded frames, renderings, the 3D without Gaussians (cameras, depth, points), the 3D with them."""
 
 
+def alone(figure: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Every sample by itself."""
+    return figure
+
+
 @dataclass(frozen=True)
 class Views:
     """What a sample looks like: frames decoded by the video autoencoder, the same views rendered from the decoded 3D, and the 3D.
 
-    Frames are RGB in [0, 1]; ``prompts`` has one text per sample. What no term of the reward needs may be missing.
+    Frames are RGB in [0, 1]; ``prompts`` has one text per sample. What no term of the reward needs may be missing. ``together``
+    makes of a figure of every sample, without a gradient, that of all it is scored with: in alignment the mean over the step, in
+    all processes; elsewhere samples stand alone.
     """
 
     decoded: Float[Tensor, "batch views 3 height width"] | None
     rendered: Float[Tensor, "batch views 3 height width"] | None
     prompts: tuple[str, ...]
     scene: Reconstruction | None = None
+    together: Callable[[Float[Tensor, " batch"]], Float[Tensor, " batch"]] = alone
 
     def images(self, kind: Kind) -> Float[Tensor, "batch views 3 height width"]:
         """Decoded or rendered views; ValueError where there are none."""

@@ -106,11 +106,15 @@ class CameraSmoothness:
 
 
 class CameraMotion:
-    """Minus the share of ``motion`` by which the camera's path falls short of it; 0 for a path as long or longer.
+    """Minus the share of ``motion`` by which the camera's path falls short of it; 0 where the samples of a step together do not.
 
     A camera that stands still agrees with itself: the consistency terms alone bring any generator to a halt. The path is that
-    between every fourth view, over the median depth (no unit), so that trembling does not count as motion. The cost is linear: of
-    a logarithm nearly all of the gradient would be that of the few cameras that stand, which do not know where to go.
+    between every fourth view, over the median depth (no unit), so that trembling does not count as motion.
+
+    In alignment it is the mean path of a step that must not fall short (:attr:`Views.together`), and then every camera is asked
+    to go further, however far it goes: as in true clips some paths are to be longer than others. Asked one by one, the few that
+    stand would push all the others on and on, as they share their weights. The cost is linear: of a logarithm nearly all of the
+    gradient would be that of the cameras that stand, which do not know where to go.
 
     Example:
         >>> CameraMotion(0.27)(views)  # half of the wanted path
@@ -127,8 +131,9 @@ class CameraMotion:
         self.motion, self.gap = motion, gap
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
-        """Score in [-1, 0]."""
-        return -(1 - coarse_path(views.geometry(), self.gap) / self.motion).clamp(min=0)
+        """Score of at least -1; of samples that stand alone at most 0."""
+        path = coarse_path(views.geometry(), self.gap)
+        return torch.where(views.together(path.detach()) < self.motion, path / self.motion - 1, 0.0)
 
 
 def coarse_path(scene: Reconstruction, gap: int = GAP) -> Float[Tensor, " batch"]:
