@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,6 +155,19 @@ def test_a_path_that_is_too_short_costs_the_share_that_it_lacks() -> None:
     assert float(CameraMotion(0.2)(views(still, depth))) == pytest.approx(-1, abs=1e-6)
     # The unit follows the scene: the same film of a scene twice as large.
     assert float(CameraMotion(2 * path)(views(cameras(2 * seen_by.centers), 2 * depth))) == pytest.approx(-0.5)
+
+
+def test_in_a_step_the_mean_path_is_held_and_every_camera_is_asked_to_go_further() -> None:
+    seen_by, depth = plane(count=9)
+    path = 8 * 0.05 / 2
+    both = views(cameras(torch.cat([seen_by.centers, 3 * seen_by.centers])), depth.repeat(2, 1, 1, 1))
+    for wanted, score in ((1.9 * path, [0.0, 0.0]), (2.5 * path, [1 / 2.5 - 1, 3 / 2.5 - 1])):
+        held = replace(both, together=lambda figure: figure.mean().expand_as(figure))
+        assert CameraMotion(wanted)(held).tolist() == pytest.approx(score, abs=1e-6)
+        # Alone, the first one falls short of both and the second of none.
+        assert CameraMotion(wanted)(both).tolist() == pytest.approx(
+            [path / wanted - 1, min(0.0, 3 * path / wanted - 1)], abs=1e-6
+        )
 
 
 def test_trembling_is_no_motion_and_the_depth_is_no_way_to_seem_to_move() -> None:

@@ -189,6 +189,6 @@ def test_the_motion_term_needs_the_path_that_it_holds() -> None:
     weights = {"text_decoded": 1.0, "camera_motion": 2.0}
     with pytest.raises(ValidationError, match=r"align\.motion: null, but camera_motion has a weight"):
         AlignParams(**values(rewards=weights, motion=None))
-    params = AlignParams(**values(rewards=weights, motion=0.3))
+    params = AlignParams(**values(rewards=weights, motion=0.2))
     reward = load_reward_models(params, has_gaussians=True, device=CPU, public={}).reward
     assert reward.terms["camera_motion"].motion == 0.3
