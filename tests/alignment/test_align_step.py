@@ -20,6 +20,7 @@ from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.base import Views
 from vist3a.alignment.rewards.one_scorer import reward_from
+from vist3a.alignment.rewards.terms import weighted_terms
 from vist3a.generators.wan import WanGenerator
 from vist3a.records import Clip, Condition
 from vist3a.rendering import renderer_for
@@ -139,12 +140,17 @@ def same(found: Gradients, expected: Gradients) -> None:
         assert float((found[name] - value).norm()) <= 1e-4 * float(value.norm()), name
 
 
-@pytest.mark.parametrize(("weight", "variant"), [(0.3, "drtune"), (2.0, "released"), (0.0, "last")])
+@pytest.mark.parametrize(
+    ("weight", "variant", "apart"),
+    [(0.3, "drtune", False), (2.0, "released", False), (0.0, "last", False), (0.3, "drtune", True)],
+)
 def test_the_gradient_is_that_of_the_whole_objective(
-    stitched: StitchedDecoder, tmp_path: Path, weight: float, variant: str
+    stitched: StitchedDecoder, tmp_path: Path, weight: float, variant: str, apart: bool
 ) -> None:
     """Of two steps, which differ in prompts, noise, views and clips."""
-    settings = settings_of(2, 2, gradient_steps=2, scored_views=3, generative_weight=weight, variant=variant)
+    settings = settings_of(
+        2, 2, gradient_steps=2, scored_views=3, generative_weight=weight, variant=variant, frames_apart=apart
+    )
     found, logged = trained(stitched, settings, 2, tmp_path)
     generator = trainable()
     expected: dict[str, Tensor] = {}
@@ -191,6 +197,30 @@ def test_a_sampler_that_adds_noise_adds_another_in_every_step(stitched: Stitched
             frames = generator.decode(generator.denormalise(z))
             wanted, _ = reward_from(scorer(1), {"text_decoded": 1.0})(Views(frames.double(), None, (PROMPTS[step],)))
         assert logged[step]["reward/total"] == pytest.approx(float(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "terms", [{"text_decoded": 1.0}, {"text_rendered": 1.0}, {"camera_smoothness": 1.0, "reprojection": 1.0}]
+)
+def test_frames_apart_change_no_gradient_whatever_the_terms_read(
+    stitched: StitchedDecoder, terms: Mapping[str, float]
+) -> None:
+    gradients = []
+    latents = 0.5 * torch.randn(2, 4, 2, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    for apart in (False, True):
+        settings = settings_of(2, 1, gradient_steps=1, scored_views=3, generative_weight=0.0, frames_apart=apart)
+        generator = trainable()
+        data = AlignData(PROMPTS, clips(), generator.embed)
+        rewards = weighted_terms(terms, {"text": scorer(1)}, None)
+        step = AlignStep(generator, stitched, rewards, data, settings, ALONE)
+        drawn = draw_align_step(step_generator(SEED, 0), settings)
+        gradients.append(step.reward_gradient(latents, PROMPTS[:2], drawn, by_term=False)[0])
+    assert float(gradients[0].norm()) > 1e-6
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match=r"align\.term_gradients_every: 3.*frames_apart"):
+        settings_of(
+            2, 1, gradient_steps=1, scored_views=3, generative_weight=0.0, frames_apart=True, term_gradients_every=3
+        )
 
 
 def test_a_step_raises_the_reward(stitched: StitchedDecoder, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from vist3a.alignment.align_draw import AlignDraw, draw_align_step
 from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.clip_latents import ClipLatents
 from vist3a.alignment.decoded_views import decode_views
+from vist3a.alignment.frames_apart import FramesApart
 from vist3a.alignment.reward_gradient import backpropagate
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.term_gradients import term_gradient_norms
@@ -231,6 +232,7 @@ class AlignStep:
         """
         share = len(prompts) / self.settings.prompts_per_step
         latents = latents.detach().requires_grad_(True)
+        apart = FramesApart(self.generator) if self.settings.frames_apart else None
         scored, _ = decode_views(
             self.generator,
             self.decoder,
@@ -240,10 +242,12 @@ class AlignStep:
             torch.tensor(drawn.views),
             self.rewards.needs,
             torch.tensor(drawn.decoded),
+            apart,
         )
         total, parts = self.rewards(replace(scored, together=self._mean_over_step))
         norms = term_gradient_norms(self.rewards.weights, parts, latents) if by_term else {}
-        (gradient,) = torch.autograd.grad(-total.mean() * share, latents)
+        loss = -total.mean() * share
+        gradient = torch.autograd.grad(loss, latents)[0] if apart is None else apart.gradient(loss, latents)
         logged = {f"reward/{name}": value.detach().mean() * share for name, value in {**parts, "total": total}.items()}
         squares = {f"reward_gradient/{name}": (norm * share).square() for name, norm in norms.items()}
         return gradient, logged, squares | {"reward_gradient_norm": gradient.square().sum()}

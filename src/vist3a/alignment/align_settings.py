@@ -36,13 +36,16 @@ class AlignSettings(ClipShape):
         scored_views: Views per sample that are rendered and scored.
         decoded_views: Other views, so many, are scored as decoded frames; None: the same ones.
         generative_weight: Weight of the generator's own training loss on clips.
+        frames_apart: The video decoder is differentiated after everything else, where the generator can four frames at a time:
+            it runs twice, and its graph is never beside that of the 3D. Less memory, the same gradient.
         term_gradients_every: Steps between norms of each reward term's own gradient; 0: never.
         motion_bar: Share of the motion of curated clips that the aligned generator is to keep: a watch over films holds it to
             that, and evaluation says whether it does.
         loop: The training.
 
     Raises:
-        ValueError: A range is none, or a rollout is too short for its steps with gradient.
+        ValueError: A range is none, a rollout is too short for its steps with gradient, or ``frames_apart`` meets
+            ``term_gradients_every``.
     """
 
     seed: int
@@ -57,6 +60,7 @@ class AlignSettings(ClipShape):
     scored_views: Positive
     decoded_views: Positive | None = None
     generative_weight: NotNegative
+    frames_apart: bool = False
     term_gradients_every: Count = 0
     motion_bar: PositiveFloat = 0.85
     loop: LoopConfig
@@ -64,6 +68,11 @@ class AlignSettings(ClipShape):
     def __post_init__(self) -> None:
         check_range("denoising_steps", self.denoising_steps)
         check_range("guidance", self.guidance)
+        if self.frames_apart and self.term_gradients_every:
+            raise ValueError(
+                f"align.term_gradients_every: {self.term_gradients_every}, but with align.frames_apart no graph leads from a "
+                "term through its frames; allowed: 0, or align.frames_apart false"
+            )
         steps = self.denoising_steps
         fewest = steps[0] if isinstance(steps, tuple) else steps
         needed = self.gradient_steps + (self.variant == "released")

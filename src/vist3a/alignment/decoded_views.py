@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,10 +23,12 @@ def decode_views(
     view_indices: Tensor,
     needs: Collection[Need] = ("decoded", "rendered"),
     decoded_indices: Tensor | None = None,
+    decode: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Views, Reconstruction]:
     """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
 
-    ``decoded_indices`` are the views of the frames where they are not those of the renderings.
+    ``decoded_indices`` are the views of the frames where they are not those of the renderings; ``decode`` makes frames of raw
+    latents (None: the generator).
     What ``needs`` does not name is left out: a Gaussian head, where neither renderings nor Gaussians are read, and the video
     decoder, where besides nothing of the 3D decoder reads the image. Terms on geometry alone decode and render nothing.
 
@@ -42,7 +44,8 @@ def decode_views(
         )
     # Of 3D decoders some read the image: then frames are decoded although no term asks for them.
     reads_frames = decoder.needs_rgb if with_gaussians else decoder.geometry_needs_rgb
-    frames = network.fit(generator.decode(raw)) if "decoded" in needs or reads_frames else None
+    decode = generator.decode if decode is None else decode
+    frames = network.fit(decode(raw)) if "decoded" in needs or reads_frames else None
     stride = generator.spatial_stride
     size = network.frame_size(raw.shape[-2] * stride, raw.shape[-1] * stride)
     scene = decoder(raw, size, rgb=frames, with_gaussians=with_gaussians)

@@ -146,6 +146,25 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
         video = self._decode_video(latents.to(self._part("vae").dtype))
         return ((video.transpose(1, 2) + 1) / 2).clamp(0, 1).to(latents.dtype)
 
+    def decode_gradient(
+        self,
+        latents: Float[Tensor, "batch channels times rows columns"],
+        at_frames: Float[Tensor, "batch views 3 height width"],
+    ) -> Float[Tensor, "batch channels times rows columns"]:
+        """Gradient at raw latents of what has the gradient ``at_frames`` at :meth:`decode` of them: a vector-Jacobian product.
+
+        It decodes once more, with a graph, which is gone on return.
+
+        Example:
+            >>> frames = generator.decode(latents).requires_grad_()
+            >>> (at_frames,) = torch.autograd.grad(score(frames), frames)
+            >>> at_latents = generator.decode_gradient(latents, at_frames)
+        """
+        with torch.enable_grad():
+            given = latents.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.decode(given), given, at_frames)
+        return gradient
+
     def _decode_video(self, latents: Tensor) -> Tensor:
         """Video [batch, 3, views, height, width], nominally in [-1, 1], of raw latents."""
         return self._part("vae").decode(latents, return_dict=False)[0]

@@ -73,6 +73,7 @@ class WanGenerator(VideoGenerator):
     """Whether a graph through the video decoder keeps inputs of blocks only (in one pass over the clip)."""
     compiles_decoder = False
     """Whether a graph through the video decoder is one of compiled blocks (in one pass over the clip)."""
+    _by_chunks = False
 
     def __init__(
         self,
@@ -101,7 +102,23 @@ class WanGenerator(VideoGenerator):
             self.register_buffer("latents_mean", torch.tensor(config.latents_mean).view(shape), persistent=False)
             self.register_buffer("latents_std", torch.tensor(config.latents_std).view(shape), persistent=False)
 
+    def decode_gradient(
+        self,
+        latents: Float[Tensor, "batch channels times rows columns"],
+        at_frames: Float[Tensor, "batch views 3 height width"],
+    ) -> Float[Tensor, "batch channels times rows columns"]:
+        """See :meth:`VideoGenerator.decode_gradient`; the graph holds four frames at a time."""
+        self._by_chunks = True
+        try:
+            return super().decode_gradient(latents, at_frames)
+        finally:
+            self._by_chunks = False
+
     def _decode_video(self, latents: Tensor) -> Tensor:
+        if self._by_chunks:
+            from vist3a.generators.wan_chunks import decode_by_chunks
+
+            return decode_by_chunks(self._part("vae"), latents).clamp(-1, 1)
         graph = latents.requires_grad and torch.is_grad_enabled()
         # Only the pass over the whole clip recomputes blocks or runs compiled ones; diffusers' own goes by four frames.
         recompute, compiled = graph and self.recomputes_decoder, graph and self.compiles_decoder
