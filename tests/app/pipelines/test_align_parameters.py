@@ -44,7 +44,7 @@ def test_the_embedded_reward_has_text_consistency_and_a_camera_that_moves(scorer
     params = AlignParams(**values(reward_scorer=scorer))
     models = load_reward_models(params, has_gaussians=True, device=CPU, public={})
     assert list(models.reward.terms) == EMBEDDED
-    assert models.reward.weights == dict(zip(EMBEDDED, (3.0, 3.0, 20.0, 1.0, 20.0, 0.1, 8.0), strict=True))
+    assert models.reward.weights == dict(zip(EMBEDDED, (3.0, 3.0, 20.0, 1.0, 20.0, 0.1, 12.0), strict=True))
     # The default run pays for nothing but the reward.
     assert models.watched == {}
     assert (params.watch.judge_every, params.watch.previews_every, params.term_gradients_every) == (0, 0, 0)
@@ -189,6 +189,6 @@ def test_the_motion_term_needs_the_path_that_it_holds() -> None:
     weights = {"text_decoded": 1.0, "camera_motion": 2.0}
     with pytest.raises(ValidationError, match=r"align\.motion: null, but camera_motion has a weight"):
         AlignParams(**values(rewards=weights, motion=None))
-    params = AlignParams(**values(rewards=weights, motion=0.2))
+    params = AlignParams(**values(rewards=weights, motion=0.3))
     reward = load_reward_models(params, has_gaussians=True, device=CPU, public={}).reward
     assert reward.terms["camera_motion"].motion == 0.3
