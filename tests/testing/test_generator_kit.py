@@ -214,6 +214,11 @@ class NoGradientThroughFrames(ToyGenerator):
         return super()._decode_video(latents.detach()) + 0 * latents.sum()
 
 
+class SecondPassByHalf(ToyGenerator):
+    def decode_gradient(self, latents: Tensor, at_frames: Tensor) -> Tensor:
+        return super().decode_gradient(latents, at_frames) / 2
+
+
 class SaysItTakesNoText(ToyGenerator):
     takes_text = False
     uses_negative = False
@@ -251,6 +256,7 @@ BROKEN = {
     TrainedAtOtherTimes: "training_pair says timestep",
     NoGradient: "this ended in RuntimeError|no finite gradient",
     OneLayersGradientIsNan: "no finite gradient reaches the denoiser's mix.weight through prediction",
+    SecondPassByHalf: "decode_gradient is not the gradient through decode",
     NoGradientThroughFrames: "through the video decoder exactly",
     SaysItTakesNoText: "takes a text, not an image",
 }

@@ -189,6 +189,13 @@ def gradients(case: GeneratorCase) -> None:
     shape = exact.latent_grid(case.frame_counts(1)[0], exact.spatial_multiple, exact.spatial_multiple)
     latents = 0.1 * torch.randn(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.autograd.gradcheck(exact.decode, latents.requires_grad_(True), fast_mode=True, atol=1e-4)
+    frames = exact.decode(latents)
+    at_frames = torch.randn(frames.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (expected,) = torch.autograd.grad(frames, latents, at_frames)
+    close(
+        exact.decode_gradient(latents.detach(), at_frames), expected, 1e-8,
+        "decode_gradient is not the gradient through decode",
+    )  # fmt: skip
 
 
 def folders(case: GeneratorCase) -> None:
