@@ -141,16 +141,21 @@ def same(found: Gradients, expected: Gradients) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight", "variant", "apart"),
-    [(0.3, "drtune", False), (2.0, "released", False), (0.0, "last", False), (0.3, "drtune", True)],
+    ("weight", "variant", "lean"),
+    [
+        (0.3, "drtune", {}),
+        (2.0, "released", {}),
+        (0.0, "last", {}),
+        (0.3, "drtune", {"frames_apart": True}),
+        (0.3, "released", {"views_at_once": 1}),
+        (0.3, "last", {"frames_apart": True, "views_at_once": 2}),
+    ],
 )
 def test_the_gradient_is_that_of_the_whole_objective(
-    stitched: StitchedDecoder, tmp_path: Path, weight: float, variant: str, apart: bool
+    stitched: StitchedDecoder, tmp_path: Path, weight: float, variant: str, lean: dict[str, Any]
 ) -> None:
     """Of two steps, which differ in prompts, noise, views and clips."""
-    settings = settings_of(
-        2, 2, gradient_steps=2, scored_views=3, generative_weight=weight, variant=variant, frames_apart=apart
-    )
+    settings = settings_of(2, 2, gradient_steps=2, scored_views=3, generative_weight=weight, variant=variant, **lean)
     found, logged = trained(stitched, settings, 2, tmp_path)
     generator = trainable()
     expected: dict[str, Tensor] = {}

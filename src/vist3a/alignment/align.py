@@ -243,6 +243,7 @@ class AlignStep:
             self.rewards.needs,
             torch.tensor(drawn.decoded),
             apart,
+            self.settings.views_at_once,
         )
         total, parts = self.rewards(replace(scored, together=self._mean_over_step))
         norms = term_gradient_norms(self.rewards.weights, parts, latents) if by_term else {}

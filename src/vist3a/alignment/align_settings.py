@@ -35,6 +35,8 @@ class AlignSettings(ClipShape):
         flow_shift: Time shift of flow-matching schedules; None: the generator's own.
         scored_views: Views per sample that are rendered and scored.
         decoded_views: Other views, so many, are scored as decoded frames; None: the same ones.
+        views_at_once: Of renderings and scored images a graph holds so many; the others are rendered and scored again in the
+            backward pass. None: all.
         generative_weight: Weight of the generator's own training loss on clips.
         frames_apart: The video decoder is differentiated after everything else, where the generator can four frames at a time:
             it runs twice, and its graph is never beside that of the 3D. Less memory, the same gradient.
@@ -59,6 +61,7 @@ class AlignSettings(ClipShape):
     flow_shift: PositiveFloat | None = None
     scored_views: Positive
     decoded_views: Positive | None = None
+    views_at_once: Positive | None = None
     generative_weight: NotNegative
     frames_apart: bool = False
     term_gradients_every: Count = 0

@@ -11,6 +11,7 @@ from vist3a.alignment.rewards.base import Need, Views
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Reconstruction
 from vist3a.rendering.base import Renderer
+from vist3a.runtime.slices import in_slices
 from vist3a.stitching.base import Decoder
 
 
@@ -24,11 +25,12 @@ def decode_views(
     needs: Collection[Need] = ("decoded", "rendered"),
     decoded_indices: Tensor | None = None,
     decode: Callable[[Tensor], Tensor] | None = None,
+    at_once: int | None = None,
 ) -> tuple[Views, Reconstruction]:
     """Frames and renderings (at the predicted cameras) of the chosen views of normalised latents, and the 3D.
 
     ``decoded_indices`` are the views of the frames where they are not those of the renderings; ``decode`` makes frames of raw
-    latents (None: the generator).
+    latents (None: the generator). Of renderings a graph holds ``at_once`` views (None: all).
     What ``needs`` does not name is left out: a Gaussian head, where neither renderings nor Gaussians are read, and the video
     decoder, where besides nothing of the 3D decoder reads the image. Terms on geometry alone decode and render nothing.
 
@@ -52,6 +54,12 @@ def decode_views(
     rendered = None
     if "rendered" in needs:
         assert scene.gaussians is not None
-        rendered = render(scene.gaussians, scene.cameras[:, view_indices], size).rgb.clamp(0, 1)
+        gaussians, cameras = scene.gaussians, scene.cameras
+
+        def rendering(views: Tensor) -> Tensor:
+            return render(gaussians, cameras[:, views], size).rgb.clamp(0, 1).transpose(0, 1)
+
+        # Views first, as they are what is sliced.
+        rendered = in_slices(rendering, at_once)(view_indices).transpose(0, 1)
     shown = None if frames is None else frames[:, view_indices if decoded_indices is None else decoded_indices]
     return Views(shown, rendered, tuple(prompts), scene), scene

@@ -50,6 +50,13 @@ def test_the_embedded_reward_has_text_consistency_and_a_camera_that_moves(scorer
     assert (params.watch.judge_every, params.watch.previews_every, params.term_gradients_every) == (0, 0, 0)
 
 
+def test_images_that_a_graph_holds_are_told_to_the_terms_that_score_them(scorer: str) -> None:
+    params = AlignParams(**values(reward_scorer=scorer, views_at_once=2))
+    terms = load_reward_models(params, has_gaussians=True, device=CPU, public={}).reward.terms
+    scored = ("text_decoded", "text_rendered", "consistency_perceptual")
+    assert [getattr(terms[name], "at_once", None) for name in scored] == [2, 2, 2]
+
+
 def test_pointmaps_have_their_own_reward_which_decodes_nothing() -> None:
     params = AlignParams(**values(reward_scorer="nowhere"))
     reward = load_reward_models(params, has_gaussians=False, device=CPU, public={}).reward

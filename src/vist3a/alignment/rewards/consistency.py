@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vist3a.alignment.rewards.base import Need, Views
+from vist3a.runtime.slices import in_slices
 
 BOTH: frozenset[Need] = frozenset({"decoded", "rendered"})
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -39,17 +40,17 @@ class ColorConsistency:
 
 
 class PerceptualConsistency:
-    """Minus the mean perceptual distance."""
+    """Minus the mean perceptual distance; a graph holds ``at_once`` pairs (see :func:`vist3a.runtime.slices.in_slices`)."""
 
     needs = BOTH
 
-    def __init__(self, distance: Distance) -> None:
-        self.distance = distance
+    def __init__(self, distance: Distance, at_once: int | None = None) -> None:
+        self.distance, self.at_once = distance, at_once
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
         """Score <= 0."""
         decoded, rendered = views.images("decoded"), views.images("rendered")
-        distance = self.distance(decoded.flatten(0, 1), rendered.flatten(0, 1))
+        distance = in_slices(self.distance, self.at_once)(decoded.flatten(0, 1), rendered.flatten(0, 1))
         return -distance.view(decoded.shape[:2]).mean(1)
 
 

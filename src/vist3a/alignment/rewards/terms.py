@@ -68,10 +68,12 @@ def weighted_terms(
     scorers: Mapping[str, TextImageScorer],
     perceptual: Distance | None,
     motion: float | None = None,
+    at_once: int | None = None,
 ) -> WeightedSum:
     """The terms of ``weights`` and their sum (weight None: no such term); ValueError for a name that is none.
 
-    ``motion`` is the path that ``camera_motion`` asks for, in median depths of the scene; that term needs it.
+    ``motion`` is the path that ``camera_motion`` asks for, in median depths of the scene; that term needs it. Of scorers and
+    the perceptual distance a graph holds ``at_once`` images (None: all).
     """
     terms: dict[str, Reward] = {}
     given = {name: weight for name, weight in weights.items() if weight is not None}
@@ -89,9 +91,9 @@ def weighted_terms(
         elif name == COLOR:
             terms[name] = ColorConsistency()
         elif name == PERCEPTUAL and perceptual is not None:
-            terms[name] = PerceptualConsistency(perceptual)
+            terms[name] = PerceptualConsistency(perceptual, at_once)
         elif scorer in scorers and kind in KINDS:
-            terms[name] = TextImageReward(scorers[scorer], KINDS[kind])
+            terms[name] = TextImageReward(scorers[scorer], KINDS[kind], at_once)
         elif name in registry.names("rewards") or ":" in name:
             terms[name] = registered(name)
         else:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.alignment.rewards.base import Kind, Need, Views
+from vist3a.runtime.slices import in_slices
 
 
 @runtime_checkable
@@ -38,10 +39,10 @@ class FeatureScorer(TextImageScorer, Protocol):
 
 
 class TextImageReward:
-    """Mean score over the views of a sample."""
+    """Mean score over the views of a sample; a graph holds ``at_once`` images (see :func:`vist3a.runtime.slices.in_slices`)."""
 
-    def __init__(self, scorer: TextImageScorer, on: Kind) -> None:
-        self.scorer, self.on = scorer, on
+    def __init__(self, scorer: TextImageScorer, on: Kind, at_once: int | None = None) -> None:
+        self.scorer, self.on, self.at_once = scorer, on, at_once
         self.needs: frozenset[Need] = frozenset({on})
 
     def __call__(self, views: Views) -> Float[Tensor, " batch"]:
@@ -50,5 +51,6 @@ class TextImageReward:
         batch, count = images.shape[:2]
         text = self.scorer.embed_text(views.prompts)
         # Views of one sample lie together, and share its text.
-        scores = self.scorer.score(images.flatten(0, 1), text.repeat_interleave(count, dim=0))
+        score = in_slices(self.scorer.score, self.at_once)
+        scores = score(images.flatten(0, 1), text.repeat_interleave(count, dim=0))
         return scores.view(batch, count).mean(1)

@@ -57,7 +57,7 @@ def load_reward_models(
         distance = feature_distance(encoder.feature_maps)
     elif PERCEPTUAL in weights and params.perceptual is not None:
         distance = load_perceptual(params.perceptual, "align.perceptual", device, public)
-    reward = weighted_terms(weights, scorers, distance, params.motion)
+    reward = weighted_terms(weights, scorers, distance, params.motion, params.views_at_once)
     if not watched or not params.watch.judge_every:
         return RewardModels(reward, {})
     judge = load_scorer(params.watch.judge, "align.watch.judge", device, dtype, public)
