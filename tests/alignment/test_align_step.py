@@ -146,7 +146,7 @@ def same(found: Gradients, expected: Gradients) -> None:
         (0.3, "drtune", {}),
         (2.0, "released", {}),
         (0.0, "last", {}),
-        (0.3, "drtune", {"frames_apart": True}),
+        (0.3, "drtune", {"frames_apart": True, "clips_at_once": 1}),
         (0.3, "released", {"views_at_once": 1}),
         (0.3, "last", {"frames_apart": True, "views_at_once": 2}),
     ],

@@ -7,7 +7,7 @@ generator's LoRA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,10 +170,12 @@ class AlignStep:
         random = step_generator(settings.seed, step)
         logged, squares = self._reward(step, random)
         with self.meter("generative"):
-            generative = self._generative_loss(random)
-            # The gradients of the reward are on the parameters already; these add to them.
-            (settings.generative_weight * generative).backward()
-        logged["generative_loss"] = generative.detach()
+            parts = []
+            for part in self._generative_loss(random):
+                # The gradients of the reward are on the parameters already; these add to them.
+                (settings.generative_weight * part).backward()
+                parts.append(part.detach())
+        logged["generative_loss"] = torch.stack(parts).sum()
         sum_over(self.processes, [*logged.values(), *squares.values()])
         # Norms of parts do not add up, their squares do.
         logged |= {name: square.sqrt() for name, square in squares.items()}
@@ -258,18 +260,24 @@ class AlignStep:
         sum_over(self.processes, [total])
         return (total / self.settings.prompts_per_step).expand_as(figure)
 
-    def _generative_loss(self, random: torch.Generator) -> Float[Tensor, ""]:
-        """This process's part of the generator's own training loss on curated clips, noise levels uniform in (0, 1)."""
+    def _generative_loss(self, random: torch.Generator) -> Iterator[Float[Tensor, ""]]:
+        """This process's parts of the generator's own training loss on curated clips, noise levels uniform in (0, 1).
+
+        They add up; each has a graph of its own, of ``clips_at_once`` clips.
+        """
         generator, settings, clips = self.generator, self.settings, self.data.clips
         chosen = torch.randint(len(clips), (settings.clips_per_step,), generator=random).tolist()
         shortest = min(settings.frames, *(len(clips[i].frames) for i in chosen))
         own = self.processes.share(range(len(chosen)))
-        clean = self.latents([chosen[i] for i in own], shortest, self.device)
-        with torch.no_grad():
-            condition = self.data.embed([clips[chosen[i]].caption for i in own])
+        latents = self.latents([chosen[i] for i in own], shortest, self.device)
         # Drawn for all clips, so that each has its noise wherever it is.
-        noise = torch.randn(len(chosen), *clean.shape[1:], generator=random)[own].to(self.device)
+        noise = torch.randn(len(chosen), *latents.shape[1:], generator=random)[own].to(self.device)
         level = torch.rand(len(chosen), generator=random)[own].to(self.device)
-        pair = generator.training_pair(clean, noise, level)
-        error = generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target
-        return error.square().mean() * (len(own) / len(chosen))
+        size = len(own) if settings.clips_at_once is None else settings.clips_at_once
+        for start in range(0, len(own), size):
+            part = slice(start, start + size)
+            with torch.no_grad():
+                condition = self.data.embed([clips[chosen[i]].caption for i in own[part]])
+            pair = generator.training_pair(latents[part], noise[part], level[part])
+            error = generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target
+            yield error.square().mean() * (len(own[part]) / len(chosen))

@@ -26,6 +26,7 @@ class AlignSettings(ClipShape):
         seed: Draws prompts' noise, denoising steps, views and clips, by step.
         prompts_per_step: Rollouts per step; of several processes each takes its share.
         clips_per_step: Clips of the generative loss per step.
+        clips_at_once: Of these a graph holds so many, one after the other; None: all. Less memory, more time.
         variant: Denoising steps that carry gradient: ``gradient_steps`` random ones (``drtune``), the last one alone (``last``),
             or as many random ones and the last (``released``).
         denoising_steps: Steps of a rollout, or a range [low, high] that every step draws from.
@@ -53,6 +54,7 @@ class AlignSettings(ClipShape):
     seed: int
     prompts_per_step: Positive
     clips_per_step: Positive
+    clips_at_once: Positive | None = None
     variant: Variant = "drtune"
     denoising_steps: int | tuple[int, int]
     gradient_steps: Positive

@@ -11,7 +11,7 @@ HELP = {
     "score": "a smaller extract.kernel",
     "distill": "distill.batch=1 and distill.gradient_checkpointing=true",
     "align": "align.prompts_per_step=1, align.clips_per_step=1, align.gradient_checkpointing=true, align.frames_apart=true, "
-    "align.views_at_once=1",
+    "align.views_at_once=1, align.clips_at_once=1",
     "generate": "generate.offload=parts, then layers; generate.tiling=true",
 }
 
