@@ -52,6 +52,7 @@ from vist3a.alignment.align_draw import AlignDraw
 from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.rewards.terms import weighted_terms
+from vist3a.alignment.rewards.text_image import TextImageReward
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.wan import WanGenerator
 from vist3a.networks.blocks.dpt_head import DPTHead
@@ -500,9 +501,28 @@ def recompute_decoder(scene: Scene) -> None:
     scene.generator.checkpoint_gradients()
 
 
+def in_parts(scene: Scene, at_once: int | None = 1) -> None:
+    """``align.frames_apart: true``, ``views_at_once: 1`` and ``clips_at_once: 1``; None: everything at once."""
+    scene.sampling = replace(
+        scene.sampling, frames_apart=at_once is not None, views_at_once=at_once, clips_at_once=at_once
+    )
+    scene.rewards = replace_terms(scene.rewards, at_once)
+
+
+def replace_terms(rewards: WeightedSum, at_once: int | None) -> WeightedSum:
+    """The same terms; a graph of those that score images holds so many of them."""
+    terms = {
+        name: TextImageReward(term.scorer, term.on, at_once) if isinstance(term, TextImageReward) else term
+        for name, term in rewards.terms.items()
+    }
+    return WeightedSum(terms, rewards.weights)
+
+
 def compile_blocks(scene: Scene) -> None:
-    """Compiled blocks everywhere, convolutions of the autoencoder laid out for tensor cores."""
+    """Compiled blocks everywhere, convolutions of the autoencoder laid out for tensor cores; all at once again."""
     import torch._dynamo
+
+    in_parts(scene, None)
 
     # Rollout, reward and clips differ in text, batch and graph: each gets code of its own shape.
     torch._dynamo.config.recompile_limit = 32
@@ -520,6 +540,8 @@ def keep_denoiser(scene: Scene) -> None:
 
 WAYS: Mapping[str, Callable[[Scene], Any]] = {
     "eager": recompute_decoder,
+    # Less memory: the video decoder apart and four frames at a time, one view and one clip at a time.
+    "in-parts": in_parts,
     "compiled": compile_blocks,
     # More memory: the denoiser's blocks are not run again in the backward pass, and all its steps are taken together.
     "compiled-kept": keep_denoiser,
