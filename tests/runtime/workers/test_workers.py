@@ -153,11 +153,15 @@ def within(seconds: float, look: Any, count: int) -> list[Any]:
 
 
 def test_several_workers_are_no_single_process() -> None:
-    with pytest.raises(ValueError, match=r"workers\.count: 2 with workers\.kind here.*allowed: 1, or kind processes or ray"):
+    with pytest.raises(
+        ValueError, match=r"workers\.count: 2 with workers\.kind here.*allowed: 1, or kind processes or ray"
+    ):
         WorkerSettings(count=2)
 
 
 def test_ray_is_asked_for_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ModuleNotFoundError, match=r"workers\.kind: ray, but Ray is not installed; `pip install 'vist3a\[ray\]'`"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"workers\.kind: ray, but Ray is not installed; `pip install 'vist3a\[ray\]'`"
+    ):
         told([1], WorkerSettings(kind="ray"))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -45,10 +46,9 @@ class LocalCrew:
 
     def give(self, worker: int, item: Any) -> None:
         """See :class:`vist3a.runtime.workers.crew.Crew`."""
-        try:
+        # One that died while it had nothing to do takes none; ``wait`` tells.
+        with suppress(OSError):
             self._workers[worker].connection.send(item)
-        except OSError:
-            pass  # it died while it had nothing to do; ``wait`` tells
 
     def wait(self) -> tuple[int, Event]:
         """See :class:`vist3a.runtime.workers.crew.Crew`."""

@@ -1,4 +1,4 @@
-"""Workers that are actors of a Ray cluster: the one that is running (``RAY_ADDRESS``, ``ray start``), else one of this machine."""
+"""Workers that are actors of a Ray cluster: the one that is running (``RAY_ADDRESS``, ``ray start``), else one of its own."""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ class Failed:
     def reason(self) -> str:
         """In one line."""
         found = " ".join(str(self.error).split())
-        return found if isinstance(self.error, ValueError | WorkerDiedError) else f"{type(self.error).__name__}: {found}"
+        return (
+            found if isinstance(self.error, ValueError | WorkerDiedError) else f"{type(self.error).__name__}: {found}"
+        )
 
 
 Outcome: TypeAlias = Finished[Result] | Failed
