@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from vist3a.runtime.atomic import replacing
 logger = logging.getLogger(__name__)
 
 CUT = "cut"
+PLACE = "{prompt}"
+"""Of a prompt in a template."""
 
 
 class ConditionStore:
@@ -85,6 +88,28 @@ class ConditionStore:
                     tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1)
                 tensors[name] = tensor
         return Condition(tensors)
+
+
+@dataclass(frozen=True)
+class AskedConditions:
+    """Stored conditions of prompts, each in the place of ``{prompt}`` in a template; they travel to other processes."""
+
+    files: ConditionStore
+    template: str
+
+    def __call__(self, prompts: Sequence[str]) -> Condition:
+        """Conditions of ``prompts`` in their order; KeyError for one that was never embedded."""
+        return self.files([in_template(self.template, prompt) for prompt in prompts])
+
+
+def in_template(template: str, prompt: str) -> str:
+    """The text that the encoder sees.
+
+    Example:
+        >>> in_template("a photo of {prompt}", "a red ball")
+        'a photo of a red ball'
+    """
+    return template.replace(PLACE, prompt)
 
 
 def encoder_identity(source: str, revision: str | None, *settings: object) -> str:

@@ -10,11 +10,10 @@ from pydantic import AfterValidator, Field
 
 from vist3a.data.prompt_list import check_prompts
 from vist3a.generators.base import VideoGenerator
-from vist3a.generators.condition_store import ConditionStore, encoder_identity
+from vist3a.generators.condition_store import PLACE, AskedConditions, ConditionStore, encoder_identity, in_template
 from vist3a.networks.base import ReconstructionModel
 from vist3a.pairing import denoiser_folder, generator_place, load_generator, load_reconstruction
 from vist3a.records import Condition
-from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
 from vist3a.weights.identity import Identity, Pairing, generator_identity, network_identity
 from vist3a.weights.known import KnownWeights
@@ -23,7 +22,6 @@ from vist3a_app.pipelines.strict import Strict
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Size = tuple[int, int]
-PLACE = "{prompt}"
 
 
 def _has_a_place(value: str) -> str:
@@ -126,7 +124,7 @@ class Networks(Strict):
         given = (Path(self.generator.source) / "vae", Path(self.reconstruction.source))
         return [path for path in given if path.exists()]
 
-    def embed(self, prompts: Iterable[str], store: Path) -> tuple[Embed, Condition]:
+    def embed(self, prompts: Iterable[str], store: Path) -> tuple[AskedConditions, Condition]:
         """Conditions of ``prompts`` (in the template), by prompt, and of the negative prompt.
 
         What ``store`` lacks is embedded now; the text encoder is gone afterwards. One warning names words that the
@@ -136,7 +134,7 @@ class Networks(Strict):
         check_prompts(chosen, self.load_generator("tokenizer"))
         # Stored by the text that the encoder sees, with the template around it.
         files = self.conditions([*map(self.asked, chosen), negative], store)
-        return lambda texts: files([self.asked(text) for text in texts]), files([negative])
+        return AskedConditions(files, self.generator.prompt_template), files([negative])
 
     def conditions(self, texts: Iterable[str], store: Path) -> ConditionStore:
         """Conditions of ``texts`` as they are; what ``store`` lacks is embedded now, and the text encoder is gone afterwards."""
@@ -158,4 +156,4 @@ class Networks(Strict):
 
     def asked(self, prompt: str) -> str:
         """The prompt in the template."""
-        return self.generator.prompt_template.replace(PLACE, prompt)
+        return in_template(self.generator.prompt_template, prompt)

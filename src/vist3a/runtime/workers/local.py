@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from contextlib import suppress
@@ -30,7 +31,8 @@ class LocalCrew:
     """A process for each worker; none outlives this one."""
 
     def __init__(self, load: Load[Any, Any]) -> None:
-        self._load, self._numerics = load, Numerics.of_this_process()
+        # Packed by us, here and below: torch would pass its tensors on by open files, which end with whoever opened them.
+        self._load, self._numerics = pickle.dumps(load), Numerics.of_this_process()
         self._workers: dict[int, _Worker] = {}
 
     def start(self, worker: int) -> None:
@@ -48,7 +50,7 @@ class LocalCrew:
         """See :class:`vist3a.runtime.workers.crew.Crew`."""
         # One that died while it had nothing to do takes none; ``wait`` tells.
         with suppress(OSError):
-            self._workers[worker].connection.send(item)
+            self._workers[worker].connection.send_bytes(pickle.dumps(item))
 
     def wait(self) -> tuple[int, Event]:
         """See :class:`vist3a.runtime.workers.crew.Crew`."""
@@ -56,7 +58,7 @@ class LocalCrew:
         (first, *_) = wait(list(numbers))
         number = numbers[first]  # type: ignore[index]
         try:
-            return number, self._workers[number].connection.recv()
+            return number, pickle.loads(self._workers[number].connection.recv_bytes())
         except (EOFError, OSError):
             return number, Died(self._bury(number))
 
@@ -80,7 +82,7 @@ class LocalCrew:
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def _serve(load: Load[Any, Any], connection: Connection, worker: int, numerics: Numerics) -> None:
+def _serve(load: bytes, connection: Connection, worker: int, numerics: Numerics) -> None:
     """What a worker's process does: load, then take items until the connection ends."""
     # Ctrl-C in a terminal reaches all processes; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,17 +90,17 @@ def _serve(load: Load[Any, Any], connection: Connection, worker: int, numerics: 
     try:
         numerics.put_up()
         _take_a_gpu(worker)
-        work = load()
+        work = pickle.loads(load)()
     except Exception as error:
-        connection.send(Unready(portable(error)))
+        connection.send_bytes(pickle.dumps(Unready(portable(error))))
         return
-    connection.send(Ready())
+    connection.send_bytes(pickle.dumps(Ready()))
     while True:
         try:
-            item = connection.recv()
+            item = pickle.loads(connection.recv_bytes())
         except EOFError:
             return
-        connection.send(attempt(work, item))
+        connection.send_bytes(pickle.dumps(attempt(work, item)))
 
 
 def _end_with_the_parent() -> None:
