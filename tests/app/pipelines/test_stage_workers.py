@@ -1,0 +1,203 @@
+"""Extract, generate and evaluate by workers of every kind end with the very files of one process, also when they are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import tiny_chain
+
+TESTS = Path(__file__).resolve().parents[2]
+STAGES = ("extract", "generate", "evaluate")
+PROMPTS = ("red ball", "green ball", "blue ball", "red box", "green box")
+STATE = Path("data/06_models/checkpoints")
+# The one encoder that does not give the same bytes for the same frames.
+VIDEO = re.compile(rb'data:video/mp4;base64,[^"]*')
+RESULTS = ("data/04_feature", "data/07_model_output", "data/08_reporting")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A tiny project after the stages before, in its folder, and its parameters."""
+    root, before = tmp_path_factory.mktemp("project"), Path.cwd()
+    os.chdir(root)
+    try:
+        tiny_chain.create(root, ["wan"], [tiny_chain.RECONSTRUCTIONS["anysplat"]], clips=False)
+        values = tiny_chain.chosen(root, "wan", "anysplat")
+        (root / "prompts.txt").write_text("\n".join(PROMPTS))
+        values["curate"] = {**tiny_chain.SIZES, "procedural": {"scenes": 12}}
+        values["extract"] |= {"shard": 2, "batch": 1}
+        values["generate"] |= {"prompts_file": str(root / "prompts.txt")}
+        values["evaluate"] |= {"prompts": 5, "batch": 2, "pictures": 3, "diversity": {"prompts": 3, "noises": 2}}
+        for stage in ("curate", "extract", "score", "distill", "align"):
+            tiny_chain.run(root, stage, values)
+        yield root, values
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def whole(project: tuple[Path, dict[str, Any]]) -> dict[str, dict[str, bytes]]:
+    """By stage, what one process leaves."""
+    return {stage: made(project, stage) for stage in STAGES}
+
+
+def made(project: tuple[Path, dict[str, Any]], stage: str, **workers: Any) -> dict[str, bytes]:
+    """What a stage leaves, made anew."""
+    root, values = project
+    forget(root, stage)
+    tiny_chain.run(root, stage, {**values, "workers": workers})
+    return results(root, stage)
+
+
+def forget(root: Path, stage: str) -> None:
+    for path in outputs(root, stage):
+        path.unlink()
+    shutil.rmtree(root / STATE, ignore_errors=True)
+
+
+def outputs(root: Path, stage: str) -> list[Path]:
+    named = {"extract": "moments|extract", "generate": "generated|viewers", "evaluate": "evaluate"}[stage]
+    files = [path for folder in RESULTS for path in (root / folder).rglob("*") if path.is_file()]
+    return [path for path in files if re.search(rf"/({named})", str(path.relative_to(root)))]
+
+
+def results(root: Path, stage: str) -> dict[str, bytes]:
+    """Files by name. Nothing of the unfinished state is left."""
+    assert not [path for path in (root / STATE).rglob("*") if path.is_file()]
+    found = {str(path.relative_to(root)): path for path in outputs(root, stage)}
+    assert found
+    return {name: VIDEO.sub(b"", path.read_bytes()) for name, path in found.items() if path.suffix != ".mp4"}
+
+
+def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'vist3a[ray]'")
+KINDS = [
+    ("processes", 2),
+    pytest.param("ray", 3, marks=RAY),
+    pytest.param("processes", 3, marks=pytest.mark.long),
+    *(pytest.param("ray", count, marks=[RAY, pytest.mark.long]) for count in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("kind", "count"), KINDS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_any_number_of_workers_of_any_kind_gives_equal_bits(
+    project: tuple[Path, dict[str, Any]], whole: dict[str, dict[str, bytes]], stage: str, kind: str, count: int
+) -> None:
+    same(made(project, stage, kind=kind, count=count), whole[stage])
+
+
+def kept(root: Path) -> list[Path]:
+    """Files of the unfinished state that are whole."""
+    return [path for path in (root / STATE).rglob("*") if path.is_file() and ".part" not in str(path)]
+
+
+def soon(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def workers_of(kind: str) -> list[psutil.Process]:
+    """Processes of workers that this process has started."""
+    mark = {"processes": "spawn_main", "ray": "ray::_Actor"}[kind]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if mark in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # it has just ended
+            continue
+    return found
+
+
+@pytest.mark.parametrize("kind", ["processes", pytest.param("ray", marks=[RAY, pytest.mark.long])])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_worker_killed_in_the_middle_changes_nothing(
+    project: tuple[Path, dict[str, Any]], whole: dict[str, dict[str, bytes]], stage: str, kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    killed: list[int] = []
+
+    def kill() -> None:
+        soon(lambda: bool(kept(project[0])))
+        for process in workers_of(kind):
+            process.kill()
+            killed.append(process.pid)
+
+    killer = threading.Thread(target=kill)
+    forget(project[0], stage)
+    killer.start()
+    tiny_chain.run(project[0], stage, {**project[1], "workers": {"kind": kind, "count": 2}})
+    killer.join()
+    same(results(project[0], stage), whole[stage])
+    assert killed
+    assert "another takes its place" in caplog.text
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", [pytest.param("here", marks=pytest.mark.long), "processes"])
+def test_a_driver_killed_in_the_middle_is_started_again(
+    project: tuple[Path, dict[str, Any]], whole: dict[str, dict[str, bytes]], stage: str, kind: str, tmp_path: Path
+) -> None:
+    root, values = project
+    forget(root, stage)
+    workers = {"kind": kind, "count": 1 if kind == "here" else 2}
+    (tmp_path / "values.json").write_text(json.dumps({**values, "workers": workers}))
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    driver = subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("stage_driver.py")), str(root), stage,
+         str(tmp_path / "values.json")],
+        cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    started = psutil.Process(driver.pid)
+    try:
+        soon(lambda: len(kept(root)) > 1)
+        alive = started.children(recursive=True)
+    finally:
+        driver.kill()
+        driver.wait()
+    psutil.wait_procs(alive, timeout=60)
+    assert not [process for process in alive if process.is_running()]
+    stamps = {path: path.stat().st_mtime_ns for path in kept(root)}
+    assert stamps
+    done_twice: list[Path] = []
+
+    def watch() -> None:
+        while not over.wait(0.001):
+            for path, stamp in stamps.items():
+                try:
+                    changed = path.stat().st_mtime_ns != stamp
+                except FileNotFoundError:  # taken up, and no longer needed
+                    continue
+                if changed:
+                    done_twice.append(path)
+
+    over = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        tiny_chain.run(root, stage, {**values, "workers": workers})
+    finally:
+        over.set()
+        watcher.join()
+    same(results(root, stage), whole[stage])
+    assert done_twice == []
