@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -165,3 +166,19 @@ def test_ray_is_asked_for_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
         ModuleNotFoundError, match=r"workers\.kind: ray, but Ray is not installed; `pip install 'vist3a\[ray\]'`"
     ):
         told([1], WorkerSettings(kind="ray"))
+
+
+@with_ray
+def test_a_node_that_goes_changes_nothing(tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("lost_node_driver.py")), str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "results.json").read_text()) == [n**2 for n in range(60)]
+    marks = [path.name.partition("-") for path in tmp_path.glob("*-*")]
+    # Both have worked; what came long after the loss is all of one.
+    assert len({node for _, _, node in marks}) == 2
+    assert len({node for item, _, node in marks if int(item) > 40}) == 1

@@ -89,11 +89,12 @@ def measure_generation(
     checkpoints: Path,
 ) -> tuple[dict[str, Any], Tensor]:
     """Rewards, verdicts and films before and after alignment, same prompts and noise; the report and a contact sheet."""
+    chosen = workers.part(WorkerSettings)
     prompts, kinds = heldout_prompts(params, align)
-    embed, negative = networks.embed(prompts, text_embeddings)
+    embed, negative = networks.embed(prompts, text_embeddings, chosen)
     asked = Asked(params, align, networks, stitched_decoder, aligned_generator, prompts, embed, negative.to("cpu"))
     state = state_folder(asked, embed.files.identity, checkpoints)
-    found = measure_states(asked, state, workers.part(WorkerSettings))
+    found = measure_states(asked, state, chosen)
     before, after = found.before, found.after
     comparison = paired_differences(before.scores, after.scores, params.seed)
     film = film_report(before, after, clip_films, align.motion_bar, params.seed)

@@ -40,12 +40,11 @@ def generate_scenes(
     """Writes one folder per prompt into ``output`` (folders of other prompts stay); returns what was written, a picture and
     the first viewers.
     """
-    asked = requests(params, networks, text_embeddings)
+    chosen = workers.part(WorkerSettings)
+    asked = requests(params, networks, text_embeddings, chosen)
     state = state_folder(params, networks, stitched_decoder, aligned_generator, asked, checkpoints)
     kept = kept_scenes(asked.names, params.seed, state, output)
-    scenes, quarantined = make_scenes(
-        params, networks, stitched_decoder, aligned_generator, asked, kept, workers.part(WorkerSettings)
-    )
+    scenes, quarantined = make_scenes(params, networks, stitched_decoder, aligned_generator, asked, kept, chosen)
     _log_mean(list(scenes.values()))
     shown = [scene for scene in kept if scene.prompt in scenes]
     recorded = shown[: params.recorded_viewers]

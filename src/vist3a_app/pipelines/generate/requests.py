@@ -15,6 +15,7 @@ from vist3a.pairing import takes_text
 from vist3a.records import Condition
 from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
+from vist3a.runtime.workers.settings import HERE, WorkerSettings
 from vist3a.sampling.rollout import prompt_generator
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.networks import Networks
@@ -37,7 +38,7 @@ class Requests:
     about: str
 
 
-def requests(params: GenerateParams, networks: Networks, store: Path) -> Requests:
+def requests(params: GenerateParams, networks: Networks, store: Path, workers: WorkerSettings = HERE) -> Requests:
     """What the parameters ask for.
 
     FileNotFoundError for a file or folder of the parameters that is not there, whenever it would be needed.
@@ -52,7 +53,7 @@ def requests(params: GenerateParams, networks: Networks, store: Path) -> Request
     if params.prompts_file is None and not (params.prompt or "").strip():
         raise ValueError("generate.prompt is empty; give a text, or generate.prompts_file with one prompt per line")
     prompts = [str(params.prompt)] if params.prompts_file is None else read_prompts(Path(params.prompts_file))
-    embed, negative = networks.embed(prompts, store)
+    embed, negative = networks.embed(prompts, store, workers)
     return Requests(tuple(dict.fromkeys(prompts)), embed, negative.to("cpu"), embed.files.identity)
 
 
