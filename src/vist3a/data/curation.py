@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
 
+from vist3a.data.candidate_work import Read, reading
 from vist3a.data.checks import Limits
 from vist3a.data.clip_store import COLUMNS, write_clip
-from vist3a.data.formats.posed import PosedScene
 from vist3a.data.frame_statistics import frame_statistics, luma, moved_share
-from vist3a.data.reading import CheckedClip, Order, Provenance, read_clip
-from vist3a.data.rejected import RejectedError
+from vist3a.data.reading import CheckedClip, Order, Provenance
 from vist3a.data.sources import scan
 from vist3a.data.splits import assign_splits
 from vist3a.data.world import World
 from vist3a.records.clip import Clip
 from vist3a.records.clip_shape import ClipShape
 from vist3a.records.frame_count import AllowedFrames, any_frames
-
-logger = logging.getLogger(__name__)
+from vist3a.runtime.workers.mapping import mapped
+from vist3a.runtime.workers.settings import HERE, WorkerSettings
+from vist3a.runtime.workers.work import Done, Failed, Finished, Work
 
 BATCH = 4
 """Scenes of a world rendered at once: bounds memory; the result does not depend on it."""
-MAX_REASON = 200
-"""Characters of an unforeseen error that stand in the report."""
 
 Item = TypeVar("Item")
 
@@ -62,10 +60,12 @@ def gather_folder(
     limits: Limits,
     order: Order = "given",
     allowed: AllowedFrames = any_frames,
+    workers: WorkerSettings = HERE,
 ) -> Gathered:
     """Read, check and write every candidate below ``source``; ``order`` is that of :func:`read_clip`.
 
-    Where a real clip has fewer frames than ``shape`` says, it gets the largest number that is ``allowed``.
+    Where a real clip has fewer frames than ``shape`` says, it gets the largest number that is ``allowed``. A file that ends the
+    process which reads it costs one candidate, too, where ``workers`` read.
 
     Raises:
         ValueError: ``source`` is missing, empty, or nothing in it passes.
@@ -74,24 +74,20 @@ def gather_folder(
     rejected: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     candidates = scan(source)
-    for candidate in _progress(candidates, "reading clips"):
-        dropped: tuple[str, ...] = ()
-        try:
-            dropped = candidate.reader.content.dropped if isinstance(candidate.reader, PosedScene) else ()
-            checked = read_clip(candidate, shape.frames, shape.height, shape.width, limits, order, allowed)
-            # The same views under two names could land in two splits, and held-out clips would be fitted on.
-            pixels = hashlib.sha256(checked.frames.numpy().tobytes()).hexdigest()
-            if pixels in seen:
-                raise RejectedError(f"the views are those of {seen[pixels]}; each clip is allowed once")
-        # Whatever a reader meets costs one candidate: the sentence is poorer where nobody foresaw it.
-        except Exception as error:
-            rejected.append((candidate.location, f"{candidate.location}: {_sentence(error)}"))
-            continue
-        finally:
-            # Also for a candidate that failed: its dropped views are told either way.
-            rejected += [(candidate.location, f"{candidate.location}: {reason}") for reason in dropped]
-        seen[pixels] = candidate.location
-        rows.append(_write(target, _clip(checked), checked.provenance))
+    load = partial(reading, shape, limits, order, allowed)
+    for candidate, outcome in zip(
+        _progress(candidates, "reading clips"), mapped(load, candidates, workers), strict=True
+    ):
+        found = outcome.value if isinstance(outcome, Finished) else Read(reason=outcome.reason)
+        reason = found.reason
+        # The same views under two names could land in two splits, and held-out clips would be fitted on.
+        if found.pixels in seen:
+            reason = f"the views are those of {seen[found.pixels]}; each clip is allowed once"
+        told = [*([] if reason is None else [reason]), *found.dropped]
+        rejected += [(candidate.location, f"{candidate.location}: {sentence}") for sentence in told]
+        if found.checked is not None and reason is None:
+            seen[found.pixels] = candidate.location
+            rows.append(_write(target, _clip(found.checked), found.checked.provenance))
     if not rows:
         reasons = "; ".join(reason for _, reason in rejected[:3])
         more = f"; and {len(rejected) - 3} more" if len(rejected) > 3 else ""
@@ -99,29 +95,44 @@ def gather_folder(
     return Gathered(tuple(rows), tuple(rejected))
 
 
-def _sentence(error: Exception) -> str:
-    if isinstance(error, RejectedError):
-        return str(error)
-    logger.debug("unforeseen", exc_info=error)
-    found = " ".join(str(error).split())[:MAX_REASON]
-    return f"it cannot be read ({type(error).__name__}: {found}); a whole clip is needed"
-
-
 def gather_world(
-    world: World, name: str, scenes: int, seed: int, target: Path, shape: ClipShape, device: torch.device
+    world: World,
+    name: str,
+    scenes: int,
+    seed: int,
+    target: Path,
+    shape: ClipShape,
+    device: torch.device,
+    workers: WorkerSettings = HERE,
 ) -> Gathered:
     """Render (on ``device``) and write scenes 0 .. ``scenes`` - 1 of a generated world, with cameras and depth.
 
     ``name`` is what the index calls the world.
     """
     batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
-    rows = []
-    for numbers in _progress(batches, "rendering scenes"):
+    load, rows = partial(_rendering, world, name, seed, target, shape, device), []
+    outcomes = mapped(load, batches, workers, cuda=device.type == "cuda")
+    for _, outcome in zip(_progress(batches, "rendering scenes"), outcomes, strict=True):
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        rows += outcome.value
+    return Gathered(tuple(rows))
+
+
+def _rendering(
+    world: World, name: str, seed: int, target: Path, shape: ClipShape, device: torch.device
+) -> Work[Sequence[int], list[dict[str, object]]]:
+    """What a worker does: render and write a batch of scenes; gives their rows."""
+
+    def work(numbers: Sequence[int], done: Done) -> list[dict[str, object]]:
+        rows = []
         batch = world.scenes(seed, list(numbers), (shape.height, shape.width), shape.frames, device=device)
         for i, number in enumerate(numbers):
             clip = Clip(f"scene-{number:05d}", batch.rgb[i].cpu(), batch.captions[i], batch.cameras[i], batch.depth[i])
             rows.append(_write(target, clip, _measure(clip, f"{name}/{seed}/{number}")))
-    return Gathered(tuple(rows))
+        return rows
+
+    return work
 
 
 def _clip(checked: CheckedClip) -> Clip:

@@ -17,7 +17,9 @@ from torch import Tensor
 from vist3a import registry
 from vist3a.records.clip_shape import ClipShape
 from vist3a.runtime.device import resolve_device
+from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a_app.pipelines.curate.params import CurateParams
+from vist3a_app.pipelines.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,9 @@ SHEET_VIEWS = 5
 MEASURES = ("frames", "stride", "sharpness", "brightness", "motion")
 
 
-def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
+def gather_clips(
+    params: CurateParams, family: str, workers: Workers
+) -> tuple[Callable[[Path], None], pd.DataFrame, pd.DataFrame]:
     """Function that fills the clip folder, clip index, quarantine; clips are for the generators of a ``family``."""
     from vist3a.data.curation import gather_folder, gather_world
     from vist3a.generators.frame_rule import allowed_frames
@@ -44,13 +48,13 @@ def gather_clips(params: CurateParams, family: str) -> tuple[Callable[[Path], No
 
     # Gone with the function, which is also when gathering fails or the program ends.
     weakref.finalize(fill, shutil.rmtree, staging, ignore_errors=True)
-    shape = params.part(ClipShape)
+    shape, chosen = params.part(ClipShape), workers.part(WorkerSettings)
     if params.source in registry.names("worlds"):
         made, world = params.procedural, registry.find("worlds", params.source, "curate.source")()
         device = resolve_device(made.device)
-        gathered = gather_world(world, params.source, made.scenes, made.seed, staging, shape, device)
+        gathered = gather_world(world, params.source, made.scenes, made.seed, staging, shape, device, chosen)
     else:
-        gathered = gather_folder(Path(params.source), staging, shape, params.checks, params.order, allowed)
+        gathered = gather_folder(Path(params.source), staging, shape, params.checks, params.order, allowed, chosen)
     for _, reason in gathered.rejected:
         logger.warning("quarantined %s", reason)
     index = gathered.index(params.seed, params.splits.selection, params.splits.heldout)

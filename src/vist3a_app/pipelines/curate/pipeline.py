@@ -13,7 +13,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.gather_clips,
-                ["params:curate", "params:networks.generator.family"],
+                ["params:curate", "params:networks.generator.family", "params:workers"],
                 ["clips", "clip_index", "quarantine"],
                 name="gather_clips",
             ),
