@@ -201,3 +201,46 @@ def test_a_driver_killed_in_the_middle_is_started_again(
         watcher.join()
     same(results(root, stage), whole[stage])
     assert done_twice == []
+
+
+@pytest.mark.parametrize("workers", [{}, pytest.param({"kind": "processes", "count": 2}, marks=pytest.mark.long)])
+def test_a_prompt_that_fails_is_quarantined_and_tried_again_alone(
+    project: tuple[Path, dict[str, Any]], whole: dict[str, dict[str, bytes]], workers: dict[str, Any]
+) -> None:
+    root, values = project
+    forget(root, "generate")
+    report = root / "data/08_reporting/generated.json"
+    taken = root / "data/07_model_output/generated/blue-ball-0"
+    shutil.rmtree(taken)
+    taken.write_text("a file in the way")
+    tiny_chain.run(root, "generate", {**values, "workers": workers})
+    found = json.loads(report.read_text())
+    assert list(found["scenes"]) == [prompt for prompt in PROMPTS if prompt != "blue ball"]
+    assert list(found["quarantined"]) == ["blue ball"]
+    assert "blue-ball-0" in found["quarantined"]["blue ball"]
+    taken.unlink()
+    before = {path: path.stat().st_mtime_ns for path in outputs(root, "generate") if "07_model_output" in str(path)}
+    tiny_chain.run(root, "generate", {**values, "workers": workers})
+    same(results(root, "generate"), whole["generate"])
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+
+
+def test_what_no_prompt_can_be_made_with_is_an_error(project: tuple[Path, dict[str, Any]]) -> None:
+    root, values = project
+    forget(root, "generate")
+    with pytest.raises(ValueError, match="frames"):
+        tiny_chain.run(root, "generate", {**values, "generate": {**values["generate"], "frames": 6}})
+
+
+def test_prompts_that_fail_before_alignment_are_left_out_after_it(project: tuple[Path, dict[str, Any]]) -> None:
+    root, values = project
+    forget(root, "evaluate")
+    picky = {**values["evaluate"], "metrics": ["picky_metric:PickyMetric"]}
+    tiny_chain.run(root, "evaluate", {**values, "evaluate": picky})
+    report = json.loads((root / "data/08_reporting/evaluate.json").read_text())
+    # The third scene is the first of the second block, whose two prompts share a rollout.
+    assert len(report["quarantined"]) == 2
+    assert set(report["quarantined"].values()) == {"no third scene; allowed: all others"}
+    assert report["generation"]["prompts"] == 3
+    for row in report["kinds"]["rows"]:
+        assert row["prompts"] <= 3

@@ -45,6 +45,8 @@ def main() -> None:
             cluster.remove_node(lost, allow_graceful=False)
     # Not to standard output, where Ray tells of the loss.
     (folder / "results.json").write_text(json.dumps(results))
+    ray.shutdown()
+    cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Workers that are actors of a Ray cluster: the one that is running (``RAY_ADDRESS``, ``ray start``), else one of its own."""
+"""Workers that are actors of a Ray cluster: the one that ``RAY_ADDRESS`` names, else one of this machine for this run."""
 
 from __future__ import annotations
 
@@ -110,9 +110,10 @@ class _Actor:
 def _connect(ray: Any, settings: WorkerSettings) -> None:
     # Ray would report its use to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
-    except ConnectionError:
-        # None is running. As many cores as are asked for, also where there are fewer: they then take turns.
-        cores = max(os.cpu_count() or 1, round(settings.count * settings.cpus))
-        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+        return
+    # Not any cluster of this machine: Ray waits ten minutes for one that was not ended well. As many cores as are asked for, also
+    # where there are fewer: the workers then take turns.
+    cores = max(os.cpu_count() or 1, round(settings.count * settings.cpus))
+    ray.init(address="local", num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING)

@@ -15,8 +15,8 @@ class WorkerSettings:
     """Which workers do the work; no result depends on it.
 
     Attributes:
-        kind: ``here`` (this process), ``processes`` (of this machine), or ``ray`` (actors of the Ray cluster that is running,
-            else of one that is started on this machine).
+        kind: ``here`` (this process), ``processes`` (of this machine), or ``ray`` (actors of the Ray cluster that the
+            variable RAY_ADDRESS names, else of one that is started on this machine for the run).
         count: Workers at most; each loads the networks. On GPUs every worker takes one, in turns where there are fewer.
         attempts: Workers that may die over one item, or while they load, before it is given up.
         cpus: Cores that Ray reserves for a worker.
