@@ -215,7 +215,7 @@ def test_a_prompt_that_fails_is_quarantined_and_tried_again_alone(
     taken.write_text("a file in the way")
     tiny_chain.run(root, "generate", {**values, "workers": workers})
     found = json.loads(report.read_text())
-    assert list(found["scenes"]) == [prompt for prompt in PROMPTS if prompt != "blue ball"]
+    assert found["scenes"].keys() == set(PROMPTS) - {"blue ball"}
     assert list(found["quarantined"]) == ["blue ball"]
     assert "blue-ball-0" in found["quarantined"]["blue ball"]
     taken.unlink()
@@ -242,5 +242,3 @@ def test_prompts_that_fail_before_alignment_are_left_out_after_it(project: tuple
     assert len(report["quarantined"]) == 2
     assert set(report["quarantined"].values()) == {"no third scene; allowed: all others"}
     assert report["generation"]["prompts"] == 3
-    for row in report["kinds"]["rows"]:
-        assert row["prompts"] <= 3

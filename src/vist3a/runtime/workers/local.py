@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from vist3a.runtime.numerics import Numerics
@@ -31,8 +33,12 @@ class LocalCrew:
     """A process for each worker; none outlives this one."""
 
     def __init__(self, load: Load[Any, Any]) -> None:
-        # Packed by us, here and below: torch would pass its tensors on by open files, which end with whoever opened them.
-        self._load, self._numerics = pickle.dumps(load), Numerics.of_this_process()
+        # Packed by us, here and below: torch would pass its tensors on by open files, which end with whoever opened them. In a
+        # file, as long lists of prompts in a pipe would wait for ever for a process that dies as it begins.
+        self._folder = TemporaryDirectory(prefix="vist3a-workers-")
+        self._load = Path(self._folder.name) / "load"
+        self._load.write_bytes(pickle.dumps(load))
+        self._numerics = Numerics.of_this_process()
         self._workers: dict[int, _Worker] = {}
 
     def start(self, worker: int) -> None:
@@ -68,6 +74,7 @@ class LocalCrew:
             one.process.terminate()
         for number in list(self._workers):
             self._bury(number)
+        self._folder.cleanup()
 
     def _bury(self, number: int) -> str:
         """How a process ended; it has by now, or is made to."""
@@ -82,7 +89,7 @@ class LocalCrew:
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def _serve(load: bytes, connection: Connection, worker: int, numerics: Numerics) -> None:
+def _serve(load: Path, connection: Connection, worker: int, numerics: Numerics) -> None:
     """What a worker's process does: load, then take items until the connection ends."""
     # Ctrl-C in a terminal reaches all processes; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -90,7 +97,7 @@ def _serve(load: bytes, connection: Connection, worker: int, numerics: Numerics)
     try:
         numerics.put_up()
         _take_a_gpu(worker)
-        work = pickle.loads(load)()
+        work = pickle.loads(load.read_bytes())()
     except Exception as error:
         connection.send_bytes(pickle.dumps(Unready(portable(error))))
         return
