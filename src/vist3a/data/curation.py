@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -111,11 +112,11 @@ def gather_world(
     """
     batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
     load, rows = partial(_rendering, world, name, seed, target, shape, device), []
-    outcomes = mapped(load, batches, workers, cuda=device.type == "cuda")
-    for _, outcome in zip(_progress(batches, "rendering scenes"), outcomes, strict=True):
-        if isinstance(outcome, Failed):
-            raise outcome.error
-        rows += outcome.value
+    with closing(mapped(load, batches, workers, cuda=device.type == "cuda")) as outcomes:
+        for _, outcome in zip(_progress(batches, "rendering scenes"), outcomes, strict=True):
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            rows += outcome.value
     return Gathered(tuple(rows))
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -66,9 +67,10 @@ class ConditionStore:
 
         load = load_here if workers.kind == "here" else partial(_embedding, self, load_encoder)
         cuda = torch.device(self.device).type == "cuda"
-        for outcome in mapped(load, missing, workers, cuda=cuda):
-            if isinstance(outcome, Failed):
-                raise outcome.error
+        with closing(mapped(load, missing, workers, cuda=cuda)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    raise outcome.error
         # Freed before the caller loads the denoiser: both at once may not fit.
         for encoder in encoders:
             encoder.release("text")

@@ -106,7 +106,11 @@ def test_any_number_of_workers_of_any_kind_gives_equal_bits(
 
 def kept(root: Path) -> list[Path]:
     """Files of the unfinished state that are whole."""
-    return [path for path in (root / STATE).rglob("*") if path.is_file() and ".part" not in str(path)]
+    while True:
+        try:
+            return [path for path in (root / STATE).rglob("*") if path.is_file() and ".part" not in str(path)]
+        except FileNotFoundError:  # a temporary folder went while it was looked into
+            continue
 
 
 def soon(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -88,6 +88,14 @@ def test_what_concerns_all_items_ends_the_work(kind: Any) -> None:
         told([1, "full", 2], settings)
 
 
+def test_workers_end_with_the_error_that_ends_the_work() -> None:
+    with pytest.raises(DiskFullError) as held:
+        told([1, "full", 2], WorkerSettings(kind="processes", count=2))
+    assert held.tb is not None
+    # While the error, and with it its traceback, is still held.
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
 @pytest.mark.parametrize("kind", OTHERS)
 def test_workers_that_die_while_they_load_are_not_started_for_ever(kind: Any) -> None:
     with pytest.raises(WorkerDiedError, match="2 workers died while they loaded, the last by "):

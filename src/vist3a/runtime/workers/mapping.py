@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 
 from vist3a.runtime.atomic import DiskFullError
 from vist3a.runtime.workers.crew import Crew
@@ -43,11 +44,12 @@ def mapped(
     *,
     done: Done = lambda _: None,
     cuda: bool = False,
-) -> Iterator[Outcome[Result]]:
+) -> Generator[Outcome[Result]]:
     """What comes of every item, in their order.
 
     An item that raises is :class:`Failed` and costs no other. One whose worker dies is given to another, ``settings.attempts``
-    times in all; then it has failed, too. Nothing is loaded where there is no item.
+    times in all; then it has failed, too. Nothing is loaded where there is no item. Whoever stops before the last outcome closes
+    the iterator (``contextlib.closing``), which ends the workers.
 
     Args:
         load: Loads what the work needs: once here, or once in every worker.
@@ -68,13 +70,15 @@ def mapped(
     if not items:
         return
     outcomes = _here(load, items, done) if settings.kind == "here" else _by_crew(load, items, settings, done, cuda)
-    for outcome in outcomes:
-        if isinstance(outcome, Failed) and isinstance(outcome.error, DiskFullError):
-            raise outcome.error
-        yield outcome
+    # Closed at once, not when nobody holds an error's traceback any more: workers keep GPUs.
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome, Failed) and isinstance(outcome.error, DiskFullError):
+                raise outcome.error
+            yield outcome
 
 
-def _here(load: Load[Item, Result], items: Sequence[Item], done: Done) -> Iterator[Outcome[Result]]:
+def _here(load: Load[Item, Result], items: Sequence[Item], done: Done) -> Generator[Outcome[Result]]:
     work = load()
     for item in items:
         try:
@@ -86,7 +90,7 @@ def _here(load: Load[Item, Result], items: Sequence[Item], done: Done) -> Iterat
 
 def _by_crew(
     load: Load[Item, Result], items: Sequence[Item], settings: WorkerSettings, done: Done, cuda: bool
-) -> Iterator[Outcome[Result]]:
+) -> Generator[Outcome[Result]]:
     crew = LocalCrew(load) if settings.kind == "processes" else RayCrew(load, settings, cuda)
     try:
         yield from _led(crew, items, settings, done)

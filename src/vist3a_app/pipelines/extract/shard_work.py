@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 import torch
@@ -57,9 +58,10 @@ def make_shards(
                 done(len(shard.names))
             else:
                 missing.append(shard)
-        for outcome in mapped(load, missing, workers, done=done, cuda=device.type == "cuda"):
-            if isinstance(outcome, Failed):
-                raise outcome.error
+        with closing(mapped(load, missing, workers, done=done, cuda=device.type == "cuda")) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    raise outcome.error
 
 
 def _work(tap: Tap, store: ClipStore, batch: int) -> Work[Shard, None]:
