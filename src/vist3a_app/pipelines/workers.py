@@ -7,4 +7,4 @@ from vist3a_app.pipelines.strict import Strict
 
 
 class Workers(Strict, WorkerSettings):
-    """Which workers do the work of curate, extract, generate and evaluate. No result depends on it, so DVC does not look at it."""
+    """Which workers do the work of curate, extract, generate and evaluate. No result depends on it: DVC does not look at it."""
