@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -19,9 +18,9 @@ from safetensors.torch import save_file
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition
 from vist3a.runtime.atomic import replacing
-from vist3a.runtime.workers.mapping import mapped
 from vist3a.runtime.workers.settings import HERE, WorkerSettings
 from vist3a.runtime.workers.work import Done, Failed
+from vist3a.runtime.workers.working import working
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +66,8 @@ class ConditionStore:
 
         load = load_here if workers.kind == "here" else partial(_embedding, self, load_encoder)
         cuda = torch.device(self.device).type == "cuda"
-        with closing(mapped(load, missing, workers, cuda=cuda)) as outcomes:
-            for outcome in outcomes:
+        with working("embed prompts", load, missing, workers, total=len(missing), cuda=cuda) as outcomes:
+            for _, outcome in outcomes:
                 if isinstance(outcome, Failed):
                     raise outcome.error
         # Freed before the caller loads the denoiser: both at once may not fit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ import torch
 
 from vist3a.runtime.atomic import DiskFullError
 from vist3a.runtime.numerics import Numerics
+from vist3a.runtime.workers.accounts import Account, listening
 from vist3a.runtime.workers.mapping import mapped
 from vist3a.runtime.workers.settings import HERE, WorkerSettings
 from vist3a.runtime.workers.work import Failed, Finished, WorkerDiedError
@@ -59,6 +61,31 @@ def test_outcomes_come_in_the_order_of_the_items(kind: Any, count: int, tmp_path
     assert sum(counted) == 2 * 23
     # Every worker loads once, whatever fails.
     assert 1 <= len(list(tmp_path.glob("loaded-*"))) <= count
+
+
+@pytest.mark.parametrize("kind", ["here", *OTHERS])
+def test_it_is_told_who_did_what(kind: Any, tmp_path: Path) -> None:
+    told: list[tuple[str, list[Account]]] = []
+    # Only others can be killed.
+    items: list[Any] = [*range(2, 8), "refuse", *([] if kind == "here" else [tmp_path / "first"])]
+    settings = WorkerSettings(kind=kind, count=1 if kind == "here" else 2)
+    with listening(lambda title, accounts: told.append((title, list(accounts)))):
+        list(mapped(arithmetic.squares, items, settings, title="squares"))
+    ((title, accounts),) = told
+    assert title == "squares"
+    assert {account.place.host for account in accounts} == {platform.node()}
+    died = [account for account in accounts if account.end]
+    assert len(died) == (kind != "here")
+    processes = {account.place.process for account in accounts}
+    # The one in place of the dead one may come too late to work.
+    assert len(processes) == len(accounts) and len(accounts) in ({1} if kind == "here" else {2, 3})
+    assert (os.getpid() in processes) == (kind == "here")
+    assert (sum(account.items for account in accounts), sum(account.failed for account in accounts)) == (
+        len(items) - 1,
+        1,
+    )
+    # The first three take 0.09, 0.06 and 0.03 s.
+    assert 0.18 <= sum(account.seconds for account in accounts) < 60
 
 
 def test_nothing_is_loaded_for_no_item() -> None:

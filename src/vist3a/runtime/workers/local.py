@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vist3a.runtime.numerics import Numerics
+from vist3a.runtime.workers.accounts import Place
 from vist3a.runtime.workers.work import Died, Event, Load, Ready, Unready, attempt, portable
 
 # A process of its own from the start: threads and CUDA do not live through a fork.
@@ -101,7 +102,7 @@ def _serve(load: Path, connection: Connection, worker: int, numerics: Numerics) 
     except Exception as error:
         connection.send_bytes(pickle.dumps(Unready(portable(error))))
         return
-    connection.send_bytes(pickle.dumps(Ready()))
+    connection.send_bytes(pickle.dumps(Ready(Place.here())))
     while True:
         try:
             item = pickle.loads(connection.recv_bytes())

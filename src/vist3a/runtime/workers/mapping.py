@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
 from vist3a.runtime.atomic import DiskFullError
+from vist3a.runtime.workers.accounts import Place, Roll, tell
 from vist3a.runtime.workers.crew import Crew
 from vist3a.runtime.workers.local import LocalCrew
 from vist3a.runtime.workers.ray_actors import RayCrew
@@ -42,6 +43,7 @@ def mapped(
     items: Sequence[Item],
     settings: WorkerSettings = HERE,
     *,
+    title: str = "work",
     done: Done = lambda _: None,
     cuda: bool = False,
 ) -> Generator[Outcome[Result]]:
@@ -55,6 +57,7 @@ def mapped(
         load: Loads what the work needs: once here, or once in every worker.
         items: Small things that say what to do; large ones lie in files.
         settings: Which workers.
+        title: What the account of it is called (see :mod:`vist3a.runtime.workers.accounts`).
         done: Told of progress, in the units that the work counts.
         cuda: Whether every worker needs a GPU.
 
@@ -69,36 +72,47 @@ def mapped(
     """
     if not items:
         return
-    outcomes = _here(load, items, done) if settings.kind == "here" else _by_crew(load, items, settings, done, cuda)
+    roll = Roll()
+    outcomes = (
+        _here(load, items, done, roll) if settings.kind == "here" else _by_crew(load, items, settings, done, cuda, roll)
+    )
     # Closed at once, not when nobody holds an error's traceback any more: workers keep GPUs.
-    with closing(outcomes):
-        for outcome in outcomes:
-            if isinstance(outcome, Failed) and isinstance(outcome.error, DiskFullError):
-                raise outcome.error
-            yield outcome
+    try:
+        with closing(outcomes):
+            for outcome in outcomes:
+                if isinstance(outcome, Failed) and isinstance(outcome.error, DiskFullError):
+                    raise outcome.error
+                yield outcome
+    finally:
+        tell(title, roll.accounts)
 
 
-def _here(load: Load[Item, Result], items: Sequence[Item], done: Done) -> Generator[Outcome[Result]]:
+def _here(load: Load[Item, Result], items: Sequence[Item], done: Done, roll: Roll) -> Generator[Outcome[Result]]:
     work = load()
+    roll.ready(0, Place.here())
     for item in items:
+        roll.given(0)
         try:
             outcome: Outcome[Result] = Finished(work(item, done))
         except Exception as error:
             outcome = Failed(error)
+        roll.over(0, failed=isinstance(outcome, Failed))
         yield outcome
 
 
 def _by_crew(
-    load: Load[Item, Result], items: Sequence[Item], settings: WorkerSettings, done: Done, cuda: bool
+    load: Load[Item, Result], items: Sequence[Item], settings: WorkerSettings, done: Done, cuda: bool, roll: Roll
 ) -> Generator[Outcome[Result]]:
     crew = LocalCrew(load) if settings.kind == "processes" else RayCrew(load, settings, cuda)
     try:
-        yield from _led(crew, items, settings, done)
+        yield from _led(crew, items, settings, done, roll)
     finally:
         crew.close()
 
 
-def _led(crew: Crew, items: Sequence[Item], settings: WorkerSettings, done: Done) -> Iterator[Outcome[Result]]:
+def _led(
+    crew: Crew, items: Sequence[Item], settings: WorkerSettings, done: Done, roll: Roll
+) -> Iterator[Outcome[Result]]:
     count, turn = min(settings.count, len(items)), 0
     waiting = list(range(len(items)))
     idle: set[int] = set()
@@ -112,19 +126,23 @@ def _led(crew: Crew, items: Sequence[Item], settings: WorkerSettings, done: Done
         while idle and waiting and waiting[0] < turn + AHEAD * count:
             worker = idle.pop()
             busy[worker] = heapq.heappop(waiting)
+            roll.given(worker)
             crew.give(worker, items[busy[worker]])
         worker, event = crew.wait()
         match event:
-            case Ready():
+            case Ready(place):
+                roll.ready(worker, place)
                 idle.add(worker)
                 deaths[None] = 0
             case Unready(error):
                 raise error
             case Finished() | Failed():
                 idle.add(worker)
+                roll.over(worker, failed=isinstance(event, Failed))
                 held[busy.pop(worker)] = event
                 done(event.units)
             case Died(how):
+                roll.died(worker, how)
                 idle.discard(worker)
                 number = busy.pop(worker, None)
                 deaths[number] += 1

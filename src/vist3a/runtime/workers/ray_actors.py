@@ -1,16 +1,16 @@
-"""Workers that are actors of a Ray cluster: the one that ``RAY_ADDRESS`` names, else one of this machine for this run."""
+"""Workers that are actors of a Ray cluster."""
 
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 from vist3a.runtime.numerics import Numerics
+from vist3a.runtime.ray_cluster import connected, enter
+from vist3a.runtime.workers.accounts import Place
 from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a.runtime.workers.work import Died, Event, Load, Ready, Unready, attempt, portable
 
@@ -23,26 +23,17 @@ ROOM_SECONDS = 60.0
 class RayCrew:
     """An actor for each worker, on a GPU of its own where ``cuda``.
 
-    The cluster stays up to the end of this process, for what comes next.
-
     Raises:
         ModuleNotFoundError: Ray is not installed.
+        ConnectionError: No cluster answers at ``RAY_ADDRESS``.
     """
 
     def __init__(self, load: Load[Any, Any], settings: WorkerSettings, cuda: bool) -> None:
-        try:
-            import ray
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "workers.kind: ray, but Ray is not installed; `pip install 'vist3a[ray]'`, or say here or processes"
-            ) from error
-        self._ray = ray
-        if not ray.is_initialized():
-            _connect(ray, settings)
+        self._ray = connected("workers.kind: ray", round(settings.count * settings.cpus))
         # Packed by us: an actor can unpack it only when it finds the same modules.
-        self._load = ray.put(pickle.dumps(load))
+        self._load = self._ray.put(pickle.dumps(load))
         self._about = (Numerics.of_this_process(), Path.cwd(), list(sys.path))
-        self._actor = ray.remote(num_cpus=settings.cpus, num_gpus=int(cuda))(_Actor)
+        self._actor = self._ray.remote(num_cpus=settings.cpus, num_gpus=int(cuda))(_Actor)
         self._actors: dict[int, Any] = {}
         self._coming: dict[Any, int] = {}
 
@@ -89,31 +80,12 @@ class _Actor:
 
     def load(self, load: bytes, numerics: Numerics, folder: Path, modules: list[str]) -> Event:
         try:
-            if not folder.is_dir():
-                raise FileNotFoundError(
-                    f"{folder} is not there on {platform.node()}; allowed: a cluster whose machines all see the folder that "
-                    "the run is started in"
-                )
-            # Paths of the settings start there, on every machine.
-            os.chdir(folder)
-            sys.path += [place for place in modules if place not in sys.path]
+            enter(folder, modules)
             numerics.put_up()
             self._work = pickle.loads(load)()
         except Exception as error:
             return Unready(portable(error))
-        return Ready()
+        return Ready(Place.here())
 
     def take(self, item: Any) -> Event:
         return attempt(self._work, item)
-
-
-def _connect(ray: Any, settings: WorkerSettings) -> None:
-    # Ray would report its use to its makers.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
-        return
-    # Not any cluster of this machine: Ray waits ten minutes for one that was not ended well. As many cores as are asked for, also
-    # where there are fewer: the workers then take turns.
-    cores = max(os.cpu_count() or 1, round(settings.count * settings.cpus))
-    ray.init(address="local", num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING)

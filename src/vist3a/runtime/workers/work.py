@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from vist3a.runtime.workers.accounts import Place
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -53,7 +55,9 @@ Outcome: TypeAlias = Finished[Result] | Failed
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has loaded."""
+    """A worker has loaded, and where it is."""
+
+    place: Place
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from vist3a.records import Condition
 from vist3a.records.condition import Embed
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.progress import counting
 from vist3a.runtime.run_folder import run_folder
-from vist3a.runtime.workers.mapping import mapped
 from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a.runtime.workers.work import Done, Failed
+from vist3a.runtime.workers.working import working
 from vist3a_app.pipelines.align.params import AlignParams
 from vist3a_app.pipelines.align.reward_models import load_reward_models
 from vist3a_app.pipelines.aligned import load_adapter
@@ -127,10 +126,11 @@ def measure_states(asked: Asked, state: Path, workers: WorkerSettings) -> States
     missing = [kept for kept in everything if not kept.is_there]
     failed: dict[int, Failed] = {}
     cuda = resolve_device(asked.networks.device).type == "cuda"
-    with counting("evaluate", 2 * len(asked.prompts)) as done:
-        done(sum(kept.block.stop - kept.block.start for kept in everything if kept.is_there))
-        load: Callable[[], BlockWork] = partial(BlockWork, asked)
-        for kept, outcome in zip(missing, mapped(load, missing, workers, done=done, cuda=cuda), strict=True):
+    there = sum(kept.block.stop - kept.block.start for kept in everything if kept.is_there)
+    load: Callable[[], BlockWork] = partial(BlockWork, asked)
+    total = 2 * len(asked.prompts)
+    with working("evaluate", load, missing, workers, total=total, before=there, cuda=cuda) as outcomes:
+        for kept, outcome in outcomes:
             if isinstance(outcome, Failed):
                 failed.setdefault(kept.block.start, outcome)
     if len(failed) == len(blocks):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 
 import torch
 
 from vist3a.data.clip_store import ClipStore
-from vist3a.runtime.progress import counting
-from vist3a.runtime.workers.mapping import mapped
 from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a.runtime.workers.work import Done, Failed, Load, Work
+from vist3a.runtime.workers.working import working
 from vist3a.stitching.extract import TapConfig, tap_settings
 from vist3a.stitching.shards import Shard, write_shard
 from vist3a.stitching.tap import Tap
@@ -51,17 +49,13 @@ def make_shards(
 
     The error of a shard ends the run: what follows needs the very clips of the index, none less. Finished shards stay.
     """
-    with counting("extract", sum(len(shard.names) for shard in shards)) as done:
-        missing = []
-        for shard in shards:
-            if shard.file.is_file():
-                done(len(shard.names))
-            else:
-                missing.append(shard)
-        with closing(mapped(load, missing, workers, done=done, cuda=device.type == "cuda")) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, Failed):
-                    raise outcome.error
+    missing = [shard for shard in shards if not shard.file.is_file()]
+    clips, left = (sum(len(shard.names) for shard in some) for some in (shards, missing))
+    cuda = device.type == "cuda"
+    with working("extract", load, missing, workers, total=clips, before=clips - left, cuda=cuda) as outcomes:
+        for _, outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise outcome.error
 
 
 def _work(tap: Tap, store: ClipStore, batch: int) -> Work[Shard, None]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vist3a.runtime.device import resolve_device
-from vist3a.runtime.progress import counting
 from vist3a.runtime.run_folder import run_folder
 from vist3a.runtime.step_log import step_log
-from vist3a.runtime.workers.mapping import mapped
 from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a.runtime.workers.work import Failed
+from vist3a.runtime.workers.working import working
 from vist3a_app.pipelines.generate.kept_scene import KeptScene
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.generate.requests import Requests
@@ -66,17 +65,17 @@ def make_scenes(
         for prompt, record in found.items():
             log(place_of[prompt], scores_of(record))
         logger.info("generate: %d of %d scenes are there from an earlier run", len(found), len(kept))
-    with counting("denoise", len(missing) * params.steps) as done:
-        unsampled = [scene for scene in missing if not scene.has_latents]
-        done((len(missing) - len(unsampled)) * params.steps)
-        load = partial(sampling, params, networks, stitched_decoder, aligned_generator, asked)
-        for scene, sampled in zip(unsampled, mapped(load, unsampled, workers, done=done, cuda=cuda), strict=True):
+    unsampled = [scene for scene in missing if not scene.has_latents]
+    load = partial(sampling, params, networks, stitched_decoder, aligned_generator, asked)
+    steps, there = len(kept) * params.steps, (len(kept) - len(unsampled)) * params.steps
+    with working("denoise", load, unsampled, workers, total=steps, before=there, cuda=cuda) as outcomes:
+        for scene, sampled in outcomes:
             if isinstance(sampled, Failed):
                 failed[scene.prompt] = sampled
-    with counting("decode", len(missing) - len(failed)) as done:
-        sampled_ones = [scene for scene in missing if scene.prompt not in failed]
-        decode = partial(decoding, params, networks, stitched_decoder)
-        for scene, made in zip(sampled_ones, mapped(decode, sampled_ones, workers, done=done, cuda=cuda), strict=True):
+    sampled_ones = [scene for scene in missing if scene.prompt not in failed]
+    decode, scenes = partial(decoding, params, networks, stitched_decoder), len(kept) - len(failed)
+    with working("decode", decode, sampled_ones, workers, total=scenes, before=len(found), cuda=cuda) as decoded:
+        for scene, made in decoded:
             if isinstance(made, Failed):
                 failed[scene.prompt] = made
                 continue
