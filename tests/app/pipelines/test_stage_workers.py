@@ -1,10 +1,9 @@
-"""Extract, generate and evaluate by workers of every kind end with the very files of one process, also when they are killed."""
+"""Stages by workers of every kind end with the very files of one process, also when they are killed."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,14 +17,10 @@ from typing import Any
 import psutil
 import pytest
 import tiny_chain
+from kedro.utils import load_obj
+from stage_project import PROMPTS, STAGES, create, differing, forget, kept, outputs, results, workers_of
 
 TESTS = Path(__file__).resolve().parents[2]
-STAGES = ("extract", "generate", "evaluate")
-PROMPTS = ("red ball", "green ball", "blue ball", "red box", "green box")
-STATE = Path("data/06_models/checkpoints")
-# The one encoder that does not give the same bytes for the same frames.
-VIDEO = re.compile(rb'data:video/mp4;base64,[^"]*')
-RESULTS = ("data/04_feature", "data/07_model_output", "data/08_reporting")
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     root, before = tmp_path_factory.mktemp("project"), Path.cwd()
     os.chdir(root)
     try:
-        tiny_chain.create(root, ["wan"], [tiny_chain.RECONSTRUCTIONS["anysplat"]], clips=False)
-        values = tiny_chain.chosen(root, "wan", "anysplat")
-        (root / "prompts.txt").write_text("\n".join(PROMPTS))
-        values["curate"] = {**tiny_chain.SIZES, "procedural": {"scenes": 12}}
-        values["extract"] |= {"shard": 2, "batch": 1}
-        values["generate"] |= {"prompts_file": str(root / "prompts.txt")}
-        values["evaluate"] |= {"prompts": 5, "batch": 2, "pictures": 3, "diversity": {"prompts": 3, "noises": 2}}
-        for stage in ("curate", "extract", "score", "distill", "align"):
-            tiny_chain.run(root, stage, values)
+        values = create(root)
         yield root, values
     finally:
         os.chdir(before)
@@ -62,29 +49,8 @@ def made(project: tuple[Path, dict[str, Any]], stage: str, **workers: Any) -> di
     return results(root, stage)
 
 
-def forget(root: Path, stage: str) -> None:
-    for path in outputs(root, stage):
-        path.unlink()
-    shutil.rmtree(root / STATE, ignore_errors=True)
-
-
-def outputs(root: Path, stage: str) -> list[Path]:
-    named = {"extract": "moments|extract", "generate": "generated|viewers", "evaluate": "evaluate"}[stage]
-    files = [path for folder in RESULTS for path in (root / folder).rglob("*") if path.is_file()]
-    return [path for path in files if re.search(rf"/({named})", str(path.relative_to(root)))]
-
-
-def results(root: Path, stage: str) -> dict[str, bytes]:
-    """Files by name. Nothing of the unfinished state is left."""
-    assert not [path for path in (root / STATE).rglob("*") if path.is_file()]
-    found = {str(path.relative_to(root)): path for path in outputs(root, stage)}
-    assert found
-    return {name: VIDEO.sub(b"", path.read_bytes()) for name, path in found.items() if path.suffix != ".mp4"}
-
-
 def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
-    assert found.keys() == expected.keys()
-    assert [name for name in found if found[name] != expected[name]] == []
+    assert differing(found, expected) == []
 
 
 RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'vist3a[ray]'")
@@ -104,13 +70,23 @@ def test_any_number_of_workers_of_any_kind_gives_equal_bits(
     same(made(project, stage, kind=kind, count=count), whole[stage])
 
 
-def kept(root: Path) -> list[Path]:
-    """Files of the unfinished state that are whole."""
-    while True:
-        try:
-            return [path for path in (root / STATE).rglob("*") if path.is_file() and ".part" not in str(path)]
-        except FileNotFoundError:  # a temporary folder went while it was looked into
-            continue
+@pytest.mark.parametrize("runner", ["ThreadRunner", pytest.param("vist3a_app.ray.RayRunner", marks=RAY)])
+@pytest.mark.parametrize("stage", ["curate", pytest.param("evaluate", marks=pytest.mark.long)])
+def test_every_runner_gives_equal_bits(
+    project: tuple[Path, dict[str, Any]], whole: dict[str, dict[str, bytes]], stage: str, runner: str
+) -> None:
+    root, values = project
+    forget(root, stage)
+    tiny_chain.run(root, stage, values, load_obj(runner, "kedro.runner")())
+    same(results(root, stage), whole[stage])
+
+
+@RAY
+def test_workers_on_ray_within_nodes_on_ray_are_refused(project: tuple[Path, dict[str, Any]]) -> None:
+    root, values = project
+    runner = load_obj("vist3a_app.ray.RayRunner", "kedro.runner")()
+    with pytest.raises(ValueError, match=r"workers\.kind: ray with RayRunner: .*allowed: here or processes"):
+        tiny_chain.run(root, "extract", {**values, "workers": {"kind": "ray"}}, runner)
 
 
 def soon(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -118,19 +94,6 @@ def soon(condition: Callable[[], bool], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.002)
-
-
-def workers_of(kind: str) -> list[psutil.Process]:
-    """Processes of workers that this process has started."""
-    mark = {"processes": "spawn_main", "ray": "ray::_Actor"}[kind]
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if mark in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:  # it has just ended
-            continue
-    return found
 
 
 @pytest.mark.parametrize("kind", ["processes", pytest.param("ray", marks=[RAY, pytest.mark.long])])

@@ -23,12 +23,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 "geometry_metrics",
                 name="measure_geometry",
+                tags="gpu",
             ),
             Node(
                 nodes.measure_clip_films,
                 ["params:evaluate", "params:networks", "clips", "clip_index"],
                 "clip_films",
                 name="measure_clip_films",
+                tags="gpu",
             ),
             Node(
                 nodes.measure_generation,
@@ -46,6 +48,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 ["evaluate_report", "evaluate_sheet"],
                 name="measure_generation",
+                tags="gpu",
             ),
         ]
     )

@@ -16,6 +16,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["params:extract", "params:networks", "params:workers", "clips", "clip_index", "chain_checkpoints"],
                 ["moments", "extract_report"],
                 name="extract_moments",
+                tags="gpu",
             )
         ]
     )

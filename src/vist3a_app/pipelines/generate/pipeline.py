@@ -25,6 +25,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 ["generated_report", "generated_picture", "generated_viewers"],
                 name="generate_scenes",
+                tags="gpu",
             )
         ]
     )
