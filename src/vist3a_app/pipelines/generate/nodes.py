@@ -47,8 +47,8 @@ def generate_scenes(
     scenes, quarantined = make_scenes(params, networks, stitched_decoder, aligned_generator, asked, kept, chosen)
     _log_mean(list(scenes.values()))
     shown = [scene for scene in kept if scene.prompt in scenes]
-    recorded = shown[: params.recorded_viewers]
-    if len(recorded) < len(shown):
+    recorded = shown[: params.recorded_viewers] if params.viewer else []
+    if params.viewer and len(recorded) < len(shown):
         logger.info("%d of %d viewers go into the record (generate.recorded_viewers)", len(recorded), len(shown))
 
     def copy(folder: Path) -> None:
