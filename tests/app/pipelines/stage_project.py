@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import psutil
 import tiny_chain
 
 STAGES = ("curate", "extract", "generate", "evaluate")
+BEFORE = ("curate", "extract", "score", "distill", "align")
 PROMPTS = ("red ball", "green ball", "blue ball", "red box", "green box")
 STATE = Path("data/06_models/checkpoints")
 # The one encoder that does not give the same bytes for the same frames.
@@ -23,8 +25,8 @@ NAMED = {
 WORKERS = {"processes": "spawn_main", "ray": "ray::_Actor"}
 
 
-def create(root: Path) -> dict[str, Any]:
-    """The project in ``root``, which must be the working directory; its parameters."""
+def create(root: Path, before: Sequence[str] = BEFORE) -> dict[str, Any]:
+    """The project in ``root``, which must be the working directory, after some stages; its parameters."""
     tiny_chain.create(root, ["wan"], [tiny_chain.RECONSTRUCTIONS["anysplat"]], clips=False)
     values = tiny_chain.chosen(root, "wan", "anysplat")
     (root / "prompts.txt").write_text("\n".join(PROMPTS))
@@ -32,7 +34,7 @@ def create(root: Path) -> dict[str, Any]:
     values["extract"] |= {"shard": 2, "batch": 1}
     values["generate"] |= {"prompts_file": str(root / "prompts.txt")}
     values["evaluate"] |= {"prompts": 5, "batch": 2, "pictures": 3, "diversity": {"prompts": 3, "noises": 2}}
-    for stage in ("curate", "extract", "score", "distill", "align"):
+    for stage in before:
         tiny_chain.run(root, stage, values)
     return values
 
