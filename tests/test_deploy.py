@@ -108,7 +108,7 @@ def test_the_job_runs_on_two_nodes(tmp_path: Path) -> None:
         assert job.wait(300) == 0
     finally:
         # As Slurm ends what a job leaves.
-        os.killpg(job.pid, signal.SIGTERM)
+        os.killpg(job.pid, signal.SIGKILL)
     with sqlite3.connect(root / "mlflow.db") as database:
         ((uri,),) = database.execute("select artifact_uri from runs where status = 'FINISHED'").fetchall()
     found = json.loads(Path(uri.removeprefix("file://"), "workers.json").read_text())
