@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vist3a.runtime.atomic import DiskFullError
+from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a.runtime.workers.work import Done
 
 Work = Callable[[Any, Done], Any]
@@ -33,6 +34,10 @@ def squares(folder: Path | None = None) -> Work:
             os.kill(os.getpid(), signal.SIGKILL)
         if item == "full":
             raise DiskFullError("no space is left")
+        if item == "settings":
+            return WorkerSettings(count=2)
+        if item == "torch":
+            return torch.zeros(2) @ torch.zeros(3)
         if item == "threads":
             return torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.get_deterministic_debug_mode()
         if item == "folder":

@@ -25,6 +25,7 @@ from vist3a.runtime.workers.accounts import Account, listening
 from vist3a.runtime.workers.mapping import mapped
 from vist3a.runtime.workers.settings import HERE, WorkerSettings
 from vist3a.runtime.workers.work import Failed, Finished, WorkerDiedError
+from vist3a_app.sentences import sentence
 
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'vist3a[ray]'")
 OTHERS = ["processes", pytest.param("ray", marks=with_ray)]
@@ -121,6 +122,18 @@ def test_workers_end_with_the_error_that_ends_the_work() -> None:
     assert held.tb is not None
     # While the error, and with it its traceback, is still held.
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("kind", ["here", *OTHERS])
+def test_only_a_mistake_of_the_user_is_told_as_a_sentence(kind: Any) -> None:
+    mistake, fault = mapped(arithmetic.squares, ["settings", "torch"], WorkerSettings(kind=kind))
+    assert isinstance(mistake, Failed) and isinstance(fault, Failed)
+    # Raised again by us, as the stages do: that is not where it began.
+    for outcome in (mistake, fault):
+        with pytest.raises(type(outcome.error)):
+            raise outcome.error
+    assert str(sentence(mistake.error)).startswith("workers.count: 2 with workers.kind here")
+    assert isinstance(fault.error, RuntimeError) and sentence(fault.error) is None
 
 
 @pytest.mark.parametrize("kind", OTHERS)

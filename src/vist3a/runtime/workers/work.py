@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from vist3a.runtime.error_origin import send_origin
 from vist3a.runtime.workers.accounts import Place
 
 Item = TypeVar("Item")
@@ -93,11 +94,12 @@ def attempt(work: Work[Item, Result], item: Item) -> Outcome[Result]:
 
 def portable(error: Exception) -> Exception:
     """The error as it can be sent to another process, with where it was raised as a note."""
+    send_origin(error)
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # of a class that does not come back from its arguments
         named = RuntimeError(f"{type(error).__name__}: {error}")
-        named.__notes__ = error.__notes__
+        named.__dict__.update(error.__dict__)
         return named
     return error
