@@ -156,7 +156,7 @@ def driver_seconds(waiting: int, calls: int) -> float:
         return 0.0
     from vist3a.runtime.ray_cluster import connected
 
-    ray = connected("benchmarks/scaling.py")
+    ray = connected("benchmarks/scaling.py", "--kind processes")
     # Nobody has this: they wait, as items at work do.
     absent = ray.remote(num_cpus=0, resources={"absent": 1})(_nothing)
     present = ray.remote(num_cpus=0)(_nothing)

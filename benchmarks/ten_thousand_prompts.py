@@ -4,9 +4,10 @@ The networks are the tiny ones of the test suite (random weights of the publishe
 is not a network: embeddings, latents, assets, state, record. Without pages, which hold a program of 1.4 MB each.
 
 The first run is stopped (SIGKILL) when half of the latents are sampled, the second when two thirds of the scenes are there.
-Measured: seconds of all three runs, disk of assets and state, resident memory of the driver (at the end of the last run over that
-when a tenth of its scenes were there), latents and scenes that were written twice. Bars, for 10,000 prompts on two cores: 20
-minutes, 2 GB, a tenth more memory, 0 files. Exit status 1 where one is missed.
+Measured: seconds of all three runs (and CPU seconds of their processes, which say more where others work on the machine), disk
+of assets and state, resident memory of the driver (at the end of the last run over that when a tenth of its scenes were there),
+latents and scenes that were written twice. Bars, for 10,000 prompts on two cores: 20 minutes, 2 GB, a tenth more memory, 0 files.
+Exit status 1 where one is missed.
 
     python benchmarks/ten_thousand_prompts.py [--prompts 10000] [--kind ray] [--workers 2] [--out result.json]
 """
@@ -47,12 +48,14 @@ class Run:
 
     Attributes:
         seconds: Of the whole process, start included.
+        cpu_seconds: Of all its processes, Ray's included.
         latents: Sampled and not yet decoded at its end.
         scenes: Finished at its end.
         memory: Resident MiB of the driver over the scenes that were there.
     """
 
     seconds: float
+    cpu_seconds: float
     latents: int
     scenes: int
     memory: list[tuple[int, float]]
@@ -125,6 +128,7 @@ def run(root: Path, arguments: list[str], stop: Callable[[int, int], bool]) -> R
         "OMP_NUM_THREADS": "1", "VIST3A_TRACKING": "on", "PYTHONPATH": str(REPOSITORY / "src"),
     }  # fmt: skip
     begun, memory, stopped = time.monotonic(), [], False
+    cpu: dict[int, float] = {}
     with (root / "driver.log").open("ab") as log:
         driver = psutil.Popen(
             [sys.executable, *arguments], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -133,6 +137,9 @@ def run(root: Path, arguments: list[str], stop: Callable[[int, int], bool]) -> R
         there = count_of([root / GENERATED])
         with suppress(psutil.NoSuchProcess):
             memory.append((there, driver.memory_info().rss / 2**20))
+            for process in (driver, *driver.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    cpu[process.pid] = sum(process.cpu_times()[:2])
         if stop(count_of((root / STATE).glob("generate-*/latents")), there):
             stopped, alive = True, driver.children(recursive=True)
             driver.kill()
@@ -143,7 +150,7 @@ def run(root: Path, arguments: list[str], stop: Callable[[int, int], bool]) -> R
     # What it needs for its work: from when the first scene of this run is there.
     began = memory[0][0]
     needed = [row for row in memory if row[0] > began] or memory
-    return Run(time.monotonic() - begun, len(latents(root)), len(scenes(root)), needed)
+    return Run(time.monotonic() - begun, sum(cpu.values()), len(latents(root)), len(scenes(root)), needed)
 
 
 def disk(folder: Path) -> int:
@@ -179,6 +186,7 @@ def measure(root: Path, count: int, kind: str, workers: int) -> dict[str, Any]:
         "workers": {"kind": kind, "count": workers},
         "in the report": len(report["scenes"]),
         "quarantined": len(report.get("quarantined", {})),
+        "CPU seconds of a prompt": sum(one.cpu_seconds for one in runs) / count,
         "driver MiB": max(mib for one in runs for _, mib in one.memory),
         "figures": found,
         "runs": [{**asdict(one), "memory": one.memory[:: max(1, len(one.memory) // 20)]} for one in runs],

@@ -64,8 +64,9 @@ FILES = {
             for step in range(1, 6):
                 log(step, {"reward": step / 10, "loss": 1.0})
             load = lambda: lambda item, done: done(1)
-            with working("draw", load, [1, 2, 3], WorkerSettings(), total=3) as outcomes:
-                list(outcomes)
+            for work in ("draw", "draw again"):
+                with working(work, load, [1, 2, 3], WorkerSettings(), total=3) as outcomes:
+                    list(outcomes)
             picture_log("align/preview")(3, np.zeros((4, 6, 3), np.uint8))
             kinds = figures_by_kind(
                 [["shape: cone"], ["shape: cube"]], {"accuracy/decoded": [1, 1]}, {"accuracy/decoded": [0, 1]}

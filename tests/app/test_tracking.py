@@ -114,7 +114,8 @@ def test_figures_by_kind_are_a_table_and_the_worst_is_in_the_description(project
 def test_who_did_what_is_a_table_and_the_machines_are_a_tag(project: Path) -> None:
     run = Recorded(project, 0)
     found = json.loads((run.folder / "workers.json").read_text())
-    (row,) = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    row, again = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    assert (again["work"], again["items"]) == ("draw again", 3)
     number = int(run.tags["process.id"].partition("/")[0])
     assert (row["work"], row["host"], row["process"]) == ("draw", run.tags["process.host"], number)
     assert (row["items"], row["failed"], row["died"]) == (3, 0, "")

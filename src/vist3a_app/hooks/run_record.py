@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ class RunRecord:
         self._files: list[str] = []
         self._stitch_point = ""
         self._catalog: Any = None
-        self._hosts: set[str] = set()
+        self._workers: list[tuple[str, Account]] = []
+        self._counting = threading.Lock()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -235,10 +237,11 @@ class RunRecord:
         """One table for the run, and its machines as a tag, so that runs can be found by them."""
         run = self._run
         if run is not None:
-            self._hosts |= {worker.place.host for worker in workers}
-            with self._interrupts.shielded():
-                run.table(worker_table(title, workers), "workers.json")
-                run.tags({"workers.hosts": ", ".join(sorted(self._hosts))})
+            # Nodes may end in several threads at once.
+            with self._counting, self._interrupts.shielded():
+                self._workers += [(title, worker) for worker in workers]
+                run.table(worker_table(self._workers), "workers.json")
+                run.tags({"workers.hosts": ", ".join(sorted({worker.place.host for _, worker in self._workers}))})
 
     def _report(self, run: MlflowRun, name: str, report: Any) -> None:
         self._reports[name] = report

@@ -38,8 +38,8 @@ class RayRunner(AbstractRunner):
         ValueError: Workers are to be Ray's, too: a node would hold the room that its own workers wait for.
 
     Example:
-        >>> RayRunner()._get_required_workers_count(Pipeline([]))
-        1
+        >>> RayRunner().run(pipelines["evaluate"], catalog)
+        {'evaluate_report': JsonReport(...), 'evaluate_sheet': PngImage(...)}
     """
 
     def _run(self, pipeline: Pipeline, catalog: Any, hook_manager: Any = None, run_id: str | None = None) -> None:
@@ -64,7 +64,7 @@ class _RayExecutor(ThreadPoolExecutor):
 
     def __init__(self, max_workers: int) -> None:
         super().__init__(max_workers)
-        self._ray = connected("RayRunner")
+        self._ray = connected("RayRunner", "--runner=SequentialRunner")
         self._has_gpus = self._ray.cluster_resources().get("GPU", 0) > 0
         self._mailbox = self._ray.remote(num_cpus=0)(Mailbox).remote()
         self._reading, self._stopped = threading.Lock(), threading.Event()
@@ -96,7 +96,8 @@ class _RayExecutor(ThreadPoolExecutor):
         about = {"node": node, "catalog": catalog, "inputs": inputs, "is_async": False, "run_id": task.run_id}
         for changed in hook.before_node_run(**about) or ():
             inputs.update(changed or {})
-        stored = {name: dataset for name in node.outputs if not isinstance(dataset := catalog.get(name), MemoryDataset)}
+        places: dict[str, AbstractDataset[Any, Any]] = {name: catalog[name] for name in node.outputs}
+        stored = {name: place for name, place in places.items() if not isinstance(place, MemoryDataset)}
         ended = self._elsewhere(NodeTask(node, inputs, stored, *self._about, _package()), node)
         accounts.tell(f"node {node.name}", [ended.account])
         add_licences(ended.licences)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
@@ -214,6 +215,19 @@ def test_ray_is_asked_for_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
         ModuleNotFoundError, match=r"workers\.kind: ray, but Ray is not installed; `pip install 'vist3a\[ray\]'`"
     ):
         told([1], WorkerSettings(kind="ray"))
+
+
+@with_ray
+def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    code = "from vist3a.runtime.ray_cluster import connected; connected('a test', 'nothing')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": str(TESTS.parent / "src")},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert f"ConnectionError: RAY_ADDRESS is {address}, where nothing answers" in done.stderr
 
 
 @with_ray

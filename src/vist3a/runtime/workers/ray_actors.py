@@ -29,7 +29,7 @@ class RayCrew:
     """
 
     def __init__(self, load: Load[Any, Any], settings: WorkerSettings, cuda: bool) -> None:
-        self._ray = connected("workers.kind: ray", round(settings.count * settings.cpus))
+        self._ray = connected("workers.kind: ray", "here or processes", round(settings.count * settings.cpus))
         # Packed by us: an actor can unpack it only when it finds the same modules.
         self._load = self._ray.put(pickle.dumps(load))
         self._about = (Numerics.of_this_process(), Path.cwd(), list(sys.path))
