@@ -37,15 +37,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vist3a.data.clip_batches import ClipBatch
+from vist3a.data.clip_batches import ClipBatch, LoadFrames
 from vist3a.generators.wan import WanGenerator
 from vist3a.networks.anysplat import ANYSPLAT, AnySplat, AnySplatConfig
 from vist3a.records.frame_size import resize_frames
 from vist3a.stitching.extract import accumulate, tap_settings
 from vist3a.stitching.grids import resample_and_pad
 from vist3a.stitching.heldout import measure
-from vist3a.stitching.moments import moments_of
+from vist3a.stitching.moments import Moments, moments_of
 from vist3a.stitching.search import choose, score_points, solve_points
+from vist3a.stitching.shards import add_shards, shards_of, write_shard
 from vist3a.stitching.store import load_moments, save_moments
 from vist3a.stitching.tap import Tap
 
@@ -176,6 +177,14 @@ def names_of(setting: Setting, scenes: int) -> dict[str, list[str]]:
     }
 
 
+def by_shards(tap: Tap, names: list[str], load: LoadFrames, setting: Setting, state: Path) -> Moments:
+    """Moments as the extract pipeline makes them: a file for every shard, then their sum."""
+    shards = shards_of(names, setting.shard, state)
+    for shard in shards:
+        write_shard(tap, shard, load, batch=setting.batch)
+    return add_shards(shards, tap.device)
+
+
 def search(tap: Tap, clips: Tensor, setting: Setting, scenes: int) -> dict[str, float]:
     """Extract and score; seconds of both."""
     splits = names_of(setting, scenes)
@@ -186,9 +195,7 @@ def search(tap: Tap, clips: Tensor, setting: Setting, scenes: int) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder, timed(tap.device) as clock:
         root = Path(folder)
         moments = {
-            split: accumulate(
-                tap, splits[split], load, batch=setting.batch, shard=setting.shard, state=root / "state" / split
-            )
+            split: by_shards(tap, splits[split], load, setting, root / "state" / split)
             for split in ("fit", "selection")
         }
         save_moments(root, moments, tap.settings)

@@ -11,7 +11,7 @@ import project_config
 import torch
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, MemoryDataset
-from kedro.runner import SequentialRunner
+from kedro.runner import AbstractRunner, SequentialRunner
 from kedro.validation.parameter_validator import ParameterValidator
 from reconstruction_cases import build
 from tiny_generators import FAMILIES, public_pipeline, tiny
@@ -54,7 +54,7 @@ def create(
         run(root, "curate", {"curate": {**SIZES, "procedural": {"scenes": 4}}})
 
 
-def run(root: Path, pipeline: str, values: dict[str, Any]) -> None:
+def run(root: Path, pipeline: str, values: dict[str, Any], runner: AbstractRunner | None = None) -> None:
     """As ``kedro run --env=smoke`` with these parameters; without a session, whose hooks the checks of shapes would disturb."""
     settings = {key: value for key, value in CONFIG_LOADER_ARGS.items() if key != "default_run_env"}
     loader = OmegaConfigLoader(
@@ -66,7 +66,7 @@ def run(root: Path, pipeline: str, values: dict[str, Any]) -> None:
         catalog[f"params:{group}"] = MemoryDataset(typed, copy_mode="assign")
     family = values.get("networks", {}).get("generator", {}).get("family", "wan")
     catalog["params:networks.generator.family"] = MemoryDataset(family)
-    SequentialRunner().run(pipelines[pipeline], catalog)
+    (runner or SequentialRunner()).run(pipelines[pipeline], catalog)
 
 
 def chosen(root: Path, generator: str, reconstruction: str) -> dict[str, Any]:

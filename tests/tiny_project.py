@@ -35,6 +35,8 @@ FILES = {
         from vist3a.weights.public import use_licence
         from vist3a.runtime.picture_log import picture_log
         from vist3a.runtime.step_log import step_log
+        from vist3a.runtime.workers.settings import WorkerSettings
+        from vist3a.runtime.workers.working import working
 
 
         class Inner(BaseModel):
@@ -61,6 +63,10 @@ FILES = {
             log = step_log("align")
             for step in range(1, 6):
                 log(step, {"reward": step / 10, "loss": 1.0})
+            load = lambda: lambda item, done: done(1)
+            for work in ("draw", "draw again"):
+                with working(work, load, [1, 2, 3], WorkerSettings(), total=3) as outcomes:
+                    list(outcomes)
             picture_log("align/preview")(3, np.zeros((4, 6, 3), np.uint8))
             kinds = figures_by_kind(
                 [["shape: cone"], ["shape: cube"]], {"accuracy/decoded": [1, 1]}, {"accuracy/decoded": [0, 1]}
@@ -118,13 +124,17 @@ FILES = {
     ".telemetry": "consent: false\n",
     # Several runs in one process: the start of the process is most of the time.
     "drive.py": '''
-        """``drive.py key=value ...``: one run per argument list, divided by ``--``; prints what each ended with."""
+        """``drive.py key=value ...``: one run per argument list, divided by ``--``; prints what each ended with.
+
+        ``runner=NAME`` chooses who runs the nodes.
+        """
 
         import sys
         from pathlib import Path
 
         from kedro.framework.session import KedroSession
         from kedro.framework.startup import bootstrap_project
+        from kedro.utils import load_obj
 
         root = Path(__file__).parent
         bootstrap_project(root)
@@ -134,9 +144,10 @@ FILES = {
                 name, _, value = word.partition("=")
                 group, _, key = name.partition(".")
                 parameters.setdefault(group, {})[key] = value
+            runner = load_obj(parameters.pop("runner", {"": "SequentialRunner"})[""], "kedro.runner")
             try:
                 with KedroSession.create(root, runtime_params=parameters) as session:
-                    session.run(pipeline_names=["stitch"])
+                    session.run(pipeline_names=["stitch"], runner=runner())
             except Exception as error:
                 print(f"{type(error).__name__}: {error}")
             else:

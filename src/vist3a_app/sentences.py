@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
-from opcode import opmap
 from pathlib import Path
-from types import TracebackType
 
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
+
+from vist3a.runtime.error_origin import origin_of
 
 SPEAKERS = ("vist3a", "vist3a_app", "vist3a_lab", "kedro", "omegaconf")
 """Packages whose errors are written for those who run the program: wherever they raise one, it says what is wrong."""
@@ -42,7 +42,7 @@ def sentence(error: BaseException) -> str | None:
         if isinstance(root, FileNotFoundError) and (made := _not_made(str(error), root)) is not None:
             return made
         return _line(error) if isinstance(cause, OSError) or sentence(cause) is not None else None
-    if isinstance(error, PROGRAMMING) or not _raised_by_us(error.__traceback__):
+    if isinstance(error, PROGRAMMING) or not _raised_by_us(error):
         return None
     return _line(error)
 
@@ -53,15 +53,10 @@ def _line(error: BaseException) -> str:
     return " ".join(line for line in lines if line and not line.startswith("For further information visit"))
 
 
-def _raised_by_us(traceback: TracebackType | None) -> bool:
-    """Whether the error began at a ``raise`` of one of the speakers: a failing call into C or another package is none."""
-    if traceback is None:
-        return False
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package in SPEAKERS and frame.f_code.co_code[traceback.tb_lasti] == opmap["RAISE_VARARGS"]
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether it began at a ``raise`` of one of the speakers: a failing call into C or another package is none."""
+    origin = origin_of(error)
+    return origin is not None and origin.raised and origin.package in SPEAKERS
 
 
 def _said(message: str) -> str:

@@ -9,10 +9,11 @@ from vist3a_app.hooks.frame_counts import FrameCounts
 from vist3a_app.hooks.parameter_keys import ParameterKeys
 from vist3a_app.hooks.public_pairing import PublicPairing
 from vist3a_app.hooks.run_record import RunRecord
+from vist3a_app.hooks.runners import Runners
 from vist3a_app.hooks.several_processes import SeveralProcesses
 from vist3a_app.hooks.workspace_lock import WorkspaceLock
 
-HOOKS: tuple[Any, ...] = (SeveralProcesses(), Determinism(), ParameterKeys(), FrameCounts(), PublicPairing())
+HOOKS: tuple[Any, ...] = (Runners(), SeveralProcesses(), Determinism(), ParameterKeys(), FrameCounts(), PublicPairing())
 # One process records and holds the workspace for all.
 if started().first:
     HOOKS += (RunRecord(), WorkspaceLock())

@@ -111,6 +111,17 @@ def test_figures_by_kind_are_a_table_and_the_worst_is_in_the_description(project
     assert "### Worst kinds of prompts\n- accuracy/decoded: shape: cone 0% (0% to 79%, 1 prompt)" in note
 
 
+def test_who_did_what_is_a_table_and_the_machines_are_a_tag(project: Path) -> None:
+    run = Recorded(project, 0)
+    found = json.loads((run.folder / "workers.json").read_text())
+    row, again = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    assert (again["work"], again["items"]) == ("draw again", 3)
+    number = int(run.tags["process.id"].partition("/")[0])
+    assert (row["work"], row["host"], row["process"]) == ("draw", run.tags["process.host"], number)
+    assert (row["items"], row["failed"], row["died"]) == (3, 0, "")
+    assert run.tags["workers.hosts"] == run.tags["process.host"]
+
+
 def test_pictures_of_a_training_are_kept_by_step(project: Path) -> None:
     (name,) = {name for name in Recorded(project, 0).files if name.startswith("images/") and name.endswith(".png")}
     assert "preview" in name

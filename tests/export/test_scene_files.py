@@ -93,6 +93,10 @@ def test_every_file_holds_its_part_of_the_scene(tmp_path: Path) -> None:
     wanted = CpuRenderer()(gaussians, zoomed[None], (24, 32)).rgb[0].clamp(0, 1).movedim(1, -1)
     for i, image in enumerate(turning):
         assert float((torch.from_numpy(image) / 255 - wanted[i]).abs().mean()) < 0.06
+    bare = save_scene(
+        tmp_path / "c", caption, frames, scene, scene.gaussians, CpuRenderer(), replace(SETTINGS, viewer=False)
+    )
+    assert "viewer" not in bare and not (tmp_path / "c" / "viewer.html").exists()
     without = save_scene(tmp_path / "b", caption, frames, replace(scene, gaussians=None), None, CpuRenderer(), SETTINGS)
     assert not {"gaussians", "turntable", "flight"} & without.keys()
     assert picture(without["picture"]).shape[0] == HEIGHT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tiny_generators import public_pipeline, tiny
 from vist3a.generators.base import VideoGenerator
 from vist3a.generators.condition_store import ConditionStore, encoder_identity
 from vist3a.records import Condition
+from vist3a.runtime.workers.settings import WorkerSettings
 
 TEXTS = ["a red ball", "the green cube on the floor", ""]
 
@@ -58,6 +60,14 @@ def test_a_text_is_embedded_once_and_zeros_are_not_stored(tmp_path: Path) -> Non
     assert store.path(TEXTS[2]).stat().st_size < store.path(TEXTS[0]).stat().st_size
     assert store(TEXTS[:1])["text"].shape == (1, 8, 8)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".safetensors"] * 4
+
+
+def test_workers_write_the_files_of_one_process(tmp_path: Path) -> None:
+    alone, shared = ConditionStore(tmp_path / "alone", "encoder"), ConditionStore(tmp_path / "shared", "encoder")
+    alone.fill(TEXTS, partial(tiny, "wan"))
+    assert shared.fill(TEXTS, partial(tiny, "wan"), WorkerSettings(kind="processes", count=2)) == 3
+    for text in TEXTS:
+        assert shared.path(text).read_bytes() == alone.path(text).read_bytes()
 
 
 def test_names_cannot_leave_the_folder_and_missing_texts_are_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
 from vist3a.stitching.heldout import measure
 from vist3a.stitching.layer import StitchLayer
 from vist3a.stitching.search import check_choice, choose, lead, score_points, solve_points
+from vist3a.stitching.shards import add_shards, shards_of, write_shard
 from vist3a.stitching.tap import Tap
 
 SIZE = (16, 16)
@@ -189,24 +190,19 @@ def test_a_planted_block_is_found_and_noise_explains_nothing() -> None:
     assert lead(heldout, "planted", ["planted"], seed=0) is None
 
 
-def test_finished_shards_are_read_and_the_rest_computed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_shards_made_in_any_order_add_up_to_one_pass(tmp_path: Path, order: list[int]) -> None:
     tap, source = tiny_tap(kernel=(3, 3, 3)), frames(7)
-    options = {"batch": 2, "shard": 3, "state": tmp_path}
+    shards = shards_of(list(source), 3, tmp_path)
     counted: list[int] = []
-    first = accumulate(tap, list(source), source.__getitem__, **options, done=counted.append)
-    assert counted == [2, 1, 2, 1, 1]
-    files = sorted(tmp_path.iterdir())
-    assert [file.name for file in files] == [f"shard-0000{i}.safetensors" for i in range(3)]
-    files[1].unlink()
-    asked: list[str] = []
-
-    def load(name: str) -> torch.Tensor:
-        asked.append(name)
-        return source[name]
-
-    again = accumulate(tap, list(source), load, **options)
-    assert asked == list(source)[3:6]
-    assert all(torch.equal(again.state()[key], value) for key, value in first.state().items())
+    for number in order:
+        write_shard(tap, shards[number], source.__getitem__, batch=2, done=counted.append)
+    assert sum(counted) == 7
+    assert sorted(tmp_path.iterdir()) == [shard.file for shard in shards]
+    whole = accumulate(tap, list(source), source.__getitem__, batch=2, shard=3).state()
+    added = add_shards(shards, torch.device("cpu")).state()
+    assert added.keys() == whole.keys()
+    assert all(torch.equal(added[key], value) for key, value in whole.items())
 
 
 def test_a_choice_that_is_impossible_is_refused() -> None:
@@ -227,6 +223,8 @@ def test_empty_splits_and_no_points_are_named() -> None:
     tap = tiny_tap()
     with pytest.raises(ValueError, match=r"no clip to extract from.*curate\.splits"):
         accumulate(tap, [], frames(1).__getitem__, batch=1)
+    with pytest.raises(ValueError, match=r"no clip to extract from.*curate\.splits"):
+        shards_of([], 3, Path())
     with pytest.raises(ValueError, match=r"split heldout is empty \(see curate\.splits\)"):
         measure(tap, {}, [], frames(1).__getitem__, batch=1)
     with pytest.raises(ValueError, match=r"see extract\.kinds"):

@@ -91,7 +91,7 @@ def scan(folder: Path) -> list[Source]:
     Raises:
         ValueError: The folder is missing or offers nothing.
     """
-    folder = _at_home(folder)
+    folder = at_home(folder)
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise ValueError(f"source folder {folder}: found {found}; a folder of videos and image folders is needed")
@@ -106,7 +106,8 @@ def scan(folder: Path) -> list[Source]:
     return _name(found_paths)
 
 
-def _at_home(folder: Path) -> Path:
+def at_home(folder: Path) -> Path:
+    """The folder with ``~`` as the home of the user; ValueError where there is no such user."""
     if folder.exists() or not folder.parts or not folder.parts[0].startswith("~"):
         return folder
     try:

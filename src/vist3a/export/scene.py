@@ -50,6 +50,7 @@ class ExportSettings:
         drop_points: Share of the points with the lowest confidence that is left out.
         turntable_frames: Frames of the video around the scene.
         turntable_size: Its height and width in pixels.
+        viewer: Whether there is a page that shows the scene. It holds its program, 1.4 MB, which adds up over many scenes.
         formats: Exporters of the registry, which write further files.
     """
 
@@ -60,6 +61,7 @@ class ExportSettings:
     drop_points: BelowOne = 0.1
     turntable_frames: Annotated[int, Gt(1)] = 60
     turntable_size: Annotated[int, Gt(15)] = 192
+    viewer: bool = True
     formats: tuple[str, ...] = ()
 
 
@@ -105,7 +107,6 @@ def save_scene(
     check_shown(scene)
     size = (frames.shape[-2], frames.shape[-1])
     paths = {
-        "viewer": folder / "viewer.html",
         "points": folder / "points.ply",
         "points glb": folder / "points.glb",
         "depth": folder / "depth.npz",
@@ -132,8 +133,10 @@ def save_scene(
     save_image(paths["picture"], scene_picture(frames, scene, render, min(6, frames.shape[1])))
     paths |= write_formats(settings.formats, folder, Exported(caption, frames, scene, gaussians), "generate.formats")
     _save_json(paths["prompt"], {"prompt": caption.prompt, **caption.facts})
-    # Last, so that a folder with a viewer is complete.
-    save_viewer(paths["viewer"], caption, frames[0], scene, gaussians, FRAMES_PER_SECOND)
+    if settings.viewer:
+        # Last, so that a folder with a viewer is complete.
+        paths["viewer"] = folder / "viewer.html"
+        save_viewer(paths["viewer"], caption, frames[0], scene, gaussians, FRAMES_PER_SECOND)
     return paths
 
 

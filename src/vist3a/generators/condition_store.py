@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -17,10 +18,15 @@ from safetensors.torch import save_file
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition
 from vist3a.runtime.atomic import replacing
+from vist3a.runtime.workers.settings import HERE, WorkerSettings
+from vist3a.runtime.workers.work import Done, Failed
+from vist3a.runtime.workers.working import working
 
 logger = logging.getLogger(__name__)
 
 CUT = "cut"
+PLACE = "{prompt}"
+"""Of a prompt in a template."""
 
 
 class ConditionStore:
@@ -41,18 +47,32 @@ class ConditionStore:
         name = hashlib.sha256(f"{self.identity}\n{text}".encode()).hexdigest()
         return self.folder / f"{name}.safetensors"
 
-    @torch.no_grad()
-    def fill(self, texts: Iterable[str], load_encoder: Callable[[], VideoGenerator]) -> int:
-        """Embed the texts that have no file yet, each alone; the number of them. The encoder is loaded only if there are any."""
+    def fill(
+        self, texts: Iterable[str], load_encoder: Callable[[], VideoGenerator], workers: WorkerSettings = HERE
+    ) -> int:
+        """Embed the texts that have no file yet, each alone; the number of them.
+
+        The encoder is loaded only if there are any, once by each of the ``workers``. A text that cannot be embedded is an error,
+        and the others that were stay.
+        """
         missing = [text for text in dict.fromkeys(texts) if not self.path(text).is_file()]
         if not missing:
             return 0
-        encoder = load_encoder()
-        for text in missing:
-            self._save(text, encoder.embed([text]))
+        encoders: list[VideoGenerator] = []
+
+        def load_here() -> _Embedding:
+            encoders.append(load_encoder())
+            return _Embedding(self, encoders[0])
+
+        load = load_here if workers.kind == "here" else partial(_embedding, self, load_encoder)
+        cuda = torch.device(self.device).type == "cuda"
+        with working("embed prompts", load, missing, workers, total=len(missing), cuda=cuda) as outcomes:
+            for _, outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    raise outcome.error
         # Freed before the caller loads the denoiser: both at once may not fit.
-        encoder.release("text")
-        del encoder
+        for encoder in encoders:
+            encoder.release("text")
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -85,6 +105,44 @@ class ConditionStore:
                     tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1)
                 tensors[name] = tensor
         return Condition(tensors)
+
+
+class _Embedding:
+    """What a worker does: embed one text after the other into files."""
+
+    def __init__(self, store: ConditionStore, encoder: VideoGenerator) -> None:
+        self._store, self._encoder = store, encoder
+
+    @torch.no_grad()
+    def __call__(self, text: str, done: Done) -> None:
+        self._store._save(text, self._encoder.embed([text]))
+        done(1)
+
+
+def _embedding(store: ConditionStore, load_encoder: Callable[[], VideoGenerator]) -> _Embedding:
+    return _Embedding(store, load_encoder())
+
+
+@dataclass(frozen=True)
+class AskedConditions:
+    """Stored conditions of prompts, each in the place of ``{prompt}`` in a template; they travel to other processes."""
+
+    files: ConditionStore
+    template: str
+
+    def __call__(self, prompts: Sequence[str]) -> Condition:
+        """Conditions of ``prompts`` in their order; KeyError for one that was never embedded."""
+        return self.files([in_template(self.template, prompt) for prompt in prompts])
+
+
+def in_template(template: str, prompt: str) -> str:
+    """The text that the encoder sees.
+
+    Example:
+        >>> in_template("a photo of {prompt}", "a red ball")
+        'a photo of a red ball'
+    """
+    return template.replace(PLACE, prompt)
 
 
 def encoder_identity(source: str, revision: str | None, *settings: object) -> str:

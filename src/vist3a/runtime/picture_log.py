@@ -16,10 +16,15 @@ def picture_log(name: str) -> PictureLog:
     """A log of pictures, bytes [height, width, 3], called ``name``; sinks registered later are served too."""
 
     def log(step: int, picture: np.ndarray) -> None:
-        for sink in tuple(_sinks):
-            sink(name, step, picture)
+        tell_picture(name, step, picture)
 
     return log
+
+
+def tell_picture(name: str, step: int, picture: np.ndarray) -> None:
+    """One picture to all sinks."""
+    for sink in tuple(_sinks):
+        sink(name, step, picture)
 
 
 def add_picture_sink(sink: PictureSink) -> None:

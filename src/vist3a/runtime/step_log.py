@@ -22,10 +22,15 @@ def step_log(name: str) -> Log:
 
     def log(step: int, scalars: Mapping[str, float]) -> None:
         logger.info("%s step %d: %s", name, step, "  ".join(f"{k} {v:.4g}" for k, v in scalars.items()))
-        for sink in tuple(_sinks):
-            sink(name, step, scalars)
+        tell(name, step, scalars)
 
     return log
+
+
+def tell(name: str, step: int, scalars: Mapping[str, float]) -> None:
+    """One step of a curve to all sinks, and no line in the log."""
+    for sink in tuple(_sinks):
+        sink(name, step, scalars)
 
 
 def add_sink(sink: Sink) -> None:

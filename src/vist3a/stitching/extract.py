@@ -1,8 +1,5 @@
 """One pass over the clips: encode, tap all candidate points, accumulate moments; memory does not grow with the clips.
 
-The clips of a split are cut into shards in their order. The moments of a shard are written when it is finished, and added up in
-the order of the shards: a killed run goes on with the first shard that is not there, to the same bits.
-
 Only the clips that fit and select are accumulated. Intervals over scenes need errors per scene, which moments cannot give
 without a product per scene and point (6 MB each at full size); the held-out clips are therefore left to the score, which meets
 them once, with the layers already solved (:mod:`vist3a.stitching.heldout`). Every clip is encoded once in all.
@@ -12,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file
 
 from vist3a.data.clip_batches import LoadFrames, clip_batches
 from vist3a.generators.base import VideoGenerator
@@ -25,7 +20,6 @@ from vist3a.records import StitchPoint
 from vist3a.runtime.bounds import Count, Positive
 from vist3a.stitching.grids import Interpolation, PaddingMode, derive_spec
 from vist3a.stitching.moments import Moments, moments_of
-from vist3a.stitching.store import save_tensors
 from vist3a.stitching.tap import Size, Tap, TapSettings
 
 ClipsDone = Callable[[int], None]
@@ -104,28 +98,22 @@ def accumulate(
     *,
     batch: int,
     shard: int | None = None,
-    state: Path | None = None,
     done: ClipsDone = lambda _: None,
 ) -> Moments:
-    """Moments over the named clips, ``batch`` at a time; shards of ``shard`` clips (None: all) are kept in ``state``."""
-    if not names:
-        raise ValueError("no clip to extract from: this split is empty (see curate.splits)")
-    size = shard or len(names)
+    """Moments over the named clips, ``batch`` at a time, summed by shards of ``shard`` clips (None: all)."""
     total: Moments | None = None
-    for number, start in enumerate(range(0, len(names), size)):
-        part = names[start : start + size]
-        file = None if state is None else state / f"shard-{number:05d}.safetensors"
-        # Read or made, shards are added in one order: a resumed run gives the same bits.
-        if file is not None and file.is_file():
-            moments = Moments.from_state(load_file(file, str(tap.device)))
-            done(len(part))
-        else:
-            moments = _accumulate_shard(tap, part, load, batch, done)
-            if file is not None:
-                save_tensors(file, moments.state())
+    for part in cut(names, shard or len(names)):
+        moments = _accumulate_shard(tap, part, load, batch, done)
         total = moments if total is None else total + moments
     assert total is not None
     return total
+
+
+def cut(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Shards of ``size`` names in their order; ValueError for no name at all."""
+    if not names:
+        raise ValueError("no clip to extract from: this split is empty (see curate.splits)")
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def _accumulate_shard(tap: Tap, names: Sequence[str], load: LoadFrames, batch: int, done: ClipsDone) -> Moments:

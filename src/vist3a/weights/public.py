@@ -174,6 +174,11 @@ def licences_used() -> dict[str, str]:
     return dict(_used)
 
 
+def add_licences(licences: Mapping[str, str]) -> None:
+    """Those of weights that another process has loaded for this one, as it says them (:func:`licences_used`)."""
+    _used.update(licences)
+
+
 def forget_licences() -> None:
     """A new record begins: no licence has been used yet."""
     _used.clear()

@@ -45,6 +45,7 @@ class MlflowRun:
         self._kept_back: list[Any] = []
         self._flushed = time.monotonic()
         self._lock = threading.Lock()
+        self._tables: set[str] = set()
         self._failed = False
         self._ended = False
         self._lost_seconds = 0.0
@@ -105,8 +106,15 @@ class MlflowRun:
         self.quietly(self._client.log_image, self.id, picture, key=safe_name(key), step=step)
 
     def table(self, columns: dict[str, list[Any]], file: str) -> None:
-        """Record a table that the UI shows as one."""
-        self.quietly(self._client.log_table, self.id, columns, file)
+        """Record a table that the UI shows as one, in place of the former of that name."""
+        if file not in self._tables:
+            self._tables.add(file)
+            self.quietly(self._client.log_table, self.id, columns, file)
+            return
+        # A second log_table would fetch the first, under a progress bar, and add to it.
+        import pandas as pd
+
+        self.quietly(self._client.log_text, self.id, pd.DataFrame(columns).to_json(orient="split", index=False), file)
 
     def end(self, status: str) -> None:
         """Close the run; only the first call counts."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from kedro.framework.hooks import hook_impl
 
 from vist3a.runtime.picture_log import add_picture_sink, remove_picture_sink
 from vist3a.runtime.step_log import add_sink, remove_sink
+from vist3a.runtime.workers import accounts
+from vist3a.runtime.workers.accounts import Account
 from vist3a.weights.public import forget_licences, licences_used
 from vist3a_app.hooks.flatten import flatten_metrics, flatten_parameters, safe_name
 from vist3a_app.hooks.generator_model import record_generator
@@ -24,6 +27,7 @@ from vist3a_app.hooks.run_note import recorded_names, run_note
 from vist3a_app.hooks.tracking_settings import SWITCH, URI, TrackingSettings, configured, switched_on
 from vist3a_app.hooks.tracking_store import shown
 from vist3a_app.hooks.usage import Usage
+from vist3a_app.hooks.worker_table import worker_table
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ class RunRecord:
         self._files: list[str] = []
         self._stitch_point = ""
         self._catalog: Any = None
+        self._workers: list[tuple[str, Account]] = []
+        self._counting = threading.Lock()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -177,6 +183,7 @@ class RunRecord:
         self._interrupts.install()
         add_sink(self._curve)
         add_picture_sink(self._picture)
+        accounts.add_sink(self._worked)
         with self._interrupts.shielded():
             flat: dict[str, str] = {}
             for name in sorted(pipeline.inputs()):
@@ -208,6 +215,7 @@ class RunRecord:
         run, self._run = self._run, None
         remove_sink(self._curve)
         remove_picture_sink(self._picture)
+        accounts.remove_sink(self._worked)
         for usage in self._usage.values():
             usage.stop()
         self._usage = {}
@@ -224,6 +232,16 @@ class RunRecord:
         if run is not None:
             with self._interrupts.shielded():
                 run.picture(name, step, picture)
+
+    def _worked(self, title: str, workers: Sequence[Account]) -> None:
+        """One table for the run, and its machines as a tag, so that runs can be found by them."""
+        run = self._run
+        if run is not None:
+            # Nodes may end in several threads at once.
+            with self._counting, self._interrupts.shielded():
+                self._workers += [(title, worker) for worker in workers]
+                run.table(worker_table(self._workers), "workers.json")
+                run.tags({"workers.hosts": ", ".join(sorted({worker.place.host for _, worker in self._workers}))})
 
     def _report(self, run: MlflowRun, name: str, report: Any) -> None:
         self._reports[name] = report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,12 +11,12 @@ from pydantic import AfterValidator, Field
 
 from vist3a.data.prompt_list import check_prompts
 from vist3a.generators.base import VideoGenerator
-from vist3a.generators.condition_store import ConditionStore, encoder_identity
+from vist3a.generators.condition_store import PLACE, AskedConditions, ConditionStore, encoder_identity, in_template
 from vist3a.networks.base import ReconstructionModel
 from vist3a.pairing import denoiser_folder, generator_place, load_generator, load_reconstruction
 from vist3a.records import Condition
-from vist3a.records.condition import Embed
 from vist3a.runtime.device import resolve_device
+from vist3a.runtime.workers.settings import HERE, WorkerSettings
 from vist3a.weights.identity import Identity, Pairing, generator_identity, network_identity
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import commercial_use
@@ -23,7 +24,6 @@ from vist3a_app.pipelines.strict import Strict
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Size = tuple[int, int]
-PLACE = "{prompt}"
 
 
 def _has_a_place(value: str) -> str:
@@ -126,7 +126,9 @@ class Networks(Strict):
         given = (Path(self.generator.source) / "vae", Path(self.reconstruction.source))
         return [path for path in given if path.exists()]
 
-    def embed(self, prompts: Iterable[str], store: Path) -> tuple[Embed, Condition]:
+    def embed(
+        self, prompts: Iterable[str], store: Path, workers: WorkerSettings = HERE
+    ) -> tuple[AskedConditions, Condition]:
         """Conditions of ``prompts`` (in the template), by prompt, and of the negative prompt.
 
         What ``store`` lacks is embedded now; the text encoder is gone afterwards. One warning names words that the
@@ -135,10 +137,10 @@ class Networks(Strict):
         chosen, negative = list(prompts), self.generator.negative_prompt
         check_prompts(chosen, self.load_generator("tokenizer"))
         # Stored by the text that the encoder sees, with the template around it.
-        files = self.conditions([*map(self.asked, chosen), negative], store)
-        return lambda texts: files([self.asked(text) for text in texts]), files([negative])
+        files = self.conditions([*map(self.asked, chosen), negative], store, workers)
+        return AskedConditions(files, self.generator.prompt_template), files([negative])
 
-    def conditions(self, texts: Iterable[str], store: Path) -> ConditionStore:
+    def conditions(self, texts: Iterable[str], store: Path, workers: WorkerSettings = HERE) -> ConditionStore:
         """Conditions of ``texts`` as they are; what ``store`` lacks is embedded now, and the text encoder is gone afterwards."""
         settings = self.generator
         place, revision, _ = generator_place(settings.source, self.known.generators)
@@ -147,7 +149,7 @@ class Networks(Strict):
             place, settings.revision or revision, settings.family, settings.dtype, settings.max_text_tokens
         )
         files = ConditionStore(store, identity, resolve_device(self.device))
-        files.fill(texts, lambda: self.load_generator("text"))
+        files.fill(texts, partial(self.load_generator, "text"), workers)
         return files
 
     def asking(self, negative_prompt: str | None, max_text_tokens: int | None) -> Networks:
@@ -158,4 +160,4 @@ class Networks(Strict):
 
     def asked(self, prompt: str) -> str:
         """The prompt in the template."""
-        return self.generator.prompt_template.replace(PLACE, prompt)
+        return in_template(self.generator.prompt_template, prompt)

@@ -19,6 +19,7 @@ import torch
 from vist3a_app.pipelines.extract.nodes import extract_moments
 from vist3a_app.pipelines.extract.params import ExtractParams
 from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.workers import Workers
 
 # Imported here, so that the forked processes start with the work at once.
 import diffusers.models.autoencoders.autoencoder_kl_wan  # noqa: F401  isort: skip
@@ -49,7 +50,7 @@ def extract(root: Path, name: str) -> None:
         }
     )
     index = pd.read_parquet(root / "clip_index.parquet")
-    save, _ = extract_moments(PARAMS, networks, root / "clips", index, root / f"checkpoints-{name}")
+    save, _ = extract_moments(PARAMS, networks, Workers(), root / "clips", index, root / f"checkpoints-{name}")
     (root / name).mkdir()
     save(root / name)
 

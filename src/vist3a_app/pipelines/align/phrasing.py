@@ -10,10 +10,11 @@ import torch
 from vist3a import registry
 from vist3a.data.prompt_list import read_prompts
 from vist3a.data.world import World
+from vist3a.generators.condition_store import in_template
 from vist3a.records.condition import Ask
 from vist3a.runtime.loop import step_generator
 from vist3a_app.pipelines.align.params import AlignParams
-from vist3a_app.pipelines.networks import PLACE, Networks
+from vist3a_app.pipelines.networks import Networks
 
 
 def prompts_of(params: AlignParams) -> list[str]:
@@ -38,4 +39,4 @@ def in_templates(params: AlignParams, networks: Networks, prompts: Sequence[str]
 def phrased(templates: Sequence[str], prompt: str, place: int, seed: int) -> str:
     """The prompt in the template that belongs to its place among all prompts of the run."""
     drawn = int(torch.randint(len(templates), (), generator=step_generator(seed, place)))
-    return templates[drawn].replace(PLACE, prompt)
+    return in_template(templates[drawn], prompt)

@@ -24,6 +24,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 ["aligned_generator", "align_report", "align_history"],
                 name="align_generator",
+                tags="gpu",
             )
         ]
     )

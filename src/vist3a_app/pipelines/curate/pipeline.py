@@ -13,9 +13,10 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.gather_clips,
-                ["params:curate", "params:networks.generator.family"],
+                ["params:curate", "params:networks.generator.family", "params:workers", "chain_checkpoints"],
                 ["clips", "clip_index", "quarantine"],
                 name="gather_clips",
+                tags="gpu",
             ),
             Node(
                 nodes.report_clips,

@@ -16,6 +16,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["params:distill", "params:networks", "stitch_layer", "clips", "clip_index", "chain_checkpoints"],
                 ["stitched_decoder", "distill_report"],
                 name="distill_decoder",
+                tags="gpu",
             )
         ]
     )

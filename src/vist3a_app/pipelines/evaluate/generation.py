@@ -45,12 +45,30 @@ def heldout_prompts(params: EvaluateParams, align: AlignParams) -> tuple[list[st
 
 
 @dataclass(frozen=True)
+class Block:
+    """Prompts ``start`` to ``stop`` (of all, without the last), which share a rollout: its bits depend on which they are."""
+
+    start: int
+    stop: int
+
+
+def blocks_of(count: int, batch: int) -> list[Block]:
+    """All of ``count`` prompts, ``batch`` in a block.
+
+    Example:
+        >>> blocks_of(3, 2)
+        [Block(start=0, stop=2), Block(start=2, stop=3)]
+    """
+    return [Block(start, min(start + batch, count)) for start in range(0, count, batch)]
+
+
+@dataclass(frozen=True)
 class Generated:
     """Of one state of a generator.
 
     Attributes:
         scores: Values by name, one per prompt, and ``pictures``, as :func:`score_scenes` gives them.
-        pictures: See there.
+        pictures: See there; of the prompts that the contact sheet shows.
         films: What the original network sees in decoded frames, by name, one value per prompt.
         distances: Mean distance of the films of each of a few prompts; empty where it is not measured.
     """
@@ -77,9 +95,10 @@ class Evaluation:
     negative: Condition
     device: torch.device
 
-    def measure(self, generator: VideoGenerator) -> Generated:
-        """The generator as it is now."""
+    def measure(self, generator: VideoGenerator, block: Block) -> Generated:
+        """The generator as it is now, on some of the prompts."""
         params, config = self.params, self.params.part(SamplingConfig)
+        asked = self.prompts[block.start : block.stop]
 
         def sample(prompts: Sequence[str], seed: int) -> list[Tensor]:
             return sample_latents(
@@ -87,16 +106,35 @@ class Evaluation:
             )
 
         scores, pictures = score_scenes(
-            generator, self.decoder, self.render, self.scorers, self.prompts, sample(self.prompts, params.seed),
+            generator, self.decoder, self.render, self.scorers, asked, sample(asked, params.seed),
             self.judge.verdict, self.metrics,
         )  # fmt: skip
         # Decoded frames are the first kind.
         films = [scene[0].to(self.device) for scene in pictures]
-        few = self.prompts[: 0 if params.diversity is None else params.diversity.prompts]
+        few = asked[: 0 if params.diversity is None else max(0, params.diversity.prompts - block.start)]
         distances = distances_within_prompts(
             params, generator, self.original, films[: len(few)], lambda seed: sample(few, seed), self.judge.distance
         )
-        return Generated(scores, pictures, film_rows(self.original, self.render, films), distances)
+        shown = pictures[: max(0, params.pictures - block.start)]
+        return Generated(scores, shown, film_rows(self.original, self.render, films), distances)
+
+
+def joined(parts: Sequence[Generated]) -> Generated:
+    """Of all blocks, in their order."""
+    return Generated(
+        scores=_joined_rows([part.scores for part in parts]),
+        pictures=[picture for part in parts for picture in part.pictures],
+        films=_joined_rows([part.films for part in parts]),
+        distances=[distance for part in parts for distance in part.distances],
+    )
+
+
+def _joined_rows(parts: Sequence[Rows]) -> dict[str, list[float]]:
+    rows: dict[str, list[float]] = {}
+    for part in parts:
+        for name, values in part.items():
+            rows.setdefault(name, []).extend(values)
+    return rows
 
 
 def film_report(before: Generated, after: Generated, clips: Rows, motion_bar: float, seed: int) -> dict[str, Any]:

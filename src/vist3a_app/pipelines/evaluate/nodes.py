@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,24 @@ from vist3a import registry
 from vist3a.data.clip_store import ClipStore
 from vist3a.data.world import World
 from vist3a.metrics.aggregate import paired_differences
-from vist3a.metrics.by_kind import figures_by_kind
-from vist3a.metrics.direction import load_metrics
+from vist3a.metrics.by_kind import VERDICTS, figures_by_kind
 from vist3a.metrics.exact_scenes import compare_with_truth
 from vist3a.rendering import renderer_for
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.progress import progress
+from vist3a.runtime.workers.settings import WorkerSettings
 from vist3a.stitching.decoder import StitchedDecoder
 from vist3a.stitching.functional_error import output_distances, sequential, stitched
 from vist3a.stitching.store import load_fit
 from vist3a_app.pipelines.align.params import AlignParams
-from vist3a_app.pipelines.align.reward_models import load_reward_models
-from vist3a_app.pipelines.aligned import load_adapter
+from vist3a_app.pipelines.evaluate.block_work import Asked, measure_states, state_folder
 from vist3a_app.pipelines.evaluate.contact_sheet import contact_sheet
 from vist3a_app.pipelines.evaluate.films import rows_of_clips
-from vist3a_app.pipelines.evaluate.generation import Evaluation, film_report, heldout_prompts
-from vist3a_app.pipelines.evaluate.judge import load_judge
+from vist3a_app.pipelines.evaluate.generation import film_report, heldout_prompts
 from vist3a_app.pipelines.evaluate.params import EvaluateParams
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.pipelines.stitched import load_decoder
+from vist3a_app.pipelines.workers import Workers
 
 
 def measure_geometry(
@@ -80,35 +80,29 @@ def measure_generation(
     params: EvaluateParams,
     align: AlignParams,
     networks: Networks,
+    workers: Workers,
     stitched_decoder: Path,
     aligned_generator: Path,
     geometry: dict[str, Any],
     clip_films: dict[str, list[float]],
     text_embeddings: Path,
+    checkpoints: Path,
 ) -> tuple[dict[str, Any], Tensor]:
     """Rewards, verdicts and films before and after alignment, same prompts and noise; the report and a contact sheet."""
-    device = resolve_device(networks.device)
-    metrics = load_metrics(params.metrics, "evaluate.metrics")
-    decoder, render = load_decoder(networks, stitched_decoder), renderer_for(device)
-    has_gaussians = decoder.network.has_gaussians
-    # The reward as alignment had it, without the judge that watched it.
-    scorers = {"reward": load_reward_models(align, has_gaussians, device, networks.known.rewards, watched=False).reward}
-    judge = load_judge(params, align, has_gaussians, device, networks.known.rewards)
-    scorers |= judge.scores
+    chosen = workers.part(WorkerSettings)
     prompts, kinds = heldout_prompts(params, align)
-    embed, negative = networks.embed(prompts, text_embeddings)
-    generator = networks.load_generator("vae", "denoiser")
-    evaluation = Evaluation(
-        params, decoder, networks.load_reconstruction(), render, scorers, judge, metrics, prompts, embed, negative, device
-    )  # fmt: skip
-    # One generator for both: only the adapter comes in between, prompts and noise stay.
-    before = evaluation.measure(generator)
-    load_adapter(networks, generator, aligned_generator, stitched_decoder)
-    after = evaluation.measure(generator)
+    embed, negative = networks.embed(prompts, text_embeddings, chosen)
+    asked = Asked(params, align, networks, stitched_decoder, aligned_generator, prompts, embed, negative.to("cpu"))
+    state = state_folder(asked, embed.files.identity, checkpoints)
+    found = measure_states(asked, state, chosen)
+    before, after = found.before, found.after
     comparison = paired_differences(before.scores, after.scores, params.seed)
     film = film_report(before, after, clip_films, align.motion_bar, params.seed)
-    sheet = contact_sheet(before.pictures, after.pictures, min(params.pictures, len(prompts)))
-    report = {"geometry": geometry, "generation": {"prompts": len(prompts), **comparison}, "film": film}
-    if kinds is not None and judge.verdict is not None:
-        report["kinds"] = figures_by_kind(kinds, before.scores, after.scores)
+    sheet = contact_sheet(before.pictures, after.pictures, len(before.pictures))
+    report = {"geometry": geometry, "generation": {"prompts": len(found.places), **comparison}, "film": film}
+    if kinds is not None and any(name.startswith(VERDICTS) for name in before.scores):
+        report["kinds"] = figures_by_kind([kinds[place] for place in found.places], before.scores, after.scores)
+    if found.quarantined:
+        report["quarantined"] = found.quarantined
+    shutil.rmtree(state, ignore_errors=True)
     return report, sheet

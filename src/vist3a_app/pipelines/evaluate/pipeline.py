@@ -23,12 +23,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 "geometry_metrics",
                 name="measure_geometry",
+                tags="gpu",
             ),
             Node(
                 nodes.measure_clip_films,
                 ["params:evaluate", "params:networks", "clips", "clip_index"],
                 "clip_films",
                 name="measure_clip_films",
+                tags="gpu",
             ),
             Node(
                 nodes.measure_generation,
@@ -36,14 +38,17 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:evaluate",
                     "params:align",
                     "params:networks",
+                    "params:workers",
                     "stitched_decoder",
                     "aligned_generator",
                     "geometry_metrics",
                     "clip_films",
                     "text_embeddings",
+                    "chain_checkpoints",
                 ],
                 ["evaluate_report", "evaluate_sheet"],
                 name="measure_generation",
+                tags="gpu",
             ),
         ]
     )

@@ -11,40 +11,42 @@ from typing import Any
 import pandas as pd
 
 from vist3a.data.clip_store import ClipStore
-from vist3a.runtime.progress import counting
 from vist3a.runtime.run_folder import run_folder
-from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
+from vist3a.runtime.workers.settings import WorkerSettings
+from vist3a.stitching.shards import add_shards, shards_of
 from vist3a.stitching.store import save_moments
-from vist3a.stitching.tap import Tap
 from vist3a_app.pipelines.extract.params import ExtractParams
+from vist3a_app.pipelines.extract.shard_work import load_tap, loading, make_shards
 from vist3a_app.pipelines.networks import Networks
+from vist3a_app.pipelines.workers import Workers
 
 SPLITS = ("fit", "selection")
 """The held-out clips are left to the score pipeline."""
 
 
 def extract_moments(
-    params: ExtractParams, networks: Networks, clips: Path, clip_index: pd.DataFrame, checkpoints: Path
+    params: ExtractParams,
+    networks: Networks,
+    workers: Workers,
+    clips: Path,
+    clip_index: pd.DataFrame,
+    checkpoints: Path,
 ) -> tuple[Callable[[Path], None], dict[str, Any]]:
     """Moments per split for all points of the chosen kinds, and a report of what was seen."""
-    generator, network = networks.load_generator("vae"), networks.load_reconstruction()
-    store = ClipStore(clips, clip_index)
-    height, width = store.load_frames(store.names("fit")[0]).shape[-2:]
-    points = network.points_of(params.kinds)
-    settings = tap_settings(generator, network, points, (height, width), params.part(TapConfig))
+    store, chosen = ClipStore(clips, clip_index), workers.part(WorkerSettings)
+    tap = load_tap(params, networks, store)
+    settings, device = tap.settings, tap.device
     # A folder of weights may change under the same name: its bytes count, too.
     state = run_folder(
         checkpoints, "extract", params.model_dump_json(), networks.model_dump_json(), clip_index.to_json(),
         *networks.local_weights(),
     )  # fmt: skip
-    tap = Tap(generator, network, settings)
-    splits = {}
-    for split in SPLITS:
-        names = store.names(split)[: params.clips]
-        with counting(f"extract {split}", len(names)) as done:
-            splits[split] = accumulate(
-                tap, names, store.load_frames, batch=params.batch, shard=params.shard, state=state / split, done=done
-            )
+    shards = {split: shards_of(store.names(split)[: params.clips], params.shard, state / split) for split in SPLITS}
+    load = loading(tap, params, networks, store, chosen)
+    # Workers have networks of their own: these would only take their room.
+    del tap
+    make_shards(load, [shard for split in SPLITS for shard in shards[split]], chosen, device)
+    splits = {split: add_shards(shards[split], device) for split in SPLITS}
     spec = asdict(settings.spec)
     report = {
         "clips": {split: len(store.names(split)[: params.clips]) for split in SPLITS},

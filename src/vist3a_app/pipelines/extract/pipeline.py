@@ -13,9 +13,10 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.extract_moments,
-                ["params:extract", "params:networks", "clips", "clip_index", "chain_checkpoints"],
+                ["params:extract", "params:networks", "params:workers", "clips", "clip_index", "chain_checkpoints"],
                 ["moments", "extract_report"],
                 name="extract_moments",
+                tags="gpu",
             )
         ]
     )

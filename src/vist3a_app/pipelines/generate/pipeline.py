@@ -16,13 +16,16 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     "params:generate",
                     "params:networks",
+                    "params:workers",
                     "stitched_decoder",
                     "aligned_generator",
                     "generated_folder",
                     "text_embeddings",
+                    "chain_checkpoints",
                 ],
                 ["generated_report", "generated_picture", "generated_viewers"],
                 name="generate_scenes",
+                tags="gpu",
             )
         ]
     )

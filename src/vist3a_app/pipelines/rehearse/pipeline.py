@@ -24,6 +24,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 "rehearsal_report",
                 name="rehearse_pairing",
+                tags="gpu",
             )
         ]
     )

@@ -16,12 +16,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["params:score", "params:networks", "moments", "clips", "clip_index"],
                 ["layer_scores", "stitch_fits", "score_table"],
                 name="score_layers",
+                tags="gpu",
             ),
             Node(
                 nodes.compare_outputs,
                 ["params:score", "params:networks", "layer_scores", "stitch_fits", "moments", "clips", "clip_index"],
                 ["score_report", "stitch_layer", "score_curve", "score_page"],
                 name="compare_outputs",
+                tags="gpu",
             ),
         ]
     )

@@ -13,10 +13,12 @@ def create_pipeline(**_: object) -> Pipeline:
     shared = ["params:pretrain", "pretrain_checkpoints"]
     return Pipeline(
         [
-            Node(nodes.train_vae, shared, "embedded_vae", name="train_vae"),
-            Node(nodes.train_reconstruction, shared, "embedded_reconstruction", name="train_reconstruction"),
-            Node(nodes.train_reward_scorer, shared, "embedded_reward_scorer", name="train_reward_scorer"),
-            Node(nodes.train_judge, shared, "embedded_judge", name="train_judge"),
-            Node(train_denoiser, [*shared, "embedded_vae"], "embedded_generator", name="train_denoiser"),
+            Node(nodes.train_vae, shared, "embedded_vae", name="train_vae", tags="gpu"),
+            Node(
+                nodes.train_reconstruction, shared, "embedded_reconstruction", name="train_reconstruction", tags="gpu"
+            ),
+            Node(nodes.train_reward_scorer, shared, "embedded_reward_scorer", name="train_reward_scorer", tags="gpu"),
+            Node(nodes.train_judge, shared, "embedded_judge", name="train_judge", tags="gpu"),
+            Node(train_denoiser, [*shared, "embedded_vae"], "embedded_generator", name="train_denoiser", tags="gpu"),
         ]
     )

@@ -19,12 +19,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 [*shared, "embedded_generator", "embedded_reconstruction"],
                 ["embedded_geometry_figures", "embedded_geometry_sheet"],
                 name="measure_embedded_geometry",
+                tags="gpu",
             ),
             Node(
                 nodes.measure_text,
                 [*shared, "embedded_generator", "embedded_reward_scorer", "embedded_judge"],
                 ["embedded_text_figures", "embedded_text_sheet"],
                 name="measure_embedded_text",
+                tags="gpu",
             ),
             Node(
                 nodes.merge_figures,

@@ -12,6 +12,7 @@ from vist3a_app.datasets.image import PngImage
 from vist3a_app.datasets.parquet_table import ParquetTable
 from vist3a_app.pipelines.curate import nodes
 from vist3a_app.pipelines.curate.params import CurateParams
+from vist3a_app.pipelines.workers import Workers
 from vist3a_lab.procedural import WorldConfig, make_world
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -21,6 +22,8 @@ from clip_makers import moving, save_moving  # noqa: E402
 
 from vist3a.export.video import save_image, save_video  # noqa: E402
 
+HERE = Workers()
+
 
 def settings(**changes):
     values = yaml.safe_load((REPOSITORY / "conf/base/parameters/curate.yml").read_text())["curate"]
@@ -28,8 +31,8 @@ def settings(**changes):
     return CurateParams.model_validate({**values, "seed": 1, **changes})
 
 
-def run(folder, params, family="wan"):
-    fill, index, quarantine = nodes.gather_clips(params, family)
+def run(folder, params, family="wan", workers=HERE):
+    fill, index, quarantine = nodes.gather_clips(params, family, workers, folder.parent / "checkpoints")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     fill(folder)
@@ -71,6 +74,41 @@ def test_the_same_run_gives_the_same_bytes(tmp_path, mixed):
     assert first[0].equals(second[0]) and first[1].equals(second[1]) and first[2] == second[2]
 
 
+@pytest.mark.parametrize("world", [False, True])
+def test_workers_leave_the_bytes_of_one_process(tmp_path, mixed, world):
+    chosen = settings(procedural={"scenes": 9, "seed": 3}) if world else settings(source=str(mixed))
+    alone = run(tmp_path / "alone", chosen)
+    shared = run(tmp_path / "shared", chosen, workers=Workers(kind="processes", count=2))
+    assert shared[0].equals(alone[0]) and shared[1].equals(alone[1]) and shared[2] == alone[2]
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("alone", "shared")]
+    assert files[0] == files[1] and len(files[0]) == (9 if world else 4)
+
+
+def test_what_a_killed_run_has_kept_is_taken_up_where_it_is_whole(tmp_path, mixed):
+    # A file that nothing reads, with the name of a clip.
+    (mixed / "good2.raw9").write_bytes(bytes(range(256)))
+    params, checkpoints = settings(source=str(mixed)), tmp_path / "checkpoints"
+    whole = run(tmp_path / "whole", params)
+    # As killed after the last clip, before Kedro saves.
+    nodes.gather_clips(params, "wan", HERE, checkpoints)
+    kept = {path.stem: path for path in checkpoints.rglob("*.safetensors")}
+    assert kept.keys() >= {"good1", "good2"}
+    content = kept["good2"].read_bytes()
+    kept["good2"].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    before = {name: path.stat().st_mtime_ns for name, path in kept.items()}
+    nodes.gather_clips(params, "wan", HERE, checkpoints)
+    after = {name: path.stat().st_mtime_ns for name, path in kept.items()}
+    assert [name for name in kept if after[name] != before[name]] == ["good2"]
+    again = run(tmp_path / "again", params)
+    assert again[0].equals(whole[0]) and again[1].equals(whole[1])
+    assert not list(checkpoints.rglob("*.*"))
+    # Another file is another source: nothing of the former one is taken for it.
+    nodes.gather_clips(params, "wan", HERE, checkpoints)
+    save_moving(mixed / "good3.mp4", 9)
+    changed = run(tmp_path / "changed", params)[0]
+    assert changed["sha256"].iloc[3] != whole[0]["sha256"].iloc[3]
+
+
 def test_images_in_no_order_become_a_smooth_clip_and_can_be_given_back(tmp_path):
     """Shuffled names; the clip has the true order or its reverse, and says which image each view is."""
     true = [[6, 2, 9, 0, 11, 4, 7, 12, 1, 10, 3, 8, 5], [*range(13)], [12, 3, 8, 0, 5, 10, 1, 6, 11, 2, 7, 4, 9]]
@@ -94,9 +132,9 @@ def test_images_in_no_order_become_a_smooth_clip_and_can_be_given_back(tmp_path)
 def test_nothing_usable_or_missing_source_is_one_error(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match="none of 1 candidates is usable"):
-        nodes.gather_clips(settings(source=str(tmp_path)), "wan")
+        nodes.gather_clips(settings(source=str(tmp_path)), "wan", Workers(), tmp_path / "checkpoints")
     with pytest.raises(ValueError, match=r"source folder .*found nothing"):
-        nodes.gather_clips(settings(source=str(tmp_path / "absent")), "wan")
+        nodes.gather_clips(settings(source=str(tmp_path / "absent")), "wan", Workers(), tmp_path / "checkpoints")
 
 
 def test_clips_have_a_number_of_frames_that_their_generator_takes(tmp_path):
@@ -110,8 +148,8 @@ def test_clips_have_a_number_of_frames_that_their_generator_takes(tmp_path):
     with pytest.raises(
         ValueError, match=r"curate\.frames: 12 frames: generator wan takes 1, 5, 9, .* \(nearest: 9 or 13\)"
     ):
-        nodes.gather_clips(settings(frames=12), "wan")
-    nodes.gather_clips(settings(source=str(source), frames=12), "svd")
+        nodes.gather_clips(settings(frames=12), "wan", Workers(), tmp_path / "checkpoints")
+    nodes.gather_clips(settings(source=str(source), frames=12), "svd", Workers(), tmp_path / "checkpoints")
 
 
 def test_procedural_clips_keep_cameras_depth_and_captions(tmp_path):
