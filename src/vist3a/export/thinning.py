@@ -24,7 +24,7 @@ def prune(
     if max_gaussians is not None and max_gaussians < 1:
         raise ValueError(f"max_gaussians must be at least 1, not {max_gaussians}")
     kept = torch.nonzero(gaussians.opacities[0] >= min_opacity)[:, 0]
-    if max_gaussians is not None and len(kept) > max_gaussians:
+    if max_gaussians is not None:
         size = footprint(gaussians, cameras)[kept]
         order = torch.argsort(size, descending=True, stable=True)[:max_gaussians]
         kept = kept[order.sort().values]
