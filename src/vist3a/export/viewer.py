@@ -93,7 +93,7 @@ def _cameras(cameras: Cameras) -> list[dict[str, Any]]:
     return [
         {"world_to_camera": pose.tolist(), "intrinsics": intrinsics.tolist()}
         for pose, intrinsics in zip(
-            cameras.world_to_camera.detach().double().cpu(), cameras.intrinsics.detach().double().cpu(), strict=True
+            cameras.world_to_camera.detach().cpu(), cameras.intrinsics.detach().cpu(), strict=True
         )
     ]
 
