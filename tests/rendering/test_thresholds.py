@@ -15,7 +15,7 @@ from vist3a.rendering.compositing import check_inputs, finish
 from vist3a.rendering.cpu import CpuRenderer, _Rasterize
 from vist3a.rendering.reference import ReferenceRenderer
 from vist3a.rendering.splats import prepare_scene, project_splats
-from vist3a.rendering.tile_kernels import TILE, bound_splats
+from vist3a.rendering.tile_kernels import TILE, bound_splats, composite_tiles, differentiate_tiles
 
 RENDERERS = [CpuRenderer(), ReferenceRenderer()]
 
@@ -212,3 +212,98 @@ def test_gaussians_beside_the_picture_are_left_out_a_pixel_from_where_they_end(s
             xy = (place, 0.0) if axis == 0 else (0.0, place)
             count = project_splats(prepare_scene(balls([1.0], [0.5], xy), 0), camera()[0, 0], (7, 9)).shape[1]
             assert count == int(inside), (axis, far, inside)
+
+
+def test_splats_that_are_nowhere_have_no_bounds() -> None:
+    """Far outside, without number, or beyond all whole numbers: nothing is cut to a picture."""
+    table = np.zeros((12, 10))
+    table[:, 2], table[:, 4], table[:, 5] = 0.5, 0.5, 0.9
+    table[:, 0], table[:, 1] = 4.5, 3.5
+    reach = math.sqrt(2 * math.log(0.9 / ALPHA_MIN) / 0.5)
+    table[:4, 0] = -reach - 0.7, 9 + reach + 1, 1e15, math.nan
+    table[4:8, 1] = -reach - 0.7, 7 + reach + 1, -1e15, math.inf
+    assert bound_splats(table[:8], 7, 9).tolist() == [[0, 0, 0, 0]] * 8
+    assert bound_splats(table[8:], 7, 9).tolist() == [[0, 9, 0, 7]] * 4
+
+
+def saddle(tiles: int = 3) -> tuple[np.ndarray, ...]:
+    """Splats of no ellipse, whose exponent would be negative between its arms, one in the first and one in the last tile."""
+    table = np.zeros((2, 10))
+    for i, left in enumerate((0, (tiles - 1) * TILE)):
+        table[i] = left + 8.2, 7.9, 0.02, 0.05, 0.02, 0.6, 0.3, 0.5, 0.7, 2 + i
+    bounds = np.array([[0, TILE, 0, TILE], [(tiles - 1) * TILE, tiles * TILE, 0, TILE]], dtype=np.int32)
+    offsets = np.array([0, *[1] * (tiles - 1), 2], dtype=np.int64)
+    return table, bounds, offsets, np.array([0, 1], dtype=np.int32)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_tiles_in_any_order_write_what_is_theirs_and_no_negative_exponent_is_drawn(order: tuple[int, ...]) -> None:
+    """Pixel by pixel, forward and backward; the tile in the middle is empty."""
+    table, bounds, offsets, members = saddle()
+    height, width = TILE, 3 * TILE
+    image, left, last = (
+        np.zeros((height, width, 4)),
+        np.ones((height, width)),
+        np.zeros((height, width), dtype=np.int32),
+    )
+    for tile in order:
+        composite_tiles(tile, tile + 1, table, bounds, offsets, members, image, left, last)
+    random = np.random.default_rng(0)
+    grad_image, grad_alpha = random.normal(size=(height, width, 4)), random.normal(size=(height, width))
+    grads = np.zeros((2, 10))
+    for tile in order:
+        differentiate_tiles(tile, tile + 1, table, bounds, offsets, members, left, last, grad_image, grad_alpha, grads)
+    for i in range(2):
+        x, y, a, b, c, opacity, *values = table[i]
+        expected, seen = np.zeros(10), 0
+        for row in range(TILE):
+            for column in range(i * 2 * TILE, i * 2 * TILE + TILE):
+                dx, dy = x - column - 0.5, y - row - 0.5
+                sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
+                alpha = opacity * math.exp(-sigma)
+                if sigma < 0 or alpha < ALPHA_MIN:
+                    assert not image[row, column].any() and left[row, column] == 1 and last[row, column] == 0
+                    continue
+                seen += 1
+                np.testing.assert_allclose(image[row, column], alpha * np.array(values), rtol=1e-12)
+                assert left[row, column] == pytest.approx(1 - alpha) and last[row, column] == 1
+                grad = grad_image[row, column] @ values + grad_alpha[row, column]
+                expected[:6] += (
+                    grad
+                    * alpha
+                    * np.array(
+                        [-(a * dx + b * dy), -(b * dx + c * dy), -0.5 * dx * dx, -dx * dy, -0.5 * dy * dy, 1 / opacity]
+                    )
+                )
+                expected[6:] += alpha * grad_image[row, column]
+        assert 20 < seen < TILE * TILE - 20
+        np.testing.assert_allclose(grads[i], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_lenses_have_no_gradient_and_equal_depths_keep_their_order(renderer: object) -> None:
+    made = camera()
+    k = made.intrinsics.clone().requires_grad_()
+    pose = made.world_to_camera.clone().requires_grad_()
+    gaussians = balls([2.0, 2.0, 2.0, 2.0], [0.6, 0.5, 0.4, 0.7])
+    rendering = renderer(gaussians, Cameras(pose, k), (7, 9))  # type: ignore[operator]
+    rendering.rgb.sum().backward()
+    assert k.grad is None and pose.grad is not None and bool(pose.grad.any())
+    expected, left = torch.zeros(3, dtype=torch.float64), 1.0
+    for opacity, harmonics in zip(gaussians.opacities[0], gaussians.harmonics[0, :, 0], strict=True):
+        expected += left * opacity * (0.5 + 0.28209479177387814 * harmonics).clamp(min=0)
+        left *= float(1 - opacity)
+    torch.testing.assert_close(rendering.rgb[0, 0, :, 3, 4].detach(), expected + left)
+
+
+def test_a_gaussian_of_no_rotation_is_drawn_by_neither_renderer() -> None:
+    """Padding: a quaternion of zeros, whatever its opacity says."""
+    gaussians = balls([2.0, 3.0], [0.5, 0.5])
+    rotations = gaussians.rotations.clone()
+    rotations[0, 0] = 0
+    padded = Gaussians(gaussians.means, gaussians.scales, rotations, gaussians.opacities, gaussians.harmonics)
+    alone = agree(balls([3.0], [0.5]))
+    for renderer in RENDERERS:
+        seen = renderer(padded, camera(), (7, 9))
+        torch.testing.assert_close(seen.alpha, alone.alpha)
+        torch.testing.assert_close(seen.depth, alone.depth)
