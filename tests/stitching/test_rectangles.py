@@ -339,7 +339,9 @@ def test_settings_of_a_tap_reach_the_layer() -> None:
 def test_clips_that_are_higher_than_wide_are_tapped_and_measured() -> None:
     generator, network = tiny_generator(), tiny_network()
     size = (32, 16)
-    settings = extract.tap_settings(generator, network, network.stitch_points[:1], size, extract.TapConfig(kernel=(3, 3, 3)))
+    settings = extract.tap_settings(
+        generator, network, network.stitch_points[:1], size, extract.TapConfig(kernel=(3, 3, 3))
+    )
     tap = type(tiny_tap())(generator, network, settings)
     source = frames(6, size=size) | frames(2, seed=1, views=9, size=size)
     moments = extract.accumulate(tap, list(source), source.__getitem__, batch=2)
