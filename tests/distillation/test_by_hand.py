@@ -15,9 +15,9 @@ from vist3a.distillation.color_jitter import brightness, color_jitter, contrast,
 from vist3a.distillation.distill_loss import DistillWeights, distill_terms, weighted
 from vist3a.distillation.latent_noise import LatentNoise, with_noise
 from vist3a.distillation.match_outputs import MatchOutputsConfig, match_outputs
-from vist3a.distillation.match_tokens import MatchTokensConfig, match_tokens, token_targets
+from vist3a.distillation.match_tokens import PROBES, MatchTokensConfig, match_tokens, token_targets
 from vist3a.distillation.photometric import Photometric, photometric_loss
-from vist3a.distillation.sensitivity import gauss_newton
+from vist3a.distillation.sensitivity import gauss_newton, metric_root
 from vist3a.records import Clip
 from vist3a.rendering import renderer_for
 from vist3a.runtime.loop import LoopConfig
@@ -136,8 +136,9 @@ def test_a_step_on_tokens_written_out_for_wide_clips(views: int | None) -> None:
     clips, noise = wide_clips(3), LatentNoise(most=0.3, share=1.0)
     loop = LoopConfig(steps=1, learning_rate=0.0, weight_decay=0.0, warmup=0, ema=None, log_every=1)
     config = MatchTokensConfig(
-        point="encoder.norm", batch=2, inner=(), views=views, noise=noise, mirror=True, inner_weight=0.5, loop=loop
-    )
+        point="encoder.norm", batch=2, inner=(), views=views, noise=noise, mirror=True, inner_weight=0.5, loop=loop,
+        sensitivity=0.4, sensitivity_clips=2, sensitive=("rotations",),
+    )  # fmt: skip
     logged: dict[str, float] = {}
     match_tokens(student, teacher, generator, clips, config, seed=7, log=lambda _, values: logged.update(values))
     targets = token_targets(teacher, generator, clips, config, CPU)
@@ -152,6 +153,8 @@ def test_a_step_on_tokens_written_out_for_wide_clips(views: int | None) -> None:
     _, states = student.network.run_from(state, WIDE, keep=("encoder.norm",), until="encoder.norm")
     goal = targets.tokens["encoder.norm"]
     error = (states["encoder.norm"].patch_tokens - goal[rows][:, chosen]) / goal.std()
+    measured = gauss_newton(teacher, clips[:2], "encoder.norm", CPU, probes=PROBES, seed=7, outputs=("rotations",))
+    error = error @ metric_root(measured, 0.4)
     size = error.abs()
     expected = torch.where(size < 1, size.square() / 2, size - 0.5).mean()
     assert logged["loss"] == pytest.approx(float(expected.detach()), rel=1e-6)

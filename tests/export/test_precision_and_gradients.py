@@ -173,7 +173,9 @@ def test_fusion_far_from_the_origin_is_computed_in_double_precision() -> None:
 
 def test_a_glb_is_one_scene_of_one_node_of_one_mesh_of_points(tmp_path: Path) -> None:
     """Every number that refers to a part refers to the one there is; fallback colors are those of the constant band."""
-    g = some_gaussians(4, 6)
+    made = some_gaussians(4, 6)
+    # Some of their colors lie outside of what can be shown.
+    g = Gaussians(made.means, made.scales, made.rotations, made.opacities, 3 * made.harmonics)
     save_gaussians_glb(tmp_path / "a.glb", g)
     data = (tmp_path / "a.glb").read_bytes()
     size = struct.unpack_from("<I", data, 12)[0]
@@ -197,6 +199,7 @@ def test_a_glb_is_one_scene_of_one_node_of_one_mesh_of_points(tmp_path: Path) ->
     stored = np.frombuffer(binary[view["byteOffset"] :][: view["byteLength"]], "<u2").reshape(6, 4) / 65535
     shown = (0.5 + 0.28209479177387814 * g.harmonics[0, :, 0].double()).clamp(0, 1).numpy()
     linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    assert (shown == 0).any() and (shown == 1).any()
     np.testing.assert_allclose(stored[:, :3], linear, atol=1e-5)
     np.testing.assert_allclose(stored[:, 3], g.opacities[0], atol=1e-5)
     assert document["extensionsUsed"] == ["KHR_gaussian_splatting"]

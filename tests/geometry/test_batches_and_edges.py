@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from vist3a.geometry.normalisation import normalise_scene
 from vist3a.geometry.pointmap_cameras import cameras_from_pointmaps, focal_from_pointmap
-from vist3a.geometry.pose_encoding import cameras_from_encoding, encoding_from_cameras
+from vist3a.geometry.pose_encoding import cameras_from_encoding, encoding_from_cameras, encodings_of
 from vist3a.geometry.projection import project, unproject_depth
 from vist3a.geometry.quaternion import (
     quaternion_from_rotation,
@@ -22,7 +23,7 @@ from vist3a.geometry.quaternion import (
 )
 from vist3a.geometry.similarity import umeyama
 from vist3a.geometry.spherical_harmonics import color_from_harmonics, harmonics_basis, harmonics_from_color
-from vist3a.records import Cameras
+from vist3a.records import Cameras, Reconstruction
 
 
 def test_quaternions_of_several_batch_axes_are_those_of_each_matrix() -> None:
@@ -63,6 +64,10 @@ def test_encodings_of_several_batch_axes_and_lenses() -> None:
     again = cameras_from_encoding(encoding, 8, 12)
     torch.testing.assert_close(again.world_to_camera, pose)
     torch.testing.assert_close(again.intrinsics, k)
+    maps = torch.ones(2, 3, 8, 12, dtype=torch.float64)
+    bare = Reconstruction(Cameras(pose, k), maps, maps, maps[..., None].expand(2, 3, 8, 12, 3), maps)
+    assert torch.equal(encodings_of(bare), encoding[None])
+    assert encodings_of(replace(bare, pose_encodings=2 * encoding[None])).equal(2 * encoding[None])
     # Points and depths of every camera, one by one.
     depth = torch.from_numpy(random.uniform(1, 2, (2, 3, 8, 12)))
     points = unproject_depth(depth, again)

@@ -366,7 +366,8 @@ def test_cameras_that_stand_still_have_no_direction() -> None:
     for ours, true, angle, line, one in (
         (pair(1.0), pair(1e-10), 180.0, 90.0, True), (pair(1e-10), pair(1.0), 180.0, 90.0, True),
         (pair(1e-10), pair(1e-10, -1), 0.0, 0.0, False), (pair(1e-8), pair(1.0, -1), 180.0, 0.0, False),
-        (pair(1e-8), pair(1e-8), 0.0, 0.0, False),
+        (pair(1e-8), pair(1e-8), 0.0, 0.0, False), (pair(1.0), pair(1e-9), 0.0, 0.0, False),
+        (pair(1e-9), pair(1.0), 0.0, 0.0, False),
     ):  # fmt: skip
         found = pair_errors(ours, true)
         assert found.one_still is not None

@@ -116,6 +116,10 @@ RULES: tuple[tuple[str, str], ...] = (
         "It stands where nothing is read, so that no derivative of what is left out is infinite.",
     ),
     (
+        r"metrics/video\.py film_motion \[(number|keyword)\]",
+        "Gaussians that nobody looks at only take time.",
+    ),
+    (
         r"metrics/depth\.py depth_errors \[number\] 0 -> 1 #3",
         "Ones are made in the shape of any pixel of a row.",
     ),

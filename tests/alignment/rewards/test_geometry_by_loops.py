@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vist3a.alignment.rewards.base import Views
-from vist3a.alignment.rewards.consistency import feature_distance
+from vist3a.alignment.rewards.consistency import PerceptualConsistency, feature_distance
 from vist3a.alignment.rewards.geometry import (
     CameraMotion,
     CameraSmoothness,
@@ -160,6 +160,18 @@ def test_feature_distances_are_of_unit_channels_place_by_place() -> None:
             ]
             terms.append(np.mean(places))
         assert float(found[i]) == pytest.approx(np.mean(terms))
+
+
+def test_distances_are_of_decoded_frames_to_their_renderings() -> None:
+    """In this order, pair by pair; a distance need not be the same from either side."""
+    decoded, rendered = (torch.rand(2, 3, 3, 4, 5, dtype=torch.float64) for _ in range(2))
+
+    def rise(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return (other - one).clamp(min=0).square().mean((1, 2, 3))
+
+    found = PerceptualConsistency(rise)(Views(decoded, rendered, ("a", "b")))
+    expected = -(rendered - decoded).clamp(min=0).square().mean((1, 2, 3, 4))
+    torch.testing.assert_close(found, expected)
 
 
 class Few:
