@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from tiny_alignment import PROMPTS, decoder
 from tiny_networks import tiny_generator, tiny_network
 from torch import nn
+from wide_cases import WIDE, wide_clips, wide_decoder
 
+from vist3a.alignment.align import AlignData, AlignStep
 from vist3a.alignment.align_draw import draw_align_step, kept_steps
 from vist3a.alignment.align_settings import AlignSettings, check_range
 from vist3a.alignment.clip_latents import ClipLatents
@@ -20,11 +23,13 @@ from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.drift import DriftAlarm
 from vist3a.alignment.film_looks import FilmLooks, MotionBar
 from vist3a.alignment.film_measures import film_measures
+from vist3a.alignment.rewards.terms import weighted_terms
 from vist3a.alignment.term_gradients import term_gradient_norms
 from vist3a.alignment.watch import PREVIEW_VIEWS, preview
 from vist3a.metrics.video import film_motion, film_rows
 from vist3a.records import Clip
 from vist3a.rendering.cpu import CpuRenderer
+from vist3a.runtime.launch import ALONE
 from vist3a.runtime.loop import LoopConfig, step_generator
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
 
@@ -147,6 +152,8 @@ def test_steps_of_a_report_are_in_order_whatever_was_looked_at_first(tmp_path: P
     for step in (3, 1, 4):
         watching.look(step, [])
     assert list(watching.report()["motion"]["by_step"]) == ["1", "3", "4"]
+    # What is kept is a copy, which holds no graph.
+    assert not any(value.requires_grad for value in watching._kept.values())
 
 
 def test_previews_spread_over_all_views_of_any_number() -> None:
@@ -167,13 +174,12 @@ def test_previews_spread_over_all_views_of_any_number() -> None:
             np.testing.assert_allclose(found, [255 * (i / 20 + offset) for i in chosen], atol=0.51)
 
 
-def wide_clips() -> list[Clip]:
-    random = torch.Generator().manual_seed(1)
-    return [Clip(f"c{n}", torch.rand(n, 3, 16, 32, generator=random).double(), PROMPTS[0]) for n in (5, 9, 5, 13)]
+def clips_of_all_lengths() -> list[Clip]:
+    return [replace(wide_clips(1, n, seed=n)[0], name=f"c{n}", caption=PROMPTS[0]) for n in (5, 9, 5, 13)]
 
 
 def test_latents_of_clips_are_encoded_once_by_clip_and_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator, clips = tiny_generator(), wide_clips()
+    generator, clips = tiny_generator(), clips_of_all_lengths()
     known = ClipLatents(generator, clips)
     encoded: list[tuple[int, ...]] = []
     encode = type(generator).encode
@@ -201,7 +207,7 @@ def test_films_are_measured_by_means_and_clips_by_those_that_are_long_enough() -
         asked.append(1)
         return network
 
-    clips = wide_clips()
+    clips = clips_of_all_lengths()
     measure, clips_motion = film_measures(generator, original, render, clips, 9, 1)
     assert not asked
     latents = [torch.randn(1, 4, 3, 2, 4, generator=torch.Generator().manual_seed(i)).double() for i in range(2)]
@@ -243,6 +249,42 @@ def test_decoded_and_rendered_views_are_those_asked_for() -> None:
         only, found = decode_views(generator, stitched, render, normalised, PROMPTS[:2], torch.tensor([0]), needs)  # type: ignore[arg-type]
         assert only.rendered is None and (found.gaussians is not None) == gaussians
         torch.testing.assert_close(found.depth, whole.depth)
+
+
+def test_wide_latents_are_decoded_at_the_size_of_their_grid() -> None:
+    generator, stitched = tiny_generator(), wide_decoder().requires_grad_(False)
+    raw = generator.encode(wide_clips(1)[0].frames[None])
+    views, scene = decode_views(
+        generator, stitched, CpuRenderer(), generator.normalise(raw), PROMPTS[:1], torch.tensor([0, 3]), ("rendered",)
+    )
+    assert views.images("rendered").shape == (1, 2, 3, *WIDE) and scene.depth.shape == (1, 5, *WIDE)
+    expected = stitched(raw, WIDE, rgb=stitched.network.fit(generator.decode(raw)))
+    torch.testing.assert_close(scene.depth, expected.depth)
+
+
+def test_a_share_of_a_step_counts_as_the_share_that_it_is() -> None:
+    """One prompt of four: a quarter of the gradient and of the logged terms, a sixteenth of squared norms."""
+    torch.manual_seed(0)
+    generator, stitched = tiny_generator(), decoder(tiny_network())
+    generator.denoiser.requires_grad_(True)
+    terms = {"consistency_l1": 1.0, "camera_smoothness": 0.5}
+    latents = torch.randn(1, 4, 2, 2, 2, generator=torch.Generator().manual_seed(1)).double()
+    found = []
+    for count in (1, 4):
+        given = settings(prompts_per_step=count, frames=5, width=16)
+        data = AlignData(PROMPTS, clips_of_all_lengths(), generator.embed)
+        step = AlignStep(generator, stitched, weighted_terms(terms, {}, None), data, given, ALONE)
+        drawn = draw_align_step(step_generator(0, 0), given)
+        found.append(step.reward_gradient(latents, PROMPTS[:1], drawn, True))
+    (gradient, logged, squares), (quarter, own, shares) = found
+    torch.testing.assert_close(quarter, gradient / 4)
+    assert logged.keys() == own.keys() == {"reward/consistency_l1", "reward/camera_smoothness", "reward/total"}
+    for name, value in logged.items():
+        torch.testing.assert_close(own[name], value / 4)
+    assert squares.keys() == shares.keys() >= {"reward_gradient/consistency_l1", "reward_gradient_norm"}
+    for name, value in squares.items():
+        torch.testing.assert_close(shares[name], value / 16)
+    torch.testing.assert_close(squares["reward_gradient_norm"], gradient.square().sum())
 
 
 def test_terms_that_share_no_latents_pull_by_nothing() -> None:

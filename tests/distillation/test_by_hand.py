@@ -10,6 +10,7 @@ import torch
 from stitching.test_decoder import clips as square_clips
 from test_match_tokens import CPU, POINT, bad_student, matching
 from tiny_networks import tiny_generator, tiny_network
+from wide_cases import WIDE, wide_clips, wide_decoder
 
 from vist3a.distillation.color_jitter import brightness, color_jitter, contrast, hue, saturation
 from vist3a.distillation.distill_loss import DistillWeights, distill_terms, weighted
@@ -18,34 +19,8 @@ from vist3a.distillation.match_outputs import MatchOutputsConfig, match_outputs
 from vist3a.distillation.match_tokens import PROBES, MatchTokensConfig, match_tokens, token_targets
 from vist3a.distillation.photometric import Photometric, photometric_loss
 from vist3a.distillation.sensitivity import gauss_newton, metric_root
-from vist3a.records import Clip
 from vist3a.rendering import renderer_for
-from vist3a.runtime.loop import LoopConfig
-from vist3a.stitching.decoder import StitchedDecoder
-from vist3a.stitching.extract import TapConfig, accumulate, tap_settings
-from vist3a.stitching.search import solve_points
-from vist3a.stitching.tap import Tap
-from vist3a.stitching.tuning import prepare
-
-WIDE = (16, 32)
-
-
-def wide_clips(count: int, views: int = 5, seed: int = 0) -> list[Clip]:
-    generator = torch.Generator().manual_seed(seed)
-    return [Clip(f"c{i}", torch.rand(views, 3, *WIDE, generator=generator).double()) for i in range(count)]
-
-
-def wide_student() -> StitchedDecoder:
-    """A closed-form decoder for latents of two rows and four columns, in float64."""
-    generator, network = tiny_generator(), tiny_network()
-    points = [point for point in network.stitch_points if point.name == "encoder.01"]
-    tap = Tap(generator, network, tap_settings(generator, network, points, WIDE, TapConfig(kernel=(3, 3, 3))))
-    frames = {clip.name: (clip.frames * 255).round().byte() for clip in wide_clips(6)}
-    moments = accumulate(tap, list(frames), frames.__getitem__, batch=2)
-    layer = solve_points(moments, moments, tap.settings, (1e-3,), "position")["encoder.01"].layer
-    student = StitchedDecoder(network, tap.settings.spec, layer).double()
-    prepare(student, "full", 4, 8.0)
-    return student
+from vist3a.runtime.loop import LoopConfig, step_generator
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -132,7 +107,7 @@ def test_the_last_early_step_is_the_one_before_its_share() -> None:
 @pytest.mark.parametrize("views", [None, 2])
 def test_a_step_on_tokens_written_out_for_wide_clips(views: int | None) -> None:
     """Two goals, noise, some of the views, mirrored clips: the logged loss is the sum by hand."""
-    generator, teacher, student = tiny_generator(), tiny_network(seed=3), wide_student()
+    generator, teacher, student = tiny_generator(), tiny_network(seed=3), wide_decoder()
     clips, noise = wide_clips(3), LatentNoise(most=0.3, share=1.0)
     loop = LoopConfig(steps=1, learning_rate=0.0, weight_decay=0.0, warmup=0, ema=None, log_every=1)
     config = MatchTokensConfig(
@@ -143,8 +118,6 @@ def test_a_step_on_tokens_written_out_for_wide_clips(views: int | None) -> None:
     match_tokens(student, teacher, generator, clips, config, seed=7, log=lambda _, values: logged.update(values))
     targets = token_targets(teacher, generator, clips, config, CPU)
     assert targets.latents.shape[0] == 6 and targets.tokens["encoder.norm"].shape[2:4] == (2, 4)
-    from vist3a.runtime.loop import step_generator
-
     random = step_generator(7, 0)
     rows = torch.randint(6, (2,), generator=random)
     chosen = torch.arange(5) if views is None else torch.randperm(5, generator=random)[:views]
@@ -162,7 +135,7 @@ def test_a_step_on_tokens_written_out_for_wide_clips(views: int | None) -> None:
 
 def test_a_step_on_outputs_written_out_for_wide_clips() -> None:
     """Heads that read the picture, all terms, renderings of one clip of two; no loop, no training."""
-    generator, teacher, student = tiny_generator(), tiny_network(seed=3), wide_student()
+    generator, teacher, student = tiny_generator(), tiny_network(seed=3), wide_decoder()
     clips = wide_clips(1)
     weights = DistillWeights(depth=0.5, points=0.3, intrinsics=0.7, extrinsics=0.2)
     loop = LoopConfig(steps=1, learning_rate=0.0, weight_decay=0.0, warmup=0, ema=None, log_every=1)
