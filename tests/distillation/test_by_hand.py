@@ -69,9 +69,11 @@ def test_sensitivity_knows_no_unit_of_the_outputs_and_frames_of_any_shape(output
         assert float(faint.trace()) == pytest.approx(16)
 
 
-def test_every_clip_and_probe_counts() -> None:
-    """The sum over clips is that of the clips one by one, with the draws that follow each other."""
-    network, clips = tiny_network(), wide_clips(2, 3)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_every_clip_and_probe_counts(dtype: torch.dtype) -> None:
+    """The sum over clips is that of the clips one by one, with the draws that follow each other; in double precision."""
+    network = tiny_network(dtype=dtype)
+    clips = [dataclasses.replace(clip, frames=clip.frames.to(dtype)) for clip in wide_clips(2, 3)]
     frames = [clip.frames[None] for clip in clips]
     total, draws = torch.zeros(16, 16, dtype=torch.float64), torch.Generator().manual_seed(4)
     for seen in frames:
@@ -82,10 +84,10 @@ def test_every_clip_and_probe_counts() -> None:
         for _ in range(2):
             signs = 2.0 * torch.randint(2, value.shape, generator=draws) - 1
             (gradient,) = torch.autograd.grad((value * signs).sum(), tokens, retain_graph=True)
-            for row in gradient.reshape(-1, 16):
+            for row in gradient.reshape(-1, 16).double():
                 total += row.outer(row)
     found = gauss_newton(network, clips, POINT, CPU, probes=2, seed=4, outputs=("translations",))
-    torch.testing.assert_close(found, total / total.trace() * 16)
+    torch.testing.assert_close(found, total / total.trace() * 16, rtol=1e-9, atol=1e-12)
 
 
 def test_the_last_early_step_is_the_one_before_its_share() -> None:

@@ -173,8 +173,9 @@ def test_a_page_of_a_large_scene_shows_every_so_many_points_pixels_and_the_gauss
     near, far = np.percentile(values, [2, 98])
     for view in range(VIEWS):
         top, left = view // 4 * height, view % 4 * width
-        wanted = colormaps["turbo"](1 - np.clip((values[view] - near) / (far - near), 0, 1))[..., :3] * 255
-        np.testing.assert_allclose(image[top : top + height, left : left + width], wanted, atol=1)
+        wanted = (colormaps["turbo"](1 - np.clip((values[view] - near) / (far - near), 0, 1))[..., :3] * 255).round()
+        # Rounded, not cut; a depth on the border of two colors may have either.
+        assert np.mean(image[top : top + height, left : left + width] != wanted) < 0.01
     assert not image[height:, width:].any()
     (tmp_path / "a.spz").write_bytes(base64.b64decode(content["splats"]))
     from vist3a.export.spz import load_spz

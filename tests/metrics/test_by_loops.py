@@ -295,6 +295,15 @@ def test_a_point_of_which_one_coordinate_is_missing_does_not_count(axis: int, si
         torch.testing.assert_close(getattr(maps, name), value)
 
 
+def test_surfaces_are_compared_in_double_precision() -> None:
+    """Far from the origin, where single precision would lose what is compared."""
+    y, x = torch.meshgrid(torch.arange(6.0), torch.arange(7.0), indexing="ij")
+    target = torch.stack([x, y, torch.sin(x) + 0.3 * y * y], -1)[None] + 300
+    prediction = target + 0.05 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
+    single = surface_errors(prediction, target, 0.1, icp_distance=0.5)
+    assert single == surface_errors(prediction.double(), target.double(), 0.1, icp_distance=0.5)
+
+
 def test_normals_are_cross_products_of_neighbors_on_either_side() -> None:
     points = torch.randn(2, 5, 6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     found = grid_normals(points)

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from stitching.test_extract import SIZE, frames, tiny_tap
+from stitching.test_extract import SIZE, frames
 from stitching.test_moments_and_ridge import POINT, make_data, moments_in_shards, tap_settings
 from stitching.test_selection import score
 from tiny_networks import tiny_generator, tiny_network
 
+from vist3a.data.clip_batches import ClipBatch
 from vist3a.records import StitchFit, TokenRoles, TokenState
 from vist3a.stitching import extract
 from vist3a.stitching.grids import StitchSpec, derive_spec, patches, resample_and_pad
@@ -22,7 +23,9 @@ from vist3a.stitching.moments import Moments, activation_chunks, moments_of
 from vist3a.stitching.noise import noise_gram
 from vist3a.stitching.ridge import LinearMap, RidgePath
 from vist3a.stitching.search import as_layer, choose, lead, r2_difference, score_points, solve_points
+from vist3a.stitching.tap import Tap
 
+CPU = torch.device("cpu")
 SPECS = (
     # No two axes alike: kernel, stride, padding, resampled rows and columns.
     StitchSpec((3, 1, 2), (1, 2, 3), (1, 0, 1), "zeros", 6, 10, 2),
@@ -336,13 +339,35 @@ def test_settings_of_a_tap_reach_the_layer() -> None:
     assert (wide.sample_seed, wide.normalised, wide.frames) == (None, False, None)
 
 
+def test_the_noise_of_a_batch_is_the_sum_of_its_clips_own_power() -> None:
+    """Of single-precision latents, summed in double; normalised ones bear noise over their own deviations."""
+    generator, network = tiny_generator(dtype=torch.float32), tiny_network(dtype=torch.float32)
+    clips = frames(3, size=(16, 32))
+    batch = ClipBatch(tuple(clips), torch.stack([*clips.values()]))
+    for space in ("raw", "normalised"):
+        config = extract.TapConfig(kernel=(3, 3, 1), latent_space=space)
+        settings = extract.tap_settings(generator, network, network.stitch_points[:1], (16, 32), config)
+        tap = Tap(generator, network, settings)
+        rows = tap.rows(batch)
+        with torch.no_grad():
+            latents = generator.encode(batch.on(CPU)).double()
+        variances = torch.ones(4, dtype=torch.float64)
+        if space == "normalised":
+            assert tap.latent_statistics is not None and tap.latent_statistics.dtype == torch.float64
+            variances = 1 / tap.latent_statistics[1] ** 2
+        power = sum(float(clip.square().mean()) for clip in latents)
+        expected = power * noise_gram(settings.spec, (2, 2, 4), variances)
+        torch.testing.assert_close(rows.noise, expected, rtol=1e-11, atol=0)
+        assert rows.patches.dtype == torch.float32 and list(rows.states) == settings.names
+
+
 def test_clips_that_are_higher_than_wide_are_tapped_and_measured() -> None:
     generator, network = tiny_generator(), tiny_network()
     size = (32, 16)
     settings = extract.tap_settings(
         generator, network, network.stitch_points[:1], size, extract.TapConfig(kernel=(3, 3, 3))
     )
-    tap = type(tiny_tap())(generator, network, settings)
+    tap = Tap(generator, network, settings)
     source = frames(6, size=size) | frames(2, seed=1, views=9, size=size)
     moments = extract.accumulate(tap, list(source), source.__getitem__, batch=2)
     # Six clips of five views, two of nine.
