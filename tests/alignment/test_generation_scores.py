@@ -78,6 +78,21 @@ def test_every_score_is_there_once_per_prompt_with_its_own_value(gaussians: bool
     assert scores["metric/nearest"][0] != scores["metric/nearest"][1]
 
 
+def test_views_are_held_against_those_four_further() -> None:
+    """Of nine frames five pairs; of one latent frame and one more the first and the last."""
+    torch.manual_seed(0)
+    generator, stitched, render = tiny_generator(), decoder(tiny_network()), CpuRenderer()
+    for times in (2, 3):
+        raw = torch.randn(1, 4, times, 2, 2, generator=torch.Generator().manual_seed(times)).double()
+        scores, pictures = score_scenes(generator, stitched, render, {}, PROMPTS[:1], [raw])
+        frames = stitched.network.fit(generator.decode(raw))
+        scene = stitched(raw, (16, 16), rgb=frames)
+        apart = reprojection_errors(scene.depth, scene.cameras, frames, gap=4)
+        for name, value in vars(apart).items():
+            assert scores[f"reprojection/{name}"] == pytest.approx([float(value)], rel=1e-6, nan_ok=True)
+        assert pictures[0].shape[:2] == (2, 4 * times - 3)
+
+
 def test_what_nobody_asks_for_is_not_scored() -> None:
     torch.manual_seed(0)
     latents = [torch.zeros(1, 4, 2, 2, 2).double()]

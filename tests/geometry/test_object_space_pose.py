@@ -76,6 +76,17 @@ def test_a_descent_ends_where_the_slope_is_nothing(seed: int) -> None:
     ) == (pytest.approx(at, rel=1e-2))
 
 
+def test_no_step_of_a_descent_goes_up() -> None:
+    """From far away, where steps overshoot: more steps are never worse."""
+    points, rays, weights, _ = seen(30, noise=0.05)
+    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    count = 40
+    form = _ObjectSpaceForm(*(part.expand(count, *part.shape[1:]) for part in tensors(points, rays, weights)))
+    start = torch.from_numpy(Rotation.random(count, random_state=5).as_matrix())
+    costs = torch.stack([form.cost(_descend(form, start, steps)) for steps in range(10)])
+    assert bool((costs.diff(dim=0) <= 0).all()) and bool((costs.diff(dim=0) == 0).any())
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_start_is_the_pose_itself_where_the_data_are_exact(seed: int, flat: bool) -> None:

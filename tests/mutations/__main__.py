@@ -30,7 +30,7 @@ sys.path[:0] = [str(REPOSITORY / "tests")]
 
 import project_graph  # noqa: E402
 from bench import Bench, Outcome  # noqa: E402
-from equivalent import EQUIVALENT  # noqa: E402
+from equivalent import reason_of  # noqa: E402
 from named import NAMED  # noqa: E402
 from operators import changed, changes  # noqa: E402
 from selection import CHAIN, tests_of  # noqa: E402
@@ -223,7 +223,7 @@ def main() -> int:
     results, judge, start = Results(), None, time.monotonic()
     noticed, survived, equivalent = [], [], []
     for number, mutant in enumerate(mutants, 1):
-        if mutant.name in EQUIVALENT:
+        if reason_of(mutant.name) is not None:
             equivalent.append(mutant.name)
             continue
         failed = results.known(mutant)
@@ -238,7 +238,7 @@ def main() -> int:
         print(f"[{time.monotonic() - start:5.0f} s] {number}/{len(mutants)} {mutant.name}\n    {line}", flush=True)
     for title, names in (("survived", survived), ("equivalent", equivalent)):
         for name in names:
-            print(f"{title}: {name}" + (f"\n    {EQUIVALENT[name]}" if name in EQUIVALENT else ""))
+            print(f"{title}: {name}" + (f"\n    {reason_of(name)}" if names is equivalent else ""))
     rate = len(noticed) / max(1, len(noticed) + len(survived))
     counts = f"{len(noticed)} noticed, {len(survived)} survived, {len(equivalent)} equivalent"
     print(f"{counts}: {rate:.1%} noticed; required {REQUIRED:.0%}")

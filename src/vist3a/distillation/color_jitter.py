@@ -30,7 +30,7 @@ def color_jitter(frames: Frames, ranges: Ranges, random: torch.Generator) -> Fra
     changes: tuple[Callable[[Tensor, float], Tensor], ...] = (brightness, contrast, saturation, hue)
     for which in order:
         amount = ranges[which] * draws[which]
-        frames = changes[which](frames, amount if which == 3 else max(0.0, 1 + amount))
+        frames = changes[which](frames, amount if which == 3 else 1 + amount)
     return frames
 
 

@@ -31,7 +31,7 @@ def save_cameras(
     ``files`` are the images' paths relative to the JSON file; by default ``images/0000.png`` and so on. ``points`` is the path
     of a PLY file of points in the world frame of the cameras.
     """
-    poses, intrinsics = cameras.camera_to_world.detach().double().cpu(), cameras.intrinsics.detach().double().cpu()
+    poses, intrinsics = cameras.camera_to_world.detach().cpu(), cameras.intrinsics.detach().cpu()
     if poses.ndim != 3:
         raise ValueError(f"cameras to be saved have one batch axis (views), not {poses.ndim - 2}")
     names = [f"images/{i:04d}.png" for i in range(len(poses))] if files is None else list(files)

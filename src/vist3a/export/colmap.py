@@ -40,7 +40,7 @@ def save_colmap(
     unfit = [name for name in files if not name or name.split() != [name]]
     if unfit:
         raise ValueError(f"{folder}: file names of COLMAP have no blanks, {unfit[0]!r} has")
-    poses, intrinsics = cameras.world_to_camera.detach().double().cpu(), cameras.intrinsics.detach().double().cpu()
+    poses, intrinsics = cameras.world_to_camera.detach().double().cpu(), cameras.intrinsics.detach().cpu()
     quaternions = quaternion_from_rotation(poses[:, :3, :3])
     lenses, images = ["# CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY"], ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"]
     for i, (name, pose, k, q) in enumerate(zip(files, poses, intrinsics, quaternions, strict=True), 1):
@@ -50,7 +50,7 @@ def save_colmap(
     cloud = ["# POINT3D_ID X Y Z R G B ERROR TRACK[]"]
     if points is not None and colors is not None:
         rgb = (colors.cpu().clamp(0, 1) * 255).round().to(torch.uint8).tolist()
-        for i, ((x, y, z), (r, g, b)) in enumerate(zip(points.double().cpu().tolist(), rgb, strict=True), 1):
+        for i, ((x, y, z), (r, g, b)) in enumerate(zip(points.cpu().tolist(), rgb, strict=True), 1):
             cloud.append(f"{i} {x:.9g} {y:.9g} {z:.9g} {r} {g} {b} 0")
     for name, lines in (("cameras.txt", lenses), ("images.txt", images), ("points3D.txt", cloud)):
         with replacing(folder / name) as temporary:

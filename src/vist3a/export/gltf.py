@@ -123,7 +123,7 @@ def _linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.n
     """Colours of glTF are linear; transfer function of IEC 61966-2-1."""
     value = srgb.double()
     linear = torch.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    rgba = torch.cat([linear, alpha[:, None].double()], dim=1)
+    rgba = torch.cat([linear, alpha[:, None]], dim=1)
     return (rgba * 65535).round().numpy().astype(np.uint16)
 
 

@@ -197,7 +197,7 @@ def _save_gaussians(
     pictures = render_path(gaussians, path, large, render)
     save_video(paths["turntable"], pictures, fps=16.0)
     # The path begins with the flight through all views.
-    flown = max(1, round(settings.turntable_frames * 2 / 3))
+    flown = round(settings.turntable_frames * 2 / 3)
     save_video(paths["flight"], pictures[:flown], fps=16.0)
     return paths
 

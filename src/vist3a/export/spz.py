@@ -42,9 +42,10 @@ def save_spz(path: Path, gaussians: Gaussians) -> None:
     """
     g = turn_to_opengl(check_writable(path, gaussians))
     bands = min(g.harmonics.shape[2], (MAX_DEGREE + 1) ** 2)
-    means = g.means[0].double()
+    means = g.means[0]
     bits = _fraction_bits(float(means.abs().max()) if len(means) else 0.0, path)
     blocks = [
+        # Exact in float32, which has 24 bits as well.
         _int24((means * 2.0**bits).round().to(torch.int32).numpy()),
         _bytes(g.opacities[0] * 255),
         _bytes((g.harmonics[0, :, 0] * COLOR_SCALE + 0.5) * 255),

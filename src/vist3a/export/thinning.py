@@ -24,7 +24,7 @@ def prune(
     if max_gaussians is not None and max_gaussians < 1:
         raise ValueError(f"max_gaussians must be at least 1, not {max_gaussians}")
     kept = torch.nonzero(gaussians.opacities[0] >= min_opacity)[:, 0]
-    if max_gaussians is not None and len(kept) > max_gaussians:
+    if max_gaussians is not None:
         size = footprint(gaussians, cameras)[kept]
         order = torch.argsort(size, descending=True, stable=True)[:max_gaussians]
         kept = kept[order.sort().values]
@@ -49,13 +49,13 @@ def fuse_voxels(gaussians: Gaussians, voxel_size: float) -> Gaussians:
     group behind each other, 1 - prod(1 - o).
     """
     index, count = _voxels(gaussians.means[0], voxel_size)
-    opacity = gaussians.opacities[0].double()
+    g = gaussians.to(dtype=torch.float64)
+    opacity, means = g.opacities[0], g.means[0]
     # Weights add up to one in every voxel, also where all of its Gaussians are transparent.
     weight = opacity.clamp(min=1e-12)
     weight = weight / _sums(weight[:, None], index, count)[index, 0]
-    means = gaussians.means[0].double()
     mean = _sums(weight[:, None] * means, index, count)
-    axes = rotation_from_quaternion(gaussians.rotations[0].double()) * gaussians.scales[0].double()[:, None]
+    axes = rotation_from_quaternion(g.rotations[0]) * g.scales[0][:, None]
     apart = means - mean[index]
     # Covariance of a mixture: that within the Gaussians plus that of their means.
     spread = axes @ axes.transpose(1, 2) + apart[:, :, None] * apart[:, None, :]
@@ -63,7 +63,7 @@ def fuse_voxels(gaussians: Gaussians, voxel_size: float) -> Gaussians:
     variances, directions = torch.linalg.eigh(covariance)
     # Columns of a rotation: of the two senses of the last axis, the right-handed one.
     directions[:, :, 2] *= torch.linalg.det(directions).sign()[:, None]
-    harmonics = _sums(weight[:, None] * gaussians.harmonics[0].double().flatten(1), index, count)
+    harmonics = _sums(weight[:, None] * g.harmonics[0].flatten(1), index, count)
     # The light that passes all of a group, as a sum of logarithms.
     passed = _sums(torch.log1p(-opacity.clamp(max=1 - 1e-9))[:, None], index, count)[:, 0]
     fused = Gaussians(

@@ -58,7 +58,7 @@ def orbit(camera: Cameras, pivot_depth: float, frames: int, degrees: float = 8.0
 
 def turntable_path(cameras: Cameras, pivot_depth: float, frames: int = 60, degrees: float = 8.0) -> Cameras:
     """The flight through all views (two thirds of the frames), then an orbit at the last one."""
-    flown = max(1, round(frames * 2 / 3)) if cameras.world_to_camera.shape[0] > 1 else 1
+    flown = round(frames * 2 / 3) if cameras.world_to_camera.shape[0] > 1 else 1
     path = flight(cameras, flown)
     if frames <= flown:
         return path

@@ -71,5 +71,5 @@ def image_sheet(
 
 def to_bytes(frames: Float[Tensor, "frames 3 height width"]) -> np.ndarray:
     """Frames ``[frames, height, width, 3]`` of bytes; values outside [0, 1] are clipped, NaN becomes black."""
-    clean = (frames.detach().float().cpu().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
+    clean = (frames.float().cpu().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
     return clean.permute(0, 2, 3, 1).contiguous().numpy()

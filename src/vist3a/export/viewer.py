@@ -93,7 +93,7 @@ def _cameras(cameras: Cameras) -> list[dict[str, Any]]:
     return [
         {"world_to_camera": pose.tolist(), "intrinsics": intrinsics.tolist()}
         for pose, intrinsics in zip(
-            cameras.world_to_camera.detach().double().cpu(), cameras.intrinsics.detach().double().cpu(), strict=True
+            cameras.world_to_camera.detach().cpu(), cameras.intrinsics.detach().cpu(), strict=True
         )
     ]
 
@@ -133,8 +133,8 @@ def _depth_sheet(depth: Float[Tensor, "views height width"]) -> tuple[dict[str, 
     values = depth[:, ::step, ::step].numpy()
     known = np.isfinite(values) & (values > 0)
     near, far = np.percentile(values[known], [2, 98]) if known.any() else (0.0, 1.0)
-    # Unknown depths get a harmless number here and black below.
-    nearness = 1 - np.clip((np.where(known, values, far) - near) / max(far - near, 1e-12), 0, 1)
+    # Unknown depths get a harmless number here and black below; what lies outside of the range gets the color of its end.
+    nearness = 1 - (np.where(known, values, far) - near) / max(far - near, 1e-12)
     colors = (colormaps["turbo"](nearness)[..., :3] * 255).round().astype(np.uint8)
     colors[~known] = 0
     views, height, width = values.shape

@@ -86,7 +86,7 @@ def _poses(
     focal: Float[Tensor, " maps"],
 ) -> Float[Tensor, "maps 4 4"]:
     height, width = weights.shape[1:]
-    stride = max(1, math.ceil(math.sqrt(height * width / POSE_POINTS)))
+    stride = math.ceil(math.sqrt(height * width / POSE_POINTS))
     pixels = _centred_pixels(points)[::stride, ::stride].flatten(0, 1)
     rays = torch.cat([pixels / focal[:, None, None], pixels.new_ones(len(points), len(pixels), 1)], dim=-1)
     chosen = points[:, ::stride, ::stride].flatten(1, 2), weights[:, ::stride, ::stride].flatten(1)

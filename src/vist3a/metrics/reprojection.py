@@ -77,7 +77,7 @@ def _compare(
     back = (pose[..., :3, :3] @ (ray * seen[:, :, 0, :, None])[..., None]).squeeze(-1) + pose[..., :3, 3]
     returned, _ = project(back, cameras)
     colour = (seen[:, :, 1:] - frames.flatten(3)).abs().mean(2)
-    return (returned - grid).norm(dim=-1), (seen[:, :, 0] - z).abs() / z.abs().clamp(min=1e-8), colour, inside
+    return (returned - grid).norm(dim=-1), (seen[:, :, 0] - z).abs() / z, colour, inside
 
 
 def _read(maps: Tensor, sample: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def noise_gram(
     time, rows, columns = (_along(spec, axis, cells).to(variances.device) for axis, cells in enumerate(grid))
     # Features are ordered as Conv3d.weight[o].flatten(): channel, time, row, column.
     kernel = torch.kron(torch.kron(time, rows), columns)
-    return torch.kron(torch.diag(variances.double()), kernel)
+    return torch.kron(torch.diag(variances), kernel)
 
 
 def _along(spec: StitchSpec, axis: int, cells: int) -> Float[Tensor, "kernel kernel"]:

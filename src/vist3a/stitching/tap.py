@@ -85,7 +85,7 @@ class Tap:
         if grid not in self._noise:
             variances = torch.ones(latents.shape[1], dtype=torch.float64, device=self.device)
             if self.latent_statistics is not None:
-                variances = 1 / self.latent_statistics[1].double().square()
+                variances = 1 / self.latent_statistics[1].square()
             self._noise[grid] = noise_gram(self.settings.spec, grid, variances)
         return self._noise[grid]
 
