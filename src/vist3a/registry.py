@@ -63,6 +63,9 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "ply": "vist3a.export.gaussian_file:PLY",
             "spz": "vist3a.export.gaussian_file:SPZ",
             "glb": "vist3a.export.gaussian_file:GLB",
+            "mesh": "vist3a.export.mesh_file:mesh_glb",
+            "mesh_ply": "vist3a.export.mesh_file:mesh_ply",
+            "collision": "vist3a.export.mesh_file:collision_glb",
         },
     }
 )

@@ -15,12 +15,23 @@ from vist3a.runtime.atomic import replacing
 # The words glTF, JSON and BIN as little-endian numbers.
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 # Component types, kind of buffer and kind of primitive, by OpenGL's numbers.
-FLOAT, UNSIGNED_SHORT, VERTICES, POINTS = 5126, 5123, 34962, 0
+FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125
+VERTICES, INDICES, POINTS, TRIANGLES = 34962, 34963, 0, 4
 WIDTHS = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 
 
-def write_glb(path: Path, attributes: Mapping[str, np.ndarray], primitive: dict[str, Any], top: dict[str, Any]) -> None:
-    """Write float32 or 16-bit color arrays, with more keys of the primitive and of the document; whole or not at all."""
+def write_glb(
+    path: Path,
+    attributes: Mapping[str, np.ndarray],
+    primitive: dict[str, Any],
+    top: dict[str, Any],
+    faces: np.ndarray | None = None,
+    extras: Mapping[str, Any] | None = None,
+) -> None:
+    """Write float32 or 16-bit color arrays, with more keys of the primitive and of the document; whole or not at all.
+
+    Points, or triangles where ``faces`` [m, 3] are given. ``extras`` say about the file what glTF has no words for.
+    """
     views, accessors, blocks, offset = [], [], [], 0
     for name, array in attributes.items():
         data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes()
@@ -40,9 +51,20 @@ def write_glb(path: Path, attributes: Mapping[str, np.ndarray], primitive: dict[
         accessors.append(accessor)
         blocks.append(data)
         offset += len(data)
-    primitive = {"attributes": {name: i for i, name in enumerate(attributes)}, "mode": POINTS, **primitive}
+    kind: dict[str, Any] = {"mode": POINTS}
+    if faces is not None:
+        data = np.ascontiguousarray(faces.astype("<u4")).tobytes()
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(data), "target": INDICES})
+        accessors.append(
+            {"bufferView": len(views) - 1, "count": faces.size, "type": "SCALAR", "componentType": UNSIGNED_INT}
+        )
+        blocks.append(data)
+        offset += len(data)
+        kind = {"mode": TRIANGLES, "indices": len(accessors) - 1}
+    primitive = {"attributes": {name: i for i, name in enumerate(attributes)}, **kind, **primitive}
+    asset: dict[str, Any] = {"version": "2.0", "generator": "vist3a"}
     document = {
-        "asset": {"version": "2.0", "generator": "vist3a"},
+        "asset": asset | ({"extras": dict(extras)} if extras else {}),
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0}],

@@ -38,7 +38,7 @@ def save_point_cloud_glb(
     xyz, rgb, trust = filtered_points(points, colors, confidence, min_confidence, drop_fraction)
     if len(xyz) == 0:
         raise ValueError(f"{path} was not written: no point is left, and glTF has no empty point clouds")
-    attributes = {"POSITION": flip_points(xyz).numpy(), "COLOR_0": _linear_rgba(rgb, torch.ones_like(rgb[:, 0]))}
+    attributes = {"POSITION": flip_points(xyz).numpy(), "COLOR_0": linear_rgba(rgb, torch.ones_like(rgb[:, 0]))}
     if trust is not None:
         attributes["_CONFIDENCE"] = trust[:, None].numpy()
     # Colours are as seen, so no light must fall on them.
@@ -72,7 +72,7 @@ def save_gaussians_glb(path: Path, gaussians: Gaussians) -> None:
     bands = min(g.harmonics.shape[2], (MAX_DEGREE + 1) ** 2)
     attributes = {
         "POSITION": g.means[0].numpy(),
-        "COLOR_0": _linear_rgba((0.5 + BAND_ZERO * g.harmonics[0, :, 0]).clamp(0, 1), g.opacities[0]),
+        "COLOR_0": linear_rgba((0.5 + BAND_ZERO * g.harmonics[0, :, 0]).clamp(0, 1), g.opacities[0]),
         # From wxyz to the order of glTF, xyzw.
         f"{SPLATS}:ROTATION": g.rotations[0][:, [1, 2, 3, 0]].numpy(),
         f"{SPLATS}:SCALE": g.scales[0].numpy(),
@@ -110,7 +110,7 @@ def _band_names(bands: int) -> list[str]:
     return [f"{SPLATS}:SH_DEGREE_{degree}_COEF_{i}" for degree in degrees for i in range(2 * degree + 1)]
 
 
-def _linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.ndarray:
+def linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.ndarray:
     """Colours of glTF are linear; transfer function of IEC 61966-2-1."""
     value = srgb.double()
     linear = torch.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from vist3a.export.formats import AssetSettings
     from vist3a.export.gaussian_file import GaussianFile
 
 GAUSSIANS = "gaussians.ply"
+# The keys of vist3a.export.placement.TARGETS, which loads torch.
+TARGETS = ("network", "gltf", "blender", "nerfstudio", "unity", "unreal")
 
 
 @click.command()
@@ -35,36 +38,57 @@ def reconstruct(source: Path, out: Path, views: int, order: Any, pair: str | Non
 
 @click.command()
 @click.argument("scene", type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "form", required=True, metavar="NAME", help="ply, spz, glb, or an exporter of your own.")
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    metavar="NAME",
+    help="ply, spz, glb, mesh, mesh_ply, collision, or an exporter of your own.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside the scene's other files.")
 @click.option("--max-gaussians", type=click.IntRange(min=1), help="Of the most opaque and largest so many.")
-def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) -> None:
+@click.option("--target", type=click.Choice(TARGETS), default="network", show_default=True, help="Whose axes and unit.")
+@click.option("--scale", metavar="SCALE", help="Meters of the scene's unit, as 0.8, or 'camera height 1.6'.")
+@click.option("--level", is_flag=True, help="Turn the ground level, at height 0.")
+def export(
+    scene: Path,
+    form: str,
+    out: Path | None,
+    max_gaussians: int | None,
+    target: str,
+    scale: str | None,
+    level: bool,
+) -> None:
     """Write SCENE (its folder, or a PLY file of Gaussians) in another format.
 
     Of exporters of your own, NAME is an entry point of the group vist3a.exporters, or a place, package.module:name. Points they
     are given are the depth maps of the folder, seen through its cameras.
     """
     from vist3a import registry
-    from vist3a.export.formats import check_formats
+    from vist3a.export.formats import AssetSettings, check_formats
     from vist3a.export.gaussian_file import GaussianFile
 
     check_formats([form], "--to")
+    settings = AssetSettings(target=target, scale=scale, level=level)  # type: ignore[arg-type] # click has checked the name
     exporter = registry.find("exporters", form)
     if out is not None and out.is_dir():
         raise ValueError(f"--out: {out} is a folder; allowed: a file")
     if isinstance(exporter, GaussianFile):
-        click.echo(_gaussians(scene, exporter, out, max_gaussians))
+        click.echo(_gaussians(scene, exporter, out, max_gaussians, settings))
     elif scene.is_file():
         raise ValueError(
             f"--to {form}: {scene} holds Gaussians alone; allowed: the folder of a scene, or --to ply, spz or glb"
         )
     else:
-        click.echo(_whole_scene(scene, form, out, max_gaussians))
+        click.echo(_whole_scene(scene, form, out, max_gaussians, settings))
 
 
-def _gaussians(scene: Path, exporter: GaussianFile, out: Path | None, max_gaussians: int | None) -> str:
+def _gaussians(
+    scene: Path, exporter: GaussianFile, out: Path | None, max_gaussians: int | None, settings: AssetSettings
+) -> str:
     """Write the Gaussians alone; what was written, for people."""
     from vist3a.export.ply import load_gaussians
+    from vist3a.export.saved_scene import read_scene
     from vist3a.export.thinning import prune
 
     file = scene / GAUSSIANS if scene.is_dir() else scene
@@ -72,21 +96,25 @@ def _gaussians(scene: Path, exporter: GaussianFile, out: Path | None, max_gaussi
         raise FileNotFoundError(
             f"{scene} holds no {GAUSSIANS}; allowed: a folder of a scene with Gaussians, or a PLY file"
         )
-    place = out or file.with_suffix(Path(exporter.name).suffix)
+    # A name may end in two suffixes, as gaussians.compressed.ply does.
+    place = out or file.with_name(file.stem + exporter.name[exporter.name.index(".") :])
     if place.resolve() == file.resolve():
         raise ValueError(f"--out: {place} is what is read; allowed: another file")
     gaussians = prune(load_gaussians(file), max_gaussians=max_gaussians)
-    exporter.write(place, gaussians)
+    # Only the ground asks for more than the Gaussians.
+    asks = settings.level or str(settings.scale).startswith("camera")
+    whole = read_scene(scene).scene if asks and scene.is_dir() else None
+    exporter.save(place, gaussians, settings, whole)
     return f"{place}: {gaussians.means.shape[1]} Gaussians"
 
 
-def _whole_scene(folder: Path, form: str, out: Path | None, max_gaussians: int | None) -> str:
+def _whole_scene(folder: Path, form: str, out: Path | None, max_gaussians: int | None, settings: AssetSettings) -> str:
     """Write a scene by an exporter that may read all of it; the path, for people."""
     from vist3a.export.formats import write_formats
     from vist3a.export.saved_scene import read_scene
     from vist3a.export.thinning import prune
 
-    exported = read_scene(folder)
+    exported = replace(read_scene(folder), settings=settings)
     if exported.gaussians is not None:
         exported = replace(exported, gaussians=prune(exported.gaussians, max_gaussians=max_gaussians))
     if out is None:
