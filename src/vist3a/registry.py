@@ -63,9 +63,11 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "ply": "vist3a.export.gaussian_file:PLY",
             "spz": "vist3a.export.gaussian_file:SPZ",
             "glb": "vist3a.export.gaussian_file:GLB",
+            "compressed_ply": "vist3a.export.gaussian_file:COMPRESSED_PLY",
             "mesh": "vist3a.export.mesh_file:mesh_glb",
             "mesh_ply": "vist3a.export.mesh_file:mesh_ply",
             "collision": "vist3a.export.mesh_file:collision_glb",
+            "usd": "vist3a.export.usd:usd_package",
         },
     }
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vist3a.export.compressed_ply import save_compressed_ply
 from vist3a.export.formats import Exported
 from vist3a.export.gltf import save_gaussians_glb
 from vist3a.export.placement import PlacementSettings, place_scene
@@ -59,5 +60,6 @@ class GaussianFile:
 
 
 PLY = GaussianFile("gaussians.ply", save_gaussians, told=True)
+COMPRESSED_PLY = GaussianFile("gaussians.compressed.ply", save_compressed_ply, told=True)
 SPZ = GaussianFile("gaussians.spz", save_spz, own_axes=True)
 GLB = GaussianFile("gaussians.glb", save_gaussians_glb, own_axes=True)

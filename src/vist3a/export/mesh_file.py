@@ -68,13 +68,13 @@ def save_collision_glb(path: Path, mesh: CollisionMesh, placement: Placement) ->
 
 def mesh_glb(folder: Path, exported: Exported) -> Path:
     """Exporter ``mesh``: the colored surface as ``mesh.glb``, in the axes of glTF."""
-    save_mesh_glb(folder / "mesh.glb", _mesh(exported), _gltf(exported))
+    save_mesh_glb(folder / "mesh.glb", exported_mesh(exported), _gltf(exported))
     return folder / "mesh.glb"
 
 
 def mesh_ply(folder: Path, exported: Exported) -> Path:
     """Exporter ``mesh_ply``: the colored surface as ``mesh.ply``, in the axes of ``target``."""
-    save_mesh_ply(folder / "mesh.ply", _mesh(exported), place_scene(exported.settings, exported.scene))
+    save_mesh_ply(folder / "mesh.ply", exported_mesh(exported), place_scene(exported.settings, exported.scene))
     return folder / "mesh.ply"
 
 
@@ -86,7 +86,8 @@ def collision_glb(folder: Path, exported: Exported) -> Path:
     return folder / "mesh.collision.glb"
 
 
-def _mesh(exported: Exported) -> Mesh:
+def exported_mesh(exported: Exported) -> Mesh:
+    """The mesh of a scene as the settings of its export want it."""
     return scene_mesh(exported.scene, exported.frames, _voxels(exported), exported.settings.drop_points)
 
 
