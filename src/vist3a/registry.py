@@ -58,6 +58,9 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "depth_anything3": "vist3a.networks.depth_anything3:DepthAnything3",
             "mvdust3r": "vist3a.networks.mvdust3r:MVDust3r",
         },
+        "metrics": {
+            "off_path": "vist3a.metrics.off_path:OffPathMetric",
+        },
         # Of whole scenes more is written whatever is asked for (export/scene.py).
         "exporters": {
             "ply": "vist3a.export.gaussian_file:PLY",

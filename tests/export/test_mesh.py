@@ -13,6 +13,7 @@ from mesh_rays import mesh_depth
 from npm_tools import gltf_issues
 from plyfile import PlyData
 from scene_cases import frontal_wall
+from world_cases import SIZE, splats_of, world_scene
 
 from vist3a import registry
 from vist3a.export.collision import collision_mesh, is_closed, largest_hole
@@ -22,13 +23,9 @@ from vist3a.export.mesh import Mesh, scene_mesh, surface
 from vist3a.export.mesh_file import save_mesh_glb, save_mesh_ply
 from vist3a.export.placement import PlacementSettings, place_scene
 from vist3a.export.viewer import Caption
-from vist3a.geometry.projection import unproject_depth
-from vist3a.geometry.spherical_harmonics import harmonics_from_color
-from vist3a.records import Cameras, Gaussians, Reconstruction
+from vist3a.records import Cameras
 from vist3a.rendering.cpu import CpuRenderer
-from vist3a_lab.world import ProceduralWorld
 
-SIZE, VIEWS = 64, 9
 SQUARE = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 # Corners of known colors, no two of which can be exchanged.
 TETRAHEDRON = Mesh(
@@ -36,16 +33,6 @@ TETRAHEDRON = Mesh(
     np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
     np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]], dtype=np.float32),
 )
-
-
-def world_scene(number: int, extra: int = 2) -> tuple[Reconstruction, torch.Tensor, Cameras, torch.Tensor]:
-    """Exact depth and cameras of the given views, their frames; cameras and depth of views off the path."""
-    made = ProceduralWorld().scenes(43, [number], (SIZE, SIZE), VIEWS, extra)
-    cameras = made.cameras.relative_to_first()
-    seen, depth = cameras[:, :VIEWS], made.depth[:, :VIEWS]
-    one = torch.ones_like(depth)
-    scene = Reconstruction(seen, depth, one, unproject_depth(depth, seen), one)
-    return scene, made.given, cameras[0, VIEWS:], made.depth[0, VIEWS:]
 
 
 def some_pixels(step: int = 61) -> np.ndarray:
@@ -93,19 +80,6 @@ def test_the_mesh_agrees_with_the_renderer() -> None:
     mesh = scene_mesh(replace(scene, depth=drawn.depth), frames, 128)
     off = render(gaussians, beside[None], (SIZE, SIZE))
     assert np.median(relative_errors(mesh, beside, off.depth[0])) < 0.01
-
-
-def splats_of(scene: Reconstruction, frames: torch.Tensor) -> Gaussians:
-    """One opaque round splat for every pixel, as large as it."""
-    depth, focal = scene.depth[0].reshape(-1), float(scene.cameras.intrinsics[0, 0, 0, 0])
-    count = len(depth)
-    return Gaussians(
-        means=scene.points[0].reshape(1, -1, 3),
-        scales=(0.5 * depth / focal)[None, :, None].expand(1, count, 3).contiguous(),
-        rotations=torch.tensor([1.0, 0, 0, 0]).expand(1, count, 4).contiguous(),
-        opacities=torch.full((1, count), 0.9),
-        harmonics=harmonics_from_color(frames[0].movedim(1, -1).reshape(1, -1, 3)),
-    )
 
 
 def test_faces_look_outwards_and_unseen_places_have_none() -> None:

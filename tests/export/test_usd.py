@@ -12,7 +12,8 @@ import torch
 from npm_tools import splat_transform
 from pxr import Usd, UsdGeom, UsdValidation
 from scene_cases import coloured_gaussians, panning_cameras, small_scene
-from test_mesh import TETRAHEDRON, world_scene
+from test_mesh import TETRAHEDRON
+from world_cases import world_scene
 
 from vist3a import registry
 from vist3a.export.compressed_ply import save_compressed_ply
