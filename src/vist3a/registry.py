@@ -60,6 +60,7 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "metrics": {
             "off_path": "vist3a.metrics.off_path:OffPathMetric",
+            "sift": "vist3a.metrics.epipolar:EpipolarSift",
         },
         # Of whole scenes more is written whatever is asked for (export/scene.py).
         "exporters": {
