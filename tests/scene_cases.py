@@ -33,6 +33,15 @@ def coloured_gaussians() -> Gaussians:
     )
 
 
+def frontal_wall() -> Reconstruction:
+    """A wall straight ahead and nothing else."""
+    _, _, scene = small_scene()
+    first = Cameras(scene.cameras.world_to_camera[:, :1], scene.cameras.intrinsics[:, :1])
+    depth = torch.full_like(scene.depth[:, :1], 3.0)
+    one = torch.ones_like(depth)
+    return Reconstruction(first, depth, one, unproject_depth(depth, first), one)
+
+
 def small_scene(caption: str = "a scene") -> tuple[Caption, torch.Tensor, Reconstruction]:
     """Caption, frames [1, views, 3, h, w] and reconstruction of a tilted plane with coloured Gaussians before it."""
     cameras = panning_cameras()

@@ -58,11 +58,20 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "depth_anything3": "vist3a.networks.depth_anything3:DepthAnything3",
             "mvdust3r": "vist3a.networks.mvdust3r:MVDust3r",
         },
+        "metrics": {
+            "off_path": "vist3a.metrics.off_path:OffPathMetric",
+            "sift": "vist3a.metrics.epipolar:EpipolarSift",
+        },
         # Of whole scenes more is written whatever is asked for (export/scene.py).
         "exporters": {
             "ply": "vist3a.export.gaussian_file:PLY",
             "spz": "vist3a.export.gaussian_file:SPZ",
             "glb": "vist3a.export.gaussian_file:GLB",
+            "compressed_ply": "vist3a.export.gaussian_file:COMPRESSED_PLY",
+            "mesh": "vist3a.export.mesh_file:mesh_glb",
+            "mesh_ply": "vist3a.export.mesh_file:mesh_ply",
+            "collision": "vist3a.export.mesh_file:collision_glb",
+            "usd": "vist3a.export.usd:usd_package",
         },
     }
 )

@@ -39,6 +39,19 @@ def test_gaussians_are_exported_in_other_formats(tmp_path: Path) -> None:
     assert all(bool((made.means[0] == point).all(1).any()) for point in few.to(made.means))
 
 
+def test_gaussians_are_exported_for_other_programs(tmp_path: Path) -> None:
+    made = some_gaussians(4, 50)
+    save_gaussians(tmp_path / "gaussians.ply", made)
+    out = tmp_path / "unreal.ply"
+    done = vist3a("export", tmp_path, "--to", "ply", "--out", out, "--target", "unreal", "--scale", "0.5")
+    assert done.exit_code == 0, done.output
+    x, y, z = (50 * made.means[0]).unbind(1)
+    torch.testing.assert_close(load_gaussians(out).means[0], torch.stack([z, x, -y], 1))
+    # Of a format with axes of its own only the unit changes.
+    done = vist3a("export", tmp_path, "--to", "spz", "--target", "unreal", "--scale", "0.5")
+    torch.testing.assert_close(load_spz(tmp_path / "gaussians.spz").means[0], 0.5 * made.means[0], atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -51,6 +64,9 @@ def test_gaussians_are_exported_in_other_formats(tmp_path: Path) -> None:
         (("export", "x.ply", "--to", "spz", "--out", "empty"), "--out: empty is a folder; allowed: a file"),
         (("export", "x.ply", "--to", "shutil:copy"), "x.ply holds Gaussians alone; allowed: the folder of a scene"),
         (("export", "empty", "--to", "shutil:copy"), "empty holds no transforms.json, no depth.npz, no prompt.json"),
+        (("export", "x.ply", "--to", "mesh"), "x.ply holds Gaussians alone; allowed: the folder of a scene"),
+        (("export", "x.ply", "--to", "spz", "--scale", "big"), "scale: 'big'; allowed: meters of a unit, as 0.8"),
+        (("export", "x.ply", "--to", "spz", "--level"), "level: there are Gaussians alone"),
         (("view", "nowhere"), "nowhere is no scene: neither it nor"),
         (("layers",), "is no project (it has no pyproject.toml with [tool.kedro]); run this in a checkout of vist3a"),
         (("reconstruct", "empty"), "found no video and no image"),

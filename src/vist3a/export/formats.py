@@ -5,14 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
 from vist3a import registry
+from vist3a.export.placement import PlacementSettings
 from vist3a.export.viewer import Caption
 from vist3a.records import Gaussians, Reconstruction
+from vist3a.runtime.bounds import BelowOne
+
+
+@dataclass(frozen=True)
+class AssetSettings(PlacementSettings):
+    """What files hold that exporters write.
+
+    Attributes:
+        drop_points: Share of the points and depths with the lowest confidence that is left out.
+        mesh_voxels: Along the longest side of the volume that meshes are made in (None: two of every pixel of the frames' longer
+            side, at most 256).
+        collision_faces: Triangles of a collision mesh, about, beside its ground.
+    """
+
+    drop_points: BelowOne = 0.1
+    mesh_voxels: Annotated[int, Ge(16), Le(512)] | None = None
+    collision_faces: Annotated[int, Ge(64)] = 4000
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,7 @@ class Exported:
     frames: Float[Tensor, "1 views 3 height width"]
     scene: Reconstruction
     gaussians: Gaussians | None
+    settings: AssetSettings = AssetSettings()
 
 
 @runtime_checkable

@@ -5,11 +5,7 @@ Axes are those of glTF (x right, y up, z backward). Files have one scene, one no
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.export.axes import flip_points, turn_to_opengl
+from vist3a.export.glb_file import read_glb, write_glb
 from vist3a.export.ply import check_writable, filtered_points
 from vist3a.geometry.spherical_harmonics import BAND_ZERO, degree_of_bands
 from vist3a.records import Gaussians
-from vist3a.runtime.atomic import replacing
 
-# The words glTF, JSON and BIN as little-endian numbers.
-MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
-# Component types, kind of buffer and kind of primitive, by OpenGL's numbers.
-FLOAT, UNSIGNED_SHORT, VERTICES, POINTS = 5126, 5123, 34962, 0
-WIDTHS = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 SPLATS = "KHR_gaussian_splatting"
 MAX_DEGREE = 3
 
@@ -47,18 +38,18 @@ def save_point_cloud_glb(
     xyz, rgb, trust = filtered_points(points, colors, confidence, min_confidence, drop_fraction)
     if len(xyz) == 0:
         raise ValueError(f"{path} was not written: no point is left, and glTF has no empty point clouds")
-    attributes = {"POSITION": flip_points(xyz).numpy(), "COLOR_0": _linear_rgba(rgb, torch.ones_like(rgb[:, 0]))}
+    attributes = {"POSITION": flip_points(xyz).numpy(), "COLOR_0": linear_rgba(rgb, torch.ones_like(rgb[:, 0]))}
     if trust is not None:
         attributes["_CONFIDENCE"] = trust[:, None].numpy()
     # Colours are as seen, so no light must fall on them.
     unlit = {"materials": [{"extensions": {"KHR_materials_unlit": {}}}], "extensionsUsed": ["KHR_materials_unlit"]}
-    _write(path, attributes, {"material": 0}, unlit)
+    write_glb(path, attributes, {"material": 0}, unlit)
     return len(xyz)
 
 
 def load_point_cloud_glb(path: Path) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, " n"] | None]:
     """Points, sRGB colours in [0, 1] and, where the file has it, confidence, of a file of this module."""
-    arrays = _read(path)
+    arrays = read_glb(path)
     if "COLOR_0" not in arrays:
         raise ValueError(f"{path} holds no coloured points, only {', '.join(sorted(arrays))}")
     linear = torch.from_numpy(arrays["COLOR_0"][:, :3].astype(np.float32) / 65535)
@@ -81,7 +72,7 @@ def save_gaussians_glb(path: Path, gaussians: Gaussians) -> None:
     bands = min(g.harmonics.shape[2], (MAX_DEGREE + 1) ** 2)
     attributes = {
         "POSITION": g.means[0].numpy(),
-        "COLOR_0": _linear_rgba((0.5 + BAND_ZERO * g.harmonics[0, :, 0]).clamp(0, 1), g.opacities[0]),
+        "COLOR_0": linear_rgba((0.5 + BAND_ZERO * g.harmonics[0, :, 0]).clamp(0, 1), g.opacities[0]),
         # From wxyz to the order of glTF, xyzw.
         f"{SPLATS}:ROTATION": g.rotations[0][:, [1, 2, 3, 0]].numpy(),
         f"{SPLATS}:SCALE": g.scales[0].numpy(),
@@ -94,12 +85,12 @@ def save_gaussians_glb(path: Path, gaussians: Gaussians) -> None:
         "projection": "perspective",
         "sortingMethod": "cameraDistance",
     }
-    _write(path, attributes, {"extensions": {SPLATS: settings}}, {"extensionsUsed": [SPLATS]})
+    write_glb(path, attributes, {"extensions": {SPLATS: settings}}, {"extensionsUsed": [SPLATS]})
 
 
 def load_gaussians_glb(path: Path) -> Gaussians:
     """Read a file of this module: a batch of one."""
-    arrays = {name.removeprefix(f"{SPLATS}:"): torch.from_numpy(array) for name, array in _read(path).items()}
+    arrays = {name.removeprefix(f"{SPLATS}:"): torch.from_numpy(array) for name, array in read_glb(path).items()}
     if "ROTATION" not in arrays:
         raise ValueError(f"{path} holds no Gaussians, only {', '.join(sorted(arrays))}")
     degree = max(int(name.split("_")[2]) for name in arrays if name.startswith("SH_DEGREE"))
@@ -119,7 +110,7 @@ def _band_names(bands: int) -> list[str]:
     return [f"{SPLATS}:SH_DEGREE_{degree}_COEF_{i}" for degree in degrees for i in range(2 * degree + 1)]
 
 
-def _linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.ndarray:
+def linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.ndarray:
     """Colours of glTF are linear; transfer function of IEC 61966-2-1."""
     value = srgb.double()
     linear = torch.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
@@ -130,69 +121,3 @@ def _linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.n
 def _srgb(linear: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     power = 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, linear * 12.92, power)
-
-
-def _write(path: Path, attributes: Mapping[str, np.ndarray], primitive: dict[str, Any], top: dict[str, Any]) -> None:
-    views, accessors, blocks, offset = [], [], [], 0
-    for name, array in attributes.items():
-        data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes()
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(data), "target": VERTICES})
-        accessor = {"bufferView": len(views) - 1, "count": len(array), "type": WIDTHS[array.shape[1]]}
-        accessor |= (
-            {"componentType": FLOAT}
-            if array.dtype == np.float32
-            else {
-                "componentType": UNSIGNED_SHORT,
-                "normalized": True,
-            }
-        )
-        # The format demands the bounds of positions.
-        if name == "POSITION":
-            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
-        accessors.append(accessor)
-        blocks.append(data)
-        offset += len(data)
-    primitive = {"attributes": {name: i for i, name in enumerate(attributes)}, "mode": POINTS, **primitive}
-    document = {
-        "asset": {"version": "2.0", "generator": "vist3a"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [primitive]}],
-        "buffers": [{"byteLength": offset}],
-        "bufferViews": views,
-        "accessors": accessors,
-        **top,
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    # Chunks have multiples of four bytes.
-    text += b" " * (-len(text) % 4)
-    # Every array does so by itself: it is of float32, or of four numbers of 16 bits a row.
-    binary = b"".join(blocks)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(struct.pack("<III", MAGIC, 2, 12 + 8 + len(text) + 8 + len(binary)))
-        file.write(struct.pack("<II", len(text), JSON_CHUNK) + text)
-        file.write(struct.pack("<II", len(binary), BINARY_CHUNK) + binary)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of the only primitive by attribute name."""
-    data = path.read_bytes()
-    try:
-        # A head of twelve bytes, then chunks of length, kind and content: first JSON, then binary.
-        magic, version, total = struct.unpack_from("<III", data)
-        size, kind = struct.unpack_from("<II", data, 12)
-        if (magic, version, kind, total) != (MAGIC, 2, JSON_CHUNK, len(data)):
-            raise ValueError("its header is not that of a GLB")
-        document = json.loads(data[20 : 20 + size])
-        binary = data[20 + size + 8 :]
-        arrays = {}
-        for name, index in document["meshes"][0]["primitives"][0]["attributes"].items():
-            accessor = document["accessors"][index]
-            view = document["bufferViews"][accessor["bufferView"]]
-            block = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
-            dtype = "<f4" if accessor["componentType"] == FLOAT else "<u2"
-            arrays[name] = np.frombuffer(block, dtype=dtype).reshape(accessor["count"], -1).copy()
-    except (KeyError, IndexError, ValueError, struct.error) as error:
-        raise ValueError(f"{path} is not a GLB of points: {error}") from error
-    return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ SCALE_MIN = 1e-12
 """Standard deviations below this are written as this, so that their logarithm is finite."""
 
 
-def save_gaussians(path: Path, gaussians: Gaussians) -> None:
-    """Write one set (a batch of one) as binary PLY, float32, all spherical-harmonics bands.
+def save_gaussians(path: Path, gaussians: Gaussians, comments: Sequence[str] = ()) -> None:
+    """Write one set (a batch of one) as binary PLY, float32, all spherical-harmonics bands; ``comments`` go into the header.
 
     Scales become logarithms, opacities logits, rotations unit quaternions wxyz. ``f_rest_*`` is channel-major: all
     higher bands of red, then of green, then of blue.
@@ -40,7 +41,7 @@ def save_gaussians(path: Path, gaussians: Gaussians) -> None:
         **_numbered("scale_", g.scales[0].clamp(min=SCALE_MIN).log()),
         **_numbered("rot_", g.rotations[0]),
     }
-    _write(path, {name: column.numpy() for name, column in columns.items()})
+    _write(path, {name: column.numpy() for name, column in columns.items()}, comments)
 
 
 def check_writable(path: Path, gaussians: Gaussians) -> Gaussians:
@@ -88,6 +89,7 @@ def save_point_cloud(
     *,
     min_confidence: float | None = None,
     drop_fraction: float = 0.0,
+    comments: Sequence[str] = (),
 ) -> int:
     """Write points with 8-bit colours (RGB in [0, 1]) and, where given, their confidence; return how many were written.
 
@@ -99,7 +101,7 @@ def save_point_cloud(
     columns.update(_numbered(["red", "green", "blue"], (rgb * 255).round().to(torch.uint8)))
     if trust is not None:
         columns["confidence"] = trust
-    _write(path, {name: column.numpy() for name, column in columns.items()})
+    _write(path, {name: column.numpy() for name, column in columns.items()}, comments)
     return len(xyz)
 
 
@@ -166,13 +168,13 @@ def _unit(rotations: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     return torch.where(norm > 0, rotations / norm.clamp(min=1e-30), identity)
 
 
-def _write(path: Path, columns: dict[str, np.ndarray]) -> None:
+def _write(path: Path, columns: dict[str, np.ndarray], comments: Sequence[str]) -> None:
     count = len(next(iter(columns.values())))
     table = np.empty(count, dtype=[(name, column.dtype.newbyteorder("<")) for name, column in columns.items()])
     for name, column in columns.items():
         table[name] = column
     with replacing(path) as temporary:
-        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(str(temporary))
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<", comments=list(comments)).write(str(temporary))
 
 
 def _read(path: Path) -> PlyElement:

@@ -18,9 +18,10 @@ from torch import Tensor
 from vist3a.export.cameras import save_cameras
 from vist3a.export.colmap import save_colmap
 from vist3a.export.depth import save_depth_npz, save_depth_png
-from vist3a.export.formats import Exported, write_formats
+from vist3a.export.formats import AssetSettings, Exported, write_formats
 from vist3a.export.gltf import save_gaussians_glb, save_point_cloud_glb
 from vist3a.export.pivot import check_shown, pivot_depth
+from vist3a.export.placement import Placement
 from vist3a.export.ply import filtered_points, save_gaussians, save_point_cloud
 from vist3a.export.smoothing import close_gaps
 from vist3a.export.spz import save_spz
@@ -38,7 +39,7 @@ NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
-class ExportSettings:
+class ExportSettings(AssetSettings):
     """What the files hold, and the size of the videos.
 
     Attributes:
@@ -47,7 +48,6 @@ class ExportSettings:
         max_gaussians: Of the Gaussians so many stay, those that are seen most (None: all). This comes last.
         min_opacity: Gaussians below it are left out. This comes first.
         voxel_size: Gaussians and points are fused per voxel of this side, in the network's unit (None: they are not).
-        drop_points: Share of the points with the lowest confidence that is left out.
         turntable_frames: Frames of the video around the scene.
         turntable_size: Its height and width in pixels.
         viewer: Whether there is a page that shows the scene. It holds its program, 1.4 MB, which adds up over many scenes.
@@ -58,7 +58,6 @@ class ExportSettings:
     max_gaussians: Positive | None = None
     min_opacity: BelowOne = 0.0
     voxel_size: PositiveFloat | None = None
-    drop_points: BelowOne = 0.1
     turntable_frames: Annotated[int, Gt(1)] = 60
     turntable_size: Annotated[int, Gt(15)] = 192
     viewer: bool = True
@@ -131,7 +130,9 @@ def save_scene(
     if gaussians is not None:
         paths |= _save_gaussians(folder, gaussians, scene, size, render, settings)
     save_image(paths["picture"], scene_picture(frames, scene, render, min(6, frames.shape[1])))
-    paths |= write_formats(settings.formats, folder, Exported(caption, frames, scene, gaussians), "generate.formats")
+    paths |= write_formats(
+        settings.formats, folder, Exported(caption, frames, scene, gaussians, settings), "generate.formats"
+    )
     _save_json(paths["prompt"], {"prompt": caption.prompt, **caption.facts})
     if settings.viewer:
         # Last, so that a folder with a viewer is complete.
@@ -165,7 +166,7 @@ def _save_points(
     assert trust is not None
     if settings.voxel_size is not None:
         xyz, rgb, trust = fuse_points(xyz, rgb, trust, settings.voxel_size)
-    save_point_cloud(paths["points"], xyz, rgb, trust)
+    save_point_cloud(paths["points"], xyz, rgb, trust, comments=Placement().lines)
     save_point_cloud_glb(paths["points glb"], xyz, rgb, trust)
     return xyz, rgb
 
@@ -185,7 +186,7 @@ def _save_gaussians(
         "flight": folder / "flight.mp4",
         "turntable": folder / "turntable.mp4",
     }
-    save_gaussians(paths["gaussians"], gaussians)
+    save_gaussians(paths["gaussians"], gaussians, Placement().lines)
     save_spz(paths["gaussians spz"], gaussians)
     save_gaussians_glb(paths["gaussians glb"], gaussians)
     path = turntable_path(scene.cameras[0], pivot_depth(scene.depth[0]), settings.turntable_frames)

@@ -19,6 +19,7 @@ from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.data.prompt_list import check_prompts
 from vist3a.export.scene import ExportSettings, gaussians_to_write, save_scene, scene_name, scene_picture
 from vist3a.export.viewer import Caption, save_viewer
+from vist3a.generation.improvement import ImprovementSettings, improve
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Gaussians, Reconstruction
 from vist3a.rendering import renderer_for
@@ -96,10 +97,12 @@ class TextTo3D:
         *,
         asked: Callable[[str], str] = str,
         negative_prompt: str = "",
+        improvement: ImprovementSettings | None = None,
     ) -> None:
         self.generator, self.decoder, self.device = generator, decoder, device
         self.sampling, self.seed, self.export, self.reward = sampling, seed, export, reward
         self.asked, self.negative_prompt = asked, negative_prompt
+        self.improvement = ImprovementSettings() if improvement is None else improvement
         self.render = renderer_for(device)
         # Networks keep what belongs to one prompt on themselves while they run: the denoiser the text's keys and values, the
         # video autoencoder features of the frame before, a tokenizer the length it cuts at. So it is one prompt after the other.
@@ -190,9 +193,10 @@ class TextTo3D:
         facts: dict[str, str | float | int] = {"seed": seed, "steps": sampling.steps, "guidance": sampling.guidance}
         gaussians = None
         if made.scene.gaussians is not None:
-            # Files get the pruned Gaussians; scores are those of all that the network made.
-            gaussians = gaussians_to_write(made.scene.gaussians, made.scene, export)
-            facts |= {"gaussians": gaussians.means.shape[1]}
+            # Files get the improved and pruned Gaussians; scores are those of all that the network made.
+            better, figures = improve(made.scene.gaussians, made.scene, made.frames, self.render, self.improvement)
+            gaussians = gaussians_to_write(better, made.scene, export)
+            facts |= {"gaussians": gaussians.means.shape[1], **figures}
             facts |= self._scores(prompt, made.frames, made.scene, made.scene.gaussians)
         return Scene(Caption(prompt, facts), seed, made.frames, made.scene, gaussians, self.render, export)
 

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from vist3a.export.formats import AssetSettings, Exported
     from vist3a.export.gaussian_file import GaussianFile
+    from vist3a.generation.improvement import ImprovementSettings
 
 GAUSSIANS = "gaussians.ply"
+# The keys of vist3a.export.placement.TARGETS, which loads torch.
+TARGETS = ("network", "gltf", "blender", "nerfstudio", "unity", "unreal")
 
 
 @click.command()
@@ -35,36 +39,69 @@ def reconstruct(source: Path, out: Path, views: int, order: Any, pair: str | Non
 
 @click.command()
 @click.argument("scene", type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "form", required=True, metavar="NAME", help="ply, spz, glb, or an exporter of your own.")
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    metavar="NAME",
+    help="ply, compressed_ply, spz, glb, mesh, mesh_ply, collision, usd, or an exporter of your own.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside the scene's other files.")
 @click.option("--max-gaussians", type=click.IntRange(min=1), help="Of the most opaque and largest so many.")
-def export(scene: Path, form: str, out: Path | None, max_gaussians: int | None) -> None:
+@click.option("--target", type=click.Choice(TARGETS), default="network", show_default=True, help="Whose axes and unit.")
+@click.option("--scale", metavar="SCALE", help="Meters of the scene's unit, as 0.8, or 'camera height 1.6'.")
+@click.option("--level", is_flag=True, help="Turn the ground level, at height 0.")
+@click.option("--filter", "drop", is_flag=True, help="Leave out Gaussians that the scene's views disagree with.")
+@click.option(
+    "--refine", type=click.IntRange(min=0), default=0, help="Steps of fitting Gaussians to the scene's frames."
+)
+def export(
+    scene: Path,
+    form: str,
+    out: Path | None,
+    max_gaussians: int | None,
+    target: str,
+    scale: str | None,
+    level: bool,
+    drop: bool,
+    refine: int,
+) -> None:
     """Write SCENE (its folder, or a PLY file of Gaussians) in another format.
 
     Of exporters of your own, NAME is an entry point of the group vist3a.exporters, or a place, package.module:name. Points they
     are given are the depth maps of the folder, seen through its cameras.
     """
     from vist3a import registry
-    from vist3a.export.formats import check_formats
+    from vist3a.export.formats import AssetSettings, check_formats
     from vist3a.export.gaussian_file import GaussianFile
+    from vist3a.generation.improvement import ImprovementSettings
 
     check_formats([form], "--to")
+    settings = AssetSettings(target=target, scale=scale, level=level)  # type: ignore[arg-type] # click has checked the name
     exporter = registry.find("exporters", form)
     if out is not None and out.is_dir():
         raise ValueError(f"--out: {out} is a folder; allowed: a file")
     if isinstance(exporter, GaussianFile):
-        click.echo(_gaussians(scene, exporter, out, max_gaussians))
+        click.echo(_gaussians(scene, exporter, out, max_gaussians, settings, ImprovementSettings(refine, filter=drop)))
     elif scene.is_file():
         raise ValueError(
-            f"--to {form}: {scene} holds Gaussians alone; allowed: the folder of a scene, or --to ply, spz or glb"
+            f"--to {form}: {scene} holds Gaussians alone; allowed: the folder of a scene, or --to ply, compressed_ply, spz or glb"
         )
     else:
-        click.echo(_whole_scene(scene, form, out, max_gaussians))
+        click.echo(_whole_scene(scene, form, out, max_gaussians, settings, ImprovementSettings(refine, filter=drop)))
 
 
-def _gaussians(scene: Path, exporter: GaussianFile, out: Path | None, max_gaussians: int | None) -> str:
+def _gaussians(
+    scene: Path,
+    exporter: GaussianFile,
+    out: Path | None,
+    max_gaussians: int | None,
+    settings: AssetSettings,
+    improvement: ImprovementSettings,
+) -> str:
     """Write the Gaussians alone; what was written, for people."""
     from vist3a.export.ply import load_gaussians
+    from vist3a.export.saved_scene import read_scene
     from vist3a.export.thinning import prune
 
     file = scene / GAUSSIANS if scene.is_dir() else scene
@@ -72,21 +109,51 @@ def _gaussians(scene: Path, exporter: GaussianFile, out: Path | None, max_gaussi
         raise FileNotFoundError(
             f"{scene} holds no {GAUSSIANS}; allowed: a folder of a scene with Gaussians, or a PLY file"
         )
-    place = out or file.with_suffix(Path(exporter.name).suffix)
+    # A name may end in two suffixes, as gaussians.compressed.ply does.
+    place = out or file.with_name(file.stem + exporter.name[exporter.name.index(".") :])
     if place.resolve() == file.resolve():
         raise ValueError(f"--out: {place} is what is read; allowed: another file")
-    gaussians = prune(load_gaussians(file), max_gaussians=max_gaussians)
-    exporter.write(place, gaussians)
+    # The ground and what views agree with ask for more than the Gaussians.
+    better = improvement.filter or improvement.refine_steps > 0
+    if better and not scene.is_dir():
+        raise ValueError(f"--filter, --refine: {scene} holds Gaussians alone; allowed: the folder of a scene")
+    asks = better or settings.level or str(settings.scale).startswith("camera")
+    whole = _improved(read_scene(scene), improvement) if asks and scene.is_dir() else None
+    gaussians = load_gaussians(file) if whole is None or whole.gaussians is None else whole.gaussians
+    gaussians = prune(gaussians, max_gaussians=max_gaussians)
+    exporter.save(place, gaussians, settings, None if whole is None else whole.scene)
     return f"{place}: {gaussians.means.shape[1]} Gaussians"
 
 
-def _whole_scene(folder: Path, form: str, out: Path | None, max_gaussians: int | None) -> str:
+def _improved(exported: Exported, settings: ImprovementSettings) -> Exported:
+    """With Gaussians that were filtered and refined as asked."""
+    import torch
+
+    from vist3a.generation.improvement import improve
+    from vist3a.rendering import renderer_for
+
+    if exported.gaussians is None or not (settings.filter or settings.refine_steps):
+        return exported
+    render = renderer_for(torch.device("cpu"))
+    better, figures = improve(exported.gaussians, exported.scene, exported.frames, render, settings)
+    click.echo(", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
+    return replace(exported, gaussians=better)
+
+
+def _whole_scene(
+    folder: Path,
+    form: str,
+    out: Path | None,
+    max_gaussians: int | None,
+    settings: AssetSettings,
+    improvement: ImprovementSettings,
+) -> str:
     """Write a scene by an exporter that may read all of it; the path, for people."""
     from vist3a.export.formats import write_formats
     from vist3a.export.saved_scene import read_scene
     from vist3a.export.thinning import prune
 
-    exported = read_scene(folder)
+    exported = replace(_improved(read_scene(folder), improvement), settings=settings)
     if exported.gaussians is not None:
         exported = replace(exported, gaussians=prune(exported.gaussians, max_gaussians=max_gaussians))
     if out is None:

@@ -8,6 +8,7 @@ from vist3a.adapters.lora import merge_lora
 from vist3a.alignment.reward_models import load_feature_scorer
 from vist3a.alignment.rewards.one_scorer import reward_from
 from vist3a.export.scene import ExportSettings
+from vist3a.generation.improvement import ImprovementSettings
 from vist3a.generation.text_to_3d import TextTo3D
 from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.device import resolve_device
@@ -87,4 +88,5 @@ def with_decoder(
         reward,
         asked=networks.asked,
         negative_prompt=networks.generator.negative_prompt,
+        improvement=params.part(ImprovementSettings),
     )

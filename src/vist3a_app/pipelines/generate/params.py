@@ -9,6 +9,7 @@ from pydantic import Field
 
 from vist3a.export.formats import check_formats
 from vist3a.export.scene import ExportSettings
+from vist3a.generation.improvement import ImprovementSettings
 from vist3a.sampling.sampling import SamplingConfig
 from vist3a_app.pipelines.strict import Place, Strict
 
@@ -21,7 +22,7 @@ _ALLOWED = {
 }
 
 
-class GenerateParams(Strict, SamplingConfig, ExportSettings):
+class GenerateParams(Strict, SamplingConfig, ExportSettings, ImprovementSettings):
     """``prompt`` (or every line of ``prompts_file``) becomes a scene; of image-to-video generators ``image`` (or every image of
     that folder). ``aligned`` uses the generator after alignment.
 
@@ -33,8 +34,8 @@ class GenerateParams(Strict, SamplingConfig, ExportSettings):
     is repeated: a wait at the first prompt, then faster (not the denoiser when its blocks are streamed).
 
     ``scorer`` judges text and picture (a folder; ``null``: only renderings against frames). Of many scenes the viewers of
-    the first ``recorded_viewers`` go into the record of the run. Everything else says how latents are sampled and what the
-    files hold.
+    the first ``recorded_viewers`` go into the record of the run. Everything else says how latents are sampled,
+    what is done to the Gaussians, and what the files hold.
     """
 
     prompt: str | None

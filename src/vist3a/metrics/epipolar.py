@@ -1,0 +1,103 @@
+"""Do frames show one place, by features that no network has learned? SIFT matches against the epipolar lines of the cameras.
+
+Weight-free: Lowe's features (IJCV 2004) of scikit-image, and the first-order geometric error of Sampson (Hartley and Zisserman
+2003, 11.4.3) of each match.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vist3a.records import Cameras, Reconstruction
+
+FRAMES = 5
+"""Evenly chosen; neighbors among them are compared."""
+CONTRAST, RATIO = 0.005, 0.85
+"""Least contrast of a feature (frames are small and smooth), and largest ratio of best to second-best match."""
+LARGEST_ERROR = 1.0
+"""Pixels from the epipolar line at which a match still counts."""
+NEEDS = "sift needs scikit-image, which is not installed here; allowed: pip install 'vist3a[mesh]'"
+
+
+class EpipolarSift:
+    """Metric ``sift`` of the registry: features of a frame that a neighboring frame has on its epipolar line.
+
+    A number of matches, the mean over pairs of neighbors of the chosen frames. Not a share: blurred frames have few features, of
+    which many match. It grows with the size of frames, so that only films of one size compare.
+    """
+
+    more_is_better = True
+
+    def __call__(
+        self, scene: Reconstruction, frames: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, " batch"]:
+        """One number per sample."""
+        return frames.new_tensor([epipolar_inliers(one, scene.cameras[i]) for i, one in enumerate(frames)])
+
+
+def epipolar_inliers(frames: Float[Tensor, "views 3 height width"], cameras: Cameras) -> float:
+    """Matched features that agree with the cameras (one batch axis), per pair of frames in [0, 1].
+
+    Raises:
+        ModuleNotFoundError: scikit-image is not installed.
+
+    Example:
+        >>> epipolar_inliers(clip.frames, scene.cameras[0])
+        14.5
+    """
+    try:
+        from skimage.feature import match_descriptors
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(NEEDS) from error
+    chosen = torch.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().long().tolist()
+    if len(chosen) < 2:
+        return 0.0
+    found = [_features(frames[view].detach().float().cpu().clamp(0, 1).mean(0).numpy()) for view in chosen]
+    agreeing = []
+    for first, second in zip(range(len(chosen)), range(1, len(chosen)), strict=False):
+        (here, described), (there, other) = found[first], found[second]
+        if not len(here) or not len(there):
+            agreeing.append(0)
+            continue
+        pairs = match_descriptors(described, other, max_ratio=RATIO, cross_check=True)
+        matrix = fundamental(cameras, chosen[first], chosen[second])
+        errors = sampson(matrix, here[pairs[:, 0]], there[pairs[:, 1]])
+        agreeing.append(int((errors < LARGEST_ERROR).sum()))
+    return float(np.mean(agreeing))
+
+
+def fundamental(cameras: Cameras, first: int, second: int) -> Float[np.ndarray, "3 3"]:
+    """The matrix F with x'^T F x = 0 for pixels x of the first view and x' of the second that show one point."""
+    pose, k = cameras.world_to_camera.detach().double().cpu(), cameras.intrinsics.detach().double().cpu()
+    relative = pose[second] @ torch.linalg.inv(pose[first])
+    x, y, z = relative[:3, 3].tolist()
+    cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
+    matrix = torch.linalg.inv(k[second]).T @ cross @ relative[:3, :3] @ torch.linalg.inv(k[first])
+    return np.asarray(matrix.numpy())
+
+
+def sampson(
+    matrix: Float[np.ndarray, "3 3"], first: Float[np.ndarray, "n 2"], second: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, " n"]:
+    """Distance in pixels of matches (x, y) from agreeing with a fundamental matrix, to first order."""
+    here, there = (np.concatenate([points, np.ones((len(points), 1))], 1) for points in (first, second))
+    lines, back = here @ matrix.T, there @ matrix
+    residual = (there * lines).sum(1)
+    slope = (lines[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1)
+    return np.asarray(np.abs(residual) / np.sqrt(np.maximum(slope, 1e-300)))
+
+
+def _features(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (x, y) in pixels that span [0, width], and descriptors."""
+    from skimage.feature import SIFT
+
+    detector = SIFT(c_dog=CONTRAST)
+    try:
+        detector.detect_and_extract(gray)
+    except RuntimeError:  # what scikit-image says where there is no feature
+        return np.zeros((0, 2)), np.zeros((0, 128))
+    # Rows and columns of pixel centers become x and y.
+    return detector.positions[:, ::-1] + 0.5, detector.descriptors
