@@ -30,6 +30,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 ENVIRONMENT := .venv/.installed
 WEIGHTS := .venv/.weights
+# What tests and checks need beside it.
+TOOLS := .venv/.tools
 
 stitch: setup
 	kedro run --pipelines=stitch
@@ -39,21 +41,21 @@ setup: $(ENVIRONMENT) $(WEIGHTS)
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile --jaxtyping-packages=vist3a,vist3a_app,vist3a_lab,beartype.beartype
 PYTEST := OMP_NUM_THREADS=1 pytest $(PYTEST_OPTIONS)
 
-test: setup lint
+test: setup $(TOOLS) lint
 	$(PYTEST) -m "not long"
 
-test-long: setup
+test-long: setup $(TOOLS)
 	$(PYTEST) -m long
 
 # Whether the tests notice errors in the code: those of an audit by name, and a hundred drawn by seed (hours; goes on where it was).
-mutations: setup
+mutations: setup $(TOOLS)
 	python tests/mutations
 
 # Every command that README.md and CONVENTIONS.md name, in a fresh clone of what is committed (an hour).
-documented: setup
+documented: setup $(TOOLS)
 	python .ci/documented_commands.py --environment .venv
 
-lint: $(ENVIRONMENT)
+lint: $(TOOLS)
 	ruff check .
 	ruff format --check .
 	mypy
@@ -99,6 +101,10 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(TOOLS): requirements-dev.lock $(ENVIRONMENT)
+	.venv/bin/python -m pip install --quiet -r requirements-dev.lock --constraint requirements.lock
+	@touch $@
+
 # The embedded networks, from the remote inside the repository. Without git (an archive), DVC must be told so.
 $(WEIGHTS): dvc.lock .dvc/config | $(ENVIRONMENT)
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
@@ -111,12 +117,11 @@ remote: $(ENVIRONMENT)
 	rm -rf dvc_remote/files
 	dvc push --quiet pretrain
 
-# A new lock file: newest versions that pyproject.toml allows, then exactly what was installed.
+# New lock files: newest versions that pyproject.toml allows, then exactly what was installed.
 lock:
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet ".[dev]"
-	build/lock/bin/python .ci/lock.py > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+	build/lock/bin/python .ci/lock.py
 	rm -rf build/lock
 
 # Whether the newest of these fit, whatever the bounds in pyproject.toml say: kits, twins and the other tests of what uses their
@@ -125,7 +130,7 @@ NEWEST := diffusers transformers peft
 NEWEST_TESTS := tests/testing tests/generators tests/adapters tests/scorers tests/examples tests/test_examples.py \
 	tests/alignment/test_align_step.py tests/app/pipelines/test_networks.py tests/app/test_rehearsal.py
 
-newest: setup
+newest: setup $(TOOLS)
 	rm -rf build/newest && .venv/bin/python -m venv --without-pip build/newest
 	.venv/bin/python -c 'import site; print("$(CURDIR)/src", *site.getsitepackages(), sep="\n")' \
 		> "$$(echo build/newest/lib/python3.*/site-packages)/locked.pth"

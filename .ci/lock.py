@@ -1,4 +1,5 @@
-"""Prints ``requirements.lock``: what this environment has of the project's dependencies and of theirs, at exact versions.
+"""Writes ``requirements.lock`` and ``requirements-dev.lock``: what this environment has of the dependencies of the project and of
+theirs at exact versions, and what the extra of developers has beside them.
 
 ``make lock`` builds a fresh environment from pyproject.toml first; packages that nothing asks for stay out.
 """
@@ -15,15 +16,22 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-EXTRAS = ("dev",)
+TITLE = "# Made by `make lock`: exact versions of {what}, for Python 3.11 and later. Do not edit.\n"
 
 
 def main() -> None:
-    """Write the lines to standard output."""
-    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"]]
-    for extra in EXTRAS:
-        wanted += project["optional-dependencies"][extra]
+    """Write both files into the current folder."""
+    told = tomllib.loads(Path("pyproject.toml").read_text())
+    # The project itself is built in this environment.
+    wanted = [*told["project"]["dependencies"], *told["build-system"]["requires"]]
+    used, all_of_it = versions_of(wanted), versions_of([*wanted, *told["project"]["optional-dependencies"]["dev"]])
+    write(Path("requirements.lock"), "everything that a run needs", used)
+    beside = {name: version for name, version in all_of_it.items() if name not in used}
+    write(Path("requirements-dev.lock"), "what tests and checks need beside requirements.lock", beside)
+
+
+def versions_of(wanted: list[str]) -> dict[str, str]:
+    """Public versions of the requirements and of all that they require, by name."""
     queue = deque((Requirement(text), "") for text in wanted)
     done: set[tuple[str, str]] = set()
     versions: dict[str, str] = {}
@@ -46,8 +54,13 @@ def main() -> None:
                 queue.extend((Requirement(text), wished) for text in found.requires or [])
     if missing:
         sys.exit(f"not installed here: {', '.join(missing)}")
-    sys.stdout.write("# Made by `make lock`: exact versions of everything, for Python 3.11 and later. Do not edit.\n")
-    sys.stdout.writelines(f"{name}=={version}\n" for name, version in sorted(versions.items()))
+    return versions
+
+
+def write(path: Path, what: str, versions: dict[str, str]) -> None:
+    """One line for each package."""
+    lines = [TITLE.format(what=what), *(f"{name}=={version}\n" for name, version in sorted(versions.items()))]
+    path.write_text("".join(lines))
 
 
 if __name__ == "__main__":

@@ -13,24 +13,37 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-LOCK = [line for line in (REPOSITORY / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+
+
+def locked_by(name: str) -> list[str]:
+    return [line for line in (REPOSITORY / name).read_text().splitlines() if not line.startswith("#")]
+
+
+LOCK, TOOLS = locked_by("requirements.lock"), locked_by("requirements-dev.lock")
 
 
 def test_the_lock_has_exact_versions_and_no_addresses() -> None:
-    for line in LOCK:
-        assert re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.!]+", line), line
-    names = [line.partition("==")[0] for line in LOCK]
-    assert sorted(names) == names
+    for lines in (LOCK, TOOLS):
+        for line in lines:
+            assert re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.!]+", line), line
+        names = [line.partition("==")[0] for line in lines]
+        assert sorted(names) == names
 
 
-def test_the_lock_satisfies_the_declared_dependencies() -> None:
-    locked = dict(line.split("==") for line in LOCK)
-    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
-        requirement = Requirement(text)
-        name = canonicalize_name(requirement.name)
-        assert name in locked, f"{name} is not locked: run `make lock`"
-        assert requirement.specifier.contains(locked[name]), f"{text} is locked at {locked[name]}: run `make lock`"
-    assert locked["torch"] == "2.13.0"
+def test_the_locks_satisfy_the_declared_dependencies() -> None:
+    """Those of a run without those of its developers, who have both."""
+    run, tools = (dict(line.split("==") for line in lines) for lines in (LOCK, TOOLS))
+    assert run.keys().isdisjoint(tools)
+    extra = PROJECT["optional-dependencies"]["dev"]
+    for locked, wanted in ((run, PROJECT["dependencies"]), (run | tools, extra)):
+        for text in wanted:
+            requirement = Requirement(text)
+            name = canonicalize_name(requirement.name)
+            assert name in locked, f"{name} is not locked: run `make lock`"
+            assert requirement.specifier.contains(locked[name]), f"{text} is locked at {locked[name]}: run `make lock`"
+    assert run["torch"] == "2.13.0"
+    # A run pays for none of these.
+    assert {"pytest", "mypy", "ray"} <= tools.keys()
 
 
 @pytest.mark.parametrize("name", ["diffusers", "transformers"])
