@@ -111,9 +111,14 @@ RULES: tuple[tuple[str, str], ...] = (
         "Of a product of sums one factor needs to be centred; and of the determinants, which are 1 or -1, the sign counts.",
     ),
     (
-        r"rewards/geometry\.py ReprojectionConsistency\.__call__ \[number\] 1\.0 -> 1\.5( #2)?$|"
+        r"rewards/geometry\.py ReprojectionConsistency\.__call__ \[number\] (1\.0 -> 1\.5( #2)?|0\.0 -> 1\.0)$|"
+        r"reprojection\.py _compare \[number\] 0\.0 -> 1\.0|"
         r"pointmap_cameras\.py focal_from_pointmap \[number\] 1\.0 ->",
         "It stands where nothing is read, so that no derivative of what is left out is infinite.",
+    ),
+    (
+        r"ridge\.py RidgePath\.solve \[unwrapped\] self\.values\.clamp\(min=0\)",
+        "Eigenvalues of a matrix of squares below zero are rounding, less than the floor that comes next.",
     ),
     (
         r"metrics/video\.py film_motion \[(number|keyword)\]",
