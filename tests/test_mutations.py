@@ -14,7 +14,7 @@ from mutations.operators import OPERATORS, changed, changes
 from mutations.selection import tests_of as files_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src"
-MUTATED = ("alignment", "distillation", "export", "geometry", "metrics", "rendering", "stitching")
+MUTATED = ("alignment", "distillation", "export", "geometry", "metrics", "rendering", "sampling", "stitching")
 
 
 @pytest.mark.parametrize("one", NAMED, ids=lambda one: one.name)

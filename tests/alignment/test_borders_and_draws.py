@@ -285,6 +285,7 @@ def test_a_share_of_a_step_counts_as_the_share_that_it_is() -> None:
     for name, value in squares.items():
         torch.testing.assert_close(shares[name], value / 16)
     torch.testing.assert_close(squares["reward_gradient_norm"], gradient.square().sum())
+    assert not any(value.requires_grad for value in (gradient, *logged.values(), *squares.values()))
 
 
 def test_terms_that_share_no_latents_pull_by_nothing() -> None:

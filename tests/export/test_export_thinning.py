@@ -113,6 +113,18 @@ def test_fusion_goes_voxel_by_voxel() -> None:
         torch.testing.assert_close(fused.harmonics[0, place].double(), colors, rtol=1e-5, atol=1e-6)
 
 
+def test_flat_and_solid_gaussians_are_fused_into_finite_ones() -> None:
+    gaussians = some_gaussians(1, 30)
+    scales = gaussians.scales.clone()
+    scales[..., 2] = 0
+    scales[:, ::3] = 0
+    solid = replace(gaussians, scales=scales, opacities=torch.ones_like(gaussians.opacities))
+    for size in (1e-4, 0.7, 50.0):
+        fused = fuse_voxels(solid, size)
+        assert all(bool(getattr(fused, f.name).isfinite().all()) for f in fields(fused))
+        assert bool((fused.opacities == 1).all()) and bool((fused.scales >= 0).all())
+
+
 def test_points_are_fused_voxel_by_voxel() -> None:
     g = torch.Generator().manual_seed(3)
     points, colors, trust = torch.randn(80, 3, generator=g), torch.rand(80, 3, generator=g), torch.rand(80, generator=g)

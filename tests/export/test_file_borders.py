@@ -21,7 +21,7 @@ from vist3a.export.colmap import load_colmap, save_colmap
 from vist3a.export.depth import load_depth_png, save_depth_png
 from vist3a.export.gltf import load_point_cloud_glb, save_gaussians_glb, save_point_cloud_glb
 from vist3a.export.ply import check_writable, filtered_points, load_gaussians, save_gaussians
-from vist3a.export.spz import load_spz, save_spz
+from vist3a.export.spz import _unpack_rotations, load_spz, save_spz
 from vist3a.export.thinning import fuse_points, prune
 from vist3a.export.video import image_sheet
 from vist3a.records import Cameras
@@ -178,6 +178,11 @@ def test_a_table_of_gaussians_needs_whole_channels_and_a_known_degree(tmp_path: 
 
 def test_gaussians_are_written_in_single_precision_with_unit_quaternions(tmp_path: Path) -> None:
     g = some_gaussians(1, 3)
+    none = replace(g, scales=0 * g.scales, rotations=0 * g.rotations)
+    save_spz(tmp_path / "a.spz", none)
+    read = load_spz(tmp_path / "a.spz")
+    assert read.rotations[0, :, 0].tolist() == [1, 1, 1]
+    torch.testing.assert_close(read.scales, torch.full_like(g.scales, -10.0).exp())
     stretched = replace(g, rotations=g.rotations * torch.tensor([5.0, 1e-3, 1e-20])[None, :, None])
     made = check_writable(tmp_path / "a.ply", stretched.to(dtype=torch.float64))
     assert made.means.dtype == torch.float32
@@ -230,6 +235,13 @@ def test_spz_refuses_what_lies_outside_and_heads_of_others(tmp_path: Path) -> No
     path.write_bytes(gzip.compress(data[:15]))
     with pytest.raises(ValueError, match="ends inside the header"):
         load_spz(path)
+
+
+def test_spz_rotations_that_round_to_more_than_one_have_nothing_left() -> None:
+    """Three components at their largest: the fourth, which follows from the length, is none."""
+    packed = np.array([(3 << 30) | (511 << 20) | (511 << 10) | 511], dtype="<u4")
+    w, *others = _unpack_rotations(packed)[0].tolist()
+    assert w == 0 and others == pytest.approx([2**-0.5] * 3)
 
 
 def test_spz_of_nothing_is_a_head_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,16 @@ def test_a_page_of_a_large_scene_shows_every_so_many_points_pixels_and_the_gauss
     kept = prune(scene.gaussians, max_gaussians=50, cameras=scene.cameras[0])
     torch.testing.assert_close(load_spz(tmp_path / "a.spz").means, kept.means, atol=1e-3, rtol=0)
     assert content["fps"] == 8.0
+
+
+def test_a_wall_has_places_in_a_box_without_depth(tmp_path: Path) -> None:
+    caption, frames, scene = small_scene()
+    points = scene.points.clone()
+    points[..., 2] = 1.5
+    viewer.save_viewer(tmp_path / "a.html", caption, frames[0], replace(scene, points=points), None)
+    told = content_of(tmp_path / "a.html")["points"]
+    grid = np.frombuffer(base64.b64decode(told["positions"]), "<u2").reshape(-1, 3)
+    assert told["low"][2] == told["high"][2] == 1.5 and not grid[:, 2].any() and grid[:, 0].max() == 65535
 
 
 def test_what_can_be_shown_and_the_middle_of_it() -> None:

@@ -111,9 +111,34 @@ RULES: tuple[tuple[str, str], ...] = (
         "Of a product of sums one factor needs to be centred; and of the determinants, which are 1 or -1, the sign counts.",
     ),
     (
-        r"rewards/geometry\.py ReprojectionConsistency\.__call__ \[number\] 1\.0 -> 1\.5( #2)?$|"
+        r"rewards/geometry\.py ReprojectionConsistency\.__call__ \[number\] (1\.0 -> 1\.5( #2)?|0\.0 -> 1\.0)$|"
+        r"reprojection\.py _compare \[number\] 0\.0 -> 1\.0|"
         r"pointmap_cameras\.py focal_from_pointmap \[number\] 1\.0 ->",
         "It stands where nothing is read, so that no derivative of what is left out is infinite.",
+    ),
+    (
+        r"(moments|match_tokens|pointmap|cpu|tile_kernels)\.py module \[number\] (1 -> 2|30 -> 31|8 -> 9|256 ->|4 -> 5|16 ->)",
+        "How much is computed at once changes no result.",
+    ),
+    (
+        r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
+        "There is room for one state more, which nobody reads.",
+    ),
+    (
+        r"released\.py load_released \[number\] (2 -> 3 #3|0 -> 1|0\.0 -> 1\.0)$",
+        "Special tokens and ridge of a published layer are read by nobody.",
+    ),
+    (
+        r"artifact\.py _of_an_earlier_version \[number\]",
+        "Without adapters rank and alpha mean nothing.",
+    ),
+    (
+        r"store\.py load_moments \[unwrapped\] sorted|tuning\.py save_trained \[unwrapped\] p\.detach",
+        "Splits are looked up by name; and a file holds no graph.",
+    ),
+    (
+        r"ridge\.py RidgePath\.solve \[unwrapped\] self\.values\.clamp\(min=0\)",
+        "Eigenvalues of a matrix of squares below zero are rounding, less than the floor that comes next.",
     ),
     (
         r"metrics/video\.py film_motion \[(number|keyword)\]",

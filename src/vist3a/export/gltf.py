@@ -119,5 +119,5 @@ def linear_rgba(srgb: Float[Tensor, "n 3"], alpha: Float[Tensor, " n"]) -> np.nd
 
 
 def _srgb(linear: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-    power = 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055
+    power = 1.055 * linear ** (1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, linear * 12.92, power)

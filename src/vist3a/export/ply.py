@@ -165,7 +165,7 @@ def _unit(rotations: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     """Normalised quaternions; a zero one (padding) becomes the identity."""
     norm = rotations.norm(dim=-1, keepdim=True)
     identity = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=rotations.dtype).expand_as(rotations)
-    return torch.where(norm > 0, rotations / norm.clamp(min=1e-30), identity)
+    return torch.where(norm > 0, rotations / norm, identity)
 
 
 def _write(path: Path, columns: dict[str, np.ndarray], comments: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.export.axes import turn_to_opengl
-from vist3a.export.ply import SCALE_MIN, check_writable
+from vist3a.export.ply import check_writable
 from vist3a.geometry.spherical_harmonics import degree_of_bands
 from vist3a.records import Gaussians
 from vist3a.runtime.atomic import replacing
@@ -49,7 +49,7 @@ def save_spz(path: Path, gaussians: Gaussians) -> None:
         _int24((means * 2.0**bits).round().to(torch.int32).numpy()),
         _bytes(g.opacities[0] * 255),
         _bytes((g.harmonics[0, :, 0] * COLOR_SCALE + 0.5) * 255),
-        _bytes((g.scales[0].clamp(min=SCALE_MIN).log() - LOG_SCALE_MIN) / LOG_SCALE_STEP),
+        _bytes((g.scales[0].log() - LOG_SCALE_MIN) / LOG_SCALE_STEP),
         _pack_rotations(g.rotations[0]).tobytes(),
         _bytes(g.harmonics[0, :, 1:bands] * 128 + 128),
     ]
@@ -148,6 +148,6 @@ def _unpack_rotations(packed: np.ndarray) -> Float[Tensor, "n 4"]:
         xyzw[:, component] = np.where(here, np.where(rest & 512, -size, size), 0.0)
         rest = np.where(here, rest >> 10, rest)
     # Rounded components may have a length of more than one.
-    left = np.sqrt(np.clip(1 - (xyzw**2).sum(1), 0, 1))
+    left = np.sqrt(np.maximum(1 - (xyzw**2).sum(1), 0))
     np.put_along_axis(xyzw, largest.astype(np.int64)[:, None], left[:, None], 1)
     return torch.from_numpy(xyzw[:, [3, 0, 1, 2]].astype(np.float32))

@@ -65,7 +65,7 @@ def fuse_voxels(gaussians: Gaussians, voxel_size: float) -> Gaussians:
     directions[:, :, 2] *= torch.linalg.det(directions).sign()[:, None]
     harmonics = _sums(weight[:, None] * g.harmonics[0].flatten(1), index, count)
     # The light that passes all of a group, as a sum of logarithms.
-    passed = _sums(torch.log1p(-opacity.clamp(max=1 - 1e-9))[:, None], index, count)[:, 0]
+    passed = _sums(torch.log1p(-opacity)[:, None], index, count)[:, 0]
     fused = Gaussians(
         means=mean[None],
         scales=variances.clamp(min=0).sqrt()[None],

@@ -62,7 +62,7 @@ def _compare(
     size = torch.tensor([width, height], device=depth.device, dtype=depth.dtype)
     inside = ((place > 0) & (place < size)).all(-1) & (z > 0)
     # grid_sample without aligned corners: -1 and 1 are the outer edges of the outer pixels, as in this project.
-    sample = (place / size * 2 - 1).nan_to_num(0).clamp(-2, 2)
+    sample = torch.where(inside[..., None], place / size * 2 - 1, 0.0)
     seen = _read(torch.cat([other_depth[:, :, None], other_frames], 2), sample)
     # The surface that the other view sees at that place, brought back.
     k, pose = other.intrinsics[..., None, :, :], other.camera_to_world[..., None, :, :]

@@ -57,7 +57,7 @@ class RidgePath:
         # Directions without variance carry no information: with a ridge of zero they get weight zero (minimum norm).
         floor = self.values.max() * self.values.numel() * torch.finfo(self.values.dtype).eps
         damped = self.values.clamp(min=0) + ridge * self.scale
-        inverse = torch.where(damped > floor, 1 / damped.clamp(min=floor), 0.0)
+        inverse = torch.where(damped > floor, 1 / damped, 0.0)
         weight = self.vectors @ (inverse[:, None] * projected)
         return LinearMap(weight, mean_y - self.mean_x @ weight)
 

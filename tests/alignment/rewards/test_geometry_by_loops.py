@@ -85,6 +85,27 @@ def test_reprojection_is_a_mean_over_pairs_of_means_over_common_points(views: in
         assert torch.equal(found, ReprojectionConsistency()(seen(of)))
 
 
+@pytest.mark.parametrize(("step", "common"), [(2, 1), (3, 0)])
+def test_one_common_point_counts_whole_and_none_costs_one_with_a_gradient(step: int, common: int) -> None:
+    """Rows of three pixels on a wall 2 away, seen from so many pixels to the side."""
+    k = torch.tensor([[4.0, 0, 1.5], [0, 4.0, 0.5], [0, 0, 1]], dtype=torch.float64).expand(1, 2, 3, 3)
+    pose = torch.eye(4, dtype=torch.float64).repeat(1, 2, 1, 1)
+    pose[0, 1, 0, 3] = -step * 2 / 4
+    depth = torch.full((1, 2, 1, 3), 2.0, dtype=torch.float64)
+    wrong = depth.clone()
+    wrong[0, 1] = 3.0
+    points = unproject_depth(depth, Cameras(pose, k)).requires_grad_()
+    learned = wrong.clone().requires_grad_()
+    made = Reconstruction(Cameras(pose, k), learned, torch.ones_like(depth), points, torch.ones_like(depth))
+    score = ReprojectionConsistency(1, 0.05)(Views(None, None, ("a",), made))
+    error = abs(3 - 2) / (3 + 2)
+    # From the first view to the second the depth is wrong, back it is right.
+    assert float(score.detach()) == pytest.approx(-(error / (error + 0.05)) / 2 if common else -1)
+    by_depth, by_points = torch.autograd.grad(score.sum(), (learned, points), allow_unused=True)
+    for gradient in (by_depth, by_points):
+        assert gradient is None or bool(gradient.isfinite().all())
+
+
 def test_points_are_held_against_their_own_pixels_in_widths() -> None:
     of = scene(3)
     found = PointmapCameraConsistency()(seen(of))
@@ -133,6 +154,8 @@ def test_a_path_is_between_every_so_many_views_over_the_median_depth(gap: int) -
 
 def test_a_camera_that_stands_has_a_gradient() -> None:
     of = scene(5)
+    flat = Reconstruction(of.cameras, 0 * of.depth, of.depth_confidence, of.points, of.points_confidence)
+    assert bool(coarse_path(flat, 1).isfinite().all())
     pose = of.cameras.world_to_camera.detach()[:, :1].repeat(1, 5, 1, 1).requires_grad_()
     still = Cameras(pose, of.cameras.intrinsics)
     for term in (CameraMotion(0.3, 1), CameraSmoothness()):

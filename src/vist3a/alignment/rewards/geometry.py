@@ -52,7 +52,7 @@ class ReprojectionConsistency:
             align_corners=False,
         ).view(z.shape)  # fmt: skip
         z, seen = torch.where(inside, z, 1.0), torch.where(inside, seen, 1.0)
-        error = (seen - z).abs() / (seen.abs() + z).clamp(min=FLOOR)
+        error = (seen - z).abs() / (seen.abs() + z)
         cost = error / (error + self.tolerance)
         number = inside.sum(-1)
         per_pair = torch.where(inside, cost, 0.0).sum(-1) / number.clamp(min=1)
