@@ -98,7 +98,7 @@ def refine(
             drawn = render(_bounded(state), scene.cameras[:, chosen].detach(), (frames.shape[-2], frames.shape[-1])).rgb
             loss = (drawn - frames[:, chosen]).square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         optimizer.step()
         if step % EVERY and step != settings.refine_steps:
             continue
