@@ -35,9 +35,9 @@ def test_films_of_one_place_win_over_spoiled_ones() -> None:
     noisy = (frames[0] + 0.04 * torch.randn(frames[0].shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     # Pairs of frames moved up or down in turn by three pixels: the pictures are as sharp as before.
     shaken = torch.stack([frame.roll(3 * (-1) ** (view // 2), 1) for view, frame in enumerate(frames[0])])
-    assert true > 5
+    assert 0.4 < true <= 1
     assert true > epipolar_inliers(noisy, cameras)
-    assert epipolar_inliers(shaken, cameras) < 0.7 * true
+    assert epipolar_inliers(shaken, cameras) < 0.4 * true
     # Without features, and without a pair, there is nothing that agrees.
     assert epipolar_inliers(torch.full_like(frames[0], 0.5), cameras) == 0
     assert epipolar_inliers(frames[0, :1], cameras[:1]) == 0
