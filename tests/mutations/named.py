@@ -19,7 +19,7 @@ NAMED = (
     Named("the sign of the reward", "vist3a/alignment/align.py", "-total.mean() * share", "total.mean() * share"),
     Named(
         "the generative weight is ignored in the gradient", "vist3a/alignment/align.py",
-        "(settings.generative_weight * generative).backward()", "generative.backward()",
+        "(settings.generative_weight * part).backward()", "part.backward()",
     ),
     Named(
         "every step starts from the same noise", "vist3a/alignment/align.py",

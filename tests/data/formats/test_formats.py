@@ -1,6 +1,8 @@
 """Data sets in their real layouts: cameras, order, depth and quirks, through the scan and the checks of the curation."""
 
 import json
+from pathlib import Path
+from tempfile import mkdtemp
 
 import dataset_layouts as layouts
 import pytest
@@ -26,9 +28,11 @@ def truth() -> Truth:
 
 
 def read(tmp_path, views=5):
-    gathered = gather_folder(tmp_path / "data", tmp_path, ClipShape(frames=views, height=SIZE, width=SIZE), LIMITS)
+    # Clips that are there already would be taken up.
+    target = Path(mkdtemp(dir=tmp_path))
+    gathered = gather_folder(tmp_path / "data", target, ClipShape(frames=views, height=SIZE, width=SIZE), LIMITS)
     (row,) = gathered.rows
-    store = ClipStore(tmp_path, _index(gathered))
+    store = ClipStore(target, _index(gathered))
     return store.load(str(row["name"])), gathered.rejected
 
 
