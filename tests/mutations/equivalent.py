@@ -137,6 +137,10 @@ RULES: tuple[tuple[str, str], ...] = (
         "Splits are looked up by name; and a file holds no graph.",
     ),
     (
+        r"export/axes\.py (flip_points|turn_to_opengl) \[arithmetic\] (points|gaussians\.(rotations|harmonics)) \* ",
+        "Dividing by 1 and -1 is multiplying by them.",
+    ),
+    (
         r"ridge\.py RidgePath\.solve \[unwrapped\] self\.values\.clamp\(min=0\)",
         "Eigenvalues of a matrix of squares below zero are rounding, less than the floor that comes next.",
     ),
