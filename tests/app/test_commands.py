@@ -67,6 +67,10 @@ def test_gaussians_are_exported_for_other_programs(tmp_path: Path) -> None:
         (("export", "x.ply", "--to", "mesh"), "x.ply holds Gaussians alone; allowed: the folder of a scene"),
         (("export", "x.ply", "--to", "spz", "--scale", "big"), "scale: 'big'; allowed: meters of a unit, as 0.8"),
         (("export", "x.ply", "--to", "spz", "--level"), "level: there are Gaussians alone"),
+        (
+            ("export", "x.ply", "--to", "spz", "--filter"),
+            "--filter, --refine: x.ply holds Gaussians alone; allowed: the folder",
+        ),
         (("view", "nowhere"), "nowhere is no scene: neither it nor"),
         (("layers",), "is no project (it has no pyproject.toml with [tool.kedro]); run this in a checkout of vist3a"),
         (("reconstruct", "empty"), "found no video and no image"),

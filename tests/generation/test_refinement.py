@@ -90,3 +90,11 @@ def test_only_what_is_asked_for_is_done() -> None:
     assert figures["refine_aside_db"] > figures["refine_aside_before_db"] + LEAST_GAIN
     assert figures["off_path_db"] > improve(gaussians, scene, frames, RENDER, ImprovementSettings())[1]["off_path_db"]
     assert not better.means.requires_grad
+
+
+def test_a_gain_that_is_hardly_one_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, frames, gaussians = blurred()
+    monkeypatch.setattr("vist3a.generation.refinement.LEAST_GAIN", 100.0)
+    refined = refine(gaussians, scene, frames, RENDER, RefinementSettings(refine_steps=10))
+    assert refined.steps == 0 and refined.after == refined.before
+    assert torch.equal(refined.gaussians.harmonics, gaussians.harmonics)

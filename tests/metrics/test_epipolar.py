@@ -10,7 +10,7 @@ from world_cases import world_scene
 
 from vist3a.geometry.projection import project
 from vist3a.metrics.direction import load_metrics, more_is_better
-from vist3a.metrics.epipolar import epipolar_inliers, fundamental, sampson
+from vist3a.metrics.epipolar import _features, epipolar_inliers, fundamental, sampson
 
 
 def test_images_of_one_point_lie_on_each_others_lines() -> None:
@@ -48,3 +48,10 @@ def test_it_is_a_metric_of_the_registry() -> None:
     metric = load_metrics(["sift"], "evaluate.metrics")["metric/sift"]
     assert float(metric(scene, frames)[0]) == pytest.approx(epipolar_inliers(frames[0], scene.cameras[0]))
     assert more_is_better("metric/sift")
+
+
+def test_features_stand_where_things_are() -> None:
+    """A round spot around the center of a pixel, in pixels that span [0, width] x [0, height]."""
+    y, x = np.mgrid[:64, :64] + 0.5
+    places, _ = _features(np.exp(-((x - 20.5) ** 2 + (y - 35.5) ** 2) / 18))
+    assert len(places) and np.abs(places - [20.5, 35.5]).max(1).min() < 0.05
