@@ -87,6 +87,7 @@ def prepare(root: Path, count: int, kind: str, workers: int) -> list[str]:
         "prompts_file": "prompts.txt",
         "viewer": False,
         "max_gaussians": 100,
+        "voxel_size": 1.0,
         "steps": 1,
         "aligned": False,
     }

@@ -41,11 +41,8 @@ class KeptScene:
         """As they were kept, in host memory."""
         return load_file(self._latents)["latents"]
 
-    def keep_record(self, record: dict[str, Any], picture: Tensor) -> None:
+    def keep_record(self, record: dict[str, Any]) -> None:
         """Decoded: its assets are whole, so that the latents go."""
-        with replacing(self._picture) as partial:
-            save_file({"picture": picture.cpu().contiguous()}, partial)
-        # Last: with the record a scene is finished.
         with replacing(self._record) as partial:
             partial.write_text(json.dumps({**record, "content": content_digest(self.folder)}))
         self._latents.unlink(missing_ok=True)
@@ -57,10 +54,6 @@ class KeptScene:
         record: dict[str, Any] = json.loads(self._record.read_text())
         return record if record.pop("content") == content_digest(self.folder) else None
 
-    def picture(self) -> Tensor:
-        """Of a finished scene."""
-        return load_file(self._picture)["picture"]
-
     @property
     def _latents(self) -> Path:
         return self.state / "latents" / f"{self.folder.name}.safetensors"
@@ -68,10 +61,6 @@ class KeptScene:
     @property
     def _record(self) -> Path:
         return self.state / "records" / f"{self.folder.name}.json"
-
-    @property
-    def _picture(self) -> Path:
-        return self.state / "pictures" / f"{self.folder.name}.safetensors"
 
 
 def kept_scenes(prompts: Sequence[str], seed: int, state: Path, output: Path) -> list[KeptScene]:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vist3a.data.picture import read_picture
 from vist3a.export.video import image_sheet
 from vist3a.runtime.step_log import step_log
 from vist3a.runtime.workers.settings import WorkerSettings
-from vist3a_app.pipelines.generate.kept_scene import KeptScene, kept_scenes
+from vist3a_app.pipelines.generate.kept_scene import kept_scenes
 from vist3a_app.pipelines.generate.many_scenes import make_scenes, scores_of, state_folder
 from vist3a_app.pipelines.generate.params import GenerateParams
 from vist3a_app.pipelines.generate.requests import requests
@@ -60,11 +61,12 @@ def generate_scenes(
             shutil.rmtree(state, ignore_errors=True)
 
     report = {"scenes": scenes} | ({"quarantined": quarantined} if quarantined else {})
-    return report, _sheet(shown[:SHEET_SCENES]), copy
+    return report, _sheet([scenes[scene.prompt]["files"]["picture"] for scene in shown[:SHEET_SCENES]]), copy
 
 
-def _sheet(scenes: list[KeptScene]) -> Tensor:
-    return image_sheet(torch.stack([scene.picture() for scene in scenes]), columns=1)
+def _sheet(pictures: list[str]) -> Tensor:
+    rows = [read_picture(Path(picture), upright=False).float() / 255 for picture in pictures]
+    return image_sheet(torch.stack(rows), columns=1)
 
 
 def _log_mean(records: list[dict[str, Any]]) -> None:

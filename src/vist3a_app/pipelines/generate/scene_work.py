@@ -57,7 +57,7 @@ def decoding(params: GenerateParams, networks: Networks, stitched_decoder: Path)
         paths = scene.save(kept.folder.parent)
         files = {kind: path.as_posix() for kind, path in paths.items()}
         record = {**scene.caption.facts, "name": scene.name, "files": files}
-        kept.keep_record(record, scene.picture())
+        kept.keep_record(record)
         done(1)
         return record
 
