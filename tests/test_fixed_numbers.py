@@ -12,7 +12,7 @@ from vist3a.alignment import align_settings, drift, watch
 from vist3a.alignment.rewards import geometry as reward_geometry
 from vist3a.distillation import color_jitter, distill_loss, latent_noise, match_outputs, match_tokens, photometric
 from vist3a.export import cameras as camera_file
-from vist3a.export import depth, gltf, spz, viewer
+from vist3a.export import depth, glb_file, gltf, spz, viewer
 from vist3a.export import scene as scene_files
 from vist3a.geometry import object_space_pose, pointmap_cameras, spherical_harmonics
 from vist3a.metrics import aggregate, by_kind, image, permutation, pose_transfer, surface, video
@@ -29,10 +29,11 @@ CONSTANTS: dict[ModuleType, dict[str, Any]] = {
     splats: {"SPLAT_ROWS": 10, "REACH": 3.33},
     # Sloan's polynomials up to degree 4, of which glTF and SPZ hold three.
     spherical_harmonics: {"MAX_DEGREE": 4, "BAND_ZERO": 0.28209479177387814},
-    gltf: {
+    gltf: {"MAX_DEGREE": 3},
+    glb_file: {
         "MAGIC": int.from_bytes(b"glTF", "little"), "JSON_CHUNK": int.from_bytes(b"JSON", "little"),
         "BINARY_CHUNK": int.from_bytes(b"BIN\0", "little"), "FLOAT": 5126, "UNSIGNED_SHORT": 5123, "VERTICES": 34962,
-        "POINTS": 0, "MAX_DEGREE": 3,
+        "INDICES": 34963, "UNSIGNED_INT": 5125, "POINTS": 0, "TRIANGLES": 4,
     },
     spz: {
         "MAGIC": 0x5053474E, "VERSION": 3, "MAX_DEGREE": 3, "MAX_GAUSSIANS": 10_000_000, "COLOR_SCALE": 0.15,
@@ -68,7 +69,7 @@ CONSTANTS: dict[ModuleType, dict[str, Any]] = {
 DEFAULTS: dict[type, dict[str, Any]] = {
     align_settings.AlignSettings: {
         "variant": "drtune", "gradient_batch": 1, "flow_shift": None, "decoded_views": None, "term_gradients_every": 0,
-        "motion_bar": 0.85,
+        "motion_bar": 0.85, "frames_apart": False, "views_at_once": None, "clips_at_once": None,
     },
     align_settings.WatchConfig: {
         "judge_every": 0, "previews_every": 0, "prompts": 2, "drift_window": 5, "films_every": 0, "films_clips": 32,
@@ -85,7 +86,8 @@ DEFAULTS: dict[type, dict[str, Any]] = {
     photometric.Photometric: {"weight": 1.0, "views": 3, "clips": None, "squared": 6.0, "absolute": 0.5},
     scene_files.ExportSettings: {
         "smoothing": 0.0, "max_gaussians": None, "min_opacity": 0.0, "voxel_size": None, "drop_points": 0.1,
-        "turntable_frames": 60, "turntable_size": 192, "formats": (),
+        "turntable_frames": 60, "turntable_size": 192, "viewer": True, "formats": (), "target": "network", "scale": None,
+        "level": False, "mesh_voxels": None, "collision_faces": 4000,
     },
     extract.TapConfig: {
         "kernel": (5, 3, 3), "stride": None, "padding": None, "padding_mode": "replicate", "interpolation": "corners",
