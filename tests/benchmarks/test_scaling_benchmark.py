@@ -47,6 +47,7 @@ def test_items_that_share_a_rollout_are_one(scaling: ModuleType) -> None:
     assert together.hours * 3600 == pytest.approx(100 + 4, rel=0.02)
 
 
+@pytest.mark.long
 def test_it_runs_tiny(tmp_path: Path) -> None:
     out = tmp_path / "scaling.json"
     command = [
