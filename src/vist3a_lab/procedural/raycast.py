@@ -196,7 +196,7 @@ def render(
     """
     on_cpu = scenes.device.type == "cpu"
     if max_rays is None:
-        max_rays = 1 << 16 if on_cpu else 1 << 23
+        max_rays = 1 << 18 if on_cpu else 1 << 23
     views = cameras.world_to_camera.shape[1]
     rays = height * width * supersample**2
     view_chunk = max(1, min(views, max_rays // rays))
