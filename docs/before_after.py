@@ -122,7 +122,7 @@ def save_animation(path: Path, rows: Sequence[Row]) -> None:
             append_images=pages[1:],
             duration=MILLISECONDS,
             loop=0,
-            quality=90,
+            quality=80,
             method=6,
         )
 
@@ -131,7 +131,7 @@ def save_still(path: Path, rows: Sequence[Row]) -> None:
     """A PNG with the first, the middle and the last frame."""
     last = len(rows[0].films[0]) - 1
     with replacing(path) as temporary:
-        page(rows, [round(share * last) for share in STILLS]).save(temporary, "PNG", optimize=True)
+        page(rows, [round(share * last) for share in STILLS]).quantize(256).save(temporary, "PNG", optimize=True)
 
 
 class Bed:

@@ -85,6 +85,7 @@ def test_only_what_is_asked_for_is_done() -> None:
     scene, frames, gaussians = blurred()
     same, figures = improve(gaussians, scene, frames, RENDER, ImprovementSettings())
     assert same is gaussians and list(figures) == ["off_path_db"]
+    assert improve(gaussians, scene, frames, RENDER, ImprovementSettings(off_path=False))[1] == {}
     with torch.no_grad():
         better, figures = improve(gaussians, scene, frames, RENDER, ImprovementSettings(refine_steps=20, filter=True))
     assert figures["refine_aside_db"] > figures["refine_aside_before_db"] + LEAST_GAIN

@@ -20,9 +20,11 @@ class ImprovementSettings(RefinementSettings):
     Attributes:
         filter: Leave out Gaussians that the views of their scene see through, or whose color they do not have, where the scene
             gets better by it (see :mod:`vist3a.metrics.off_path`).
+        off_path: Say how good the scene is off the path; takes as long as rendering all of its views twice.
     """
 
     filter: bool = False
+    off_path: bool = True
 
 
 def improve(
@@ -45,5 +47,6 @@ def improve(
         gaussians = refined.gaussians
         if refined.judged:
             figures |= {"refine_aside_before_db": refined.before, "refine_aside_db": refined.after}
-    figures["off_path_db"] = off_path(gaussians, scene, frames, render).decibels
+    if settings.off_path:
+        figures["off_path_db"] = off_path(gaussians, scene, frames, render).decibels
     return gaussians, figures

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-PictureLog = Callable[[int, np.ndarray], None]
-PictureSink = Callable[[str, int, np.ndarray], None]
+from vist3a.runtime.sinks import Sinks
 
-_sinks: list[PictureSink] = []
+PictureLog = Callable[[int, np.ndarray], None]
+
+_sinks: Sinks[str, int, np.ndarray] = Sinks()
+add_picture_sink, remove_picture_sink = _sinks.add, _sinks.remove
+"""``sink(name, step, picture)`` is called for every picture."""
 
 
 def picture_log(name: str) -> PictureLog:
@@ -23,16 +26,4 @@ def picture_log(name: str) -> PictureLog:
 
 def tell_picture(name: str, step: int, picture: np.ndarray) -> None:
     """One picture to all sinks."""
-    for sink in tuple(_sinks):
-        sink(name, step, picture)
-
-
-def add_picture_sink(sink: PictureSink) -> None:
-    """From now on ``sink(name, step, picture)`` is called for every picture."""
-    _sinks.append(sink)
-
-
-def remove_picture_sink(sink: PictureSink) -> None:
-    """End what :func:`add_picture_sink` began; unknown sinks are ignored."""
-    if sink in _sinks:
-        _sinks.remove(sink)
+    _sinks.tell(name, step, picture)

@@ -7,14 +7,16 @@ is one line in the log; whoever registered a sink (the run record, a test, a not
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+
+from vist3a.runtime.sinks import Sinks
 
 Log = Callable[[int, Mapping[str, float]], None]
-Sink = Callable[[str, int, Mapping[str, float]], None]
 
 logger = logging.getLogger(__name__)
-_sinks: list[Sink] = []
+_sinks: Sinks[str, int, Mapping[str, float]] = Sinks()
+add_sink, remove_sink, listening = _sinks.add, _sinks.remove, _sinks.listening
+"""``sink(name, step, scalars)`` is called at every logged step."""
 
 
 def step_log(name: str) -> Log:
@@ -29,26 +31,4 @@ def step_log(name: str) -> Log:
 
 def tell(name: str, step: int, scalars: Mapping[str, float]) -> None:
     """One step of a curve to all sinks, and no line in the log."""
-    for sink in tuple(_sinks):
-        sink(name, step, scalars)
-
-
-def add_sink(sink: Sink) -> None:
-    """From now on ``sink(name, step, scalars)`` is called at every logged step."""
-    _sinks.append(sink)
-
-
-def remove_sink(sink: Sink) -> None:
-    """End what :func:`add_sink` began; unknown sinks are ignored."""
-    if sink in _sinks:
-        _sinks.remove(sink)
-
-
-@contextmanager
-def listening(sink: Sink) -> Iterator[None]:
-    """Register a sink for the length of a ``with`` block."""
-    add_sink(sink)
-    try:
-        yield
-    finally:
-        remove_sink(sink)
+    _sinks.tell(name, step, scalars)

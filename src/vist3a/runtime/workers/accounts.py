@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from vist3a.runtime.sinks import Sinks
 
 
 @dataclass(frozen=True)
@@ -84,34 +85,12 @@ class Roll:
             account.seconds += 0.0 if given is None else time.monotonic() - given
 
 
-Sink = Callable[[str, Sequence[Account]], None]
-
-_sinks: list[Sink] = []
+_sinks: Sinks[str, Sequence[Account]] = Sinks()
+add_sink, remove_sink, listening = _sinks.add, _sinks.remove, _sinks.listening
+"""``sink(title, accounts)`` is called at the end of every piece of work."""
 
 
 def tell(title: str, accounts: Sequence[Account]) -> None:
     """What the workers of ``title`` did; nothing where none has loaded."""
     if accounts:
-        for sink in tuple(_sinks):
-            sink(title, accounts)
-
-
-def add_sink(sink: Sink) -> None:
-    """From now on ``sink(title, accounts)`` is called at the end of every piece of work."""
-    _sinks.append(sink)
-
-
-def remove_sink(sink: Sink) -> None:
-    """End what :func:`add_sink` began; unknown sinks are ignored."""
-    if sink in _sinks:
-        _sinks.remove(sink)
-
-
-@contextmanager
-def listening(sink: Sink) -> Iterator[None]:
-    """Register a sink for the length of a ``with`` block."""
-    add_sink(sink)
-    try:
-        yield
-    finally:
-        remove_sink(sink)
+        _sinks.tell(title, accounts)
