@@ -75,10 +75,12 @@ def objective(
     """Mean reward, generative loss and final latents of one step, as the paper writes them, in one graph."""
     random = step_generator(SEED, step)
     drawn = draw_align_step(random, settings)
-    count = settings.prompts_per_step
-    prompts = [PROMPTS[(step * count + i) % len(PROMPTS)] for i in range(count)]
+    noises = settings.noises_per_prompt
+    count = settings.prompts_per_step // noises
+    prompts = [PROMPTS[(step * count + i) % len(PROMPTS)] for i in range(count) for _ in range(noises)]
     shape = generator.latent_grid(5, *SIZE)
-    z = torch.cat([prompt_noise(prompt, SEED + step, shape) for prompt in prompts]).double()
+    seeds = [SEED + step + 1_000_003 * number for _ in range(count) for number in range(noises)]
+    z = torch.cat([prompt_noise(prompt, seed, shape) for prompt, seed in zip(prompts, seeds, strict=True)]).double()
     with torch.no_grad():
         text, empty = generator.embed(prompts), generator.embed([""])
     sampler = generator.sampler(STEPS, shape)
@@ -149,6 +151,7 @@ def same(found: Gradients, expected: Gradients) -> None:
         (0.3, "drtune", {"frames_apart": True, "clips_at_once": 1}),
         (0.3, "released", {"views_at_once": 1}),
         (0.3, "last", {"frames_apart": True, "views_at_once": 2}),
+        (0.3, "drtune", {"noises_per_prompt": 2}),
     ],
 )
 def test_the_gradient_is_that_of_the_whole_objective(
@@ -323,7 +326,7 @@ def test_impossible_alignments_are_refused(stitched: StitchedDecoder, tmp_path: 
     generator = trainable()
     for prompts, count, sentence in (
         ([], 1, "at least one prompt"),
-        (PROMPTS, 0, r"align\.clips_per_step: 0, but there are 1"),
+        (PROMPTS, 0, r"align\.clips_per_step: 0, but there are 1 processes; allowed: at least 1"),
     ):
         with pytest.raises(ValueError, match=sentence):
             align(

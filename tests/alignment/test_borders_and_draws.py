@@ -303,7 +303,7 @@ def test_a_rollout_is_its_sampler_step_by_step() -> None:
     ticks: list[int] = []
     path = rollout(
         generator, noise, condition, negative, steps=4, guidance=2.5, keep=(3, 1), flow_shift=4.0,
-        generators=step_generators(PROMPTS[:2], 3), after_step=lambda: ticks.append(1),
+        generators=step_generators(PROMPTS[:2], [3, 3]), after_step=lambda: ticks.append(1),
     )  # fmt: skip
     sampler = generator.sampler(4, (4, 2, 2, 2), CPU, 4.0)
     z, seen = sampler.start(noise), {}

@@ -34,6 +34,7 @@ WEIGHTS = {"text_decoded": 1.0, "text_rendered": 2.0, "consistency_l1": 3.0, "co
            "reprojection": 4.0, "hps_rendered": 0.5}  # fmt: skip
 ABOUT = {"seeds": [1, 2, 3], "heldout_seed": 5, "prompts": 12, "steps": 7, "denoising_steps": 8, "prompts_per_step": 3,
          "clips_per_step": 2, "gradient_steps": 2, "guidance": 3.0, "generative_weight": 0.5, "device": "the CPU", "motion": 0.27,
+         "diversity_held": None,
          "diversity_noises": 4, "diversity_prompts": 5,
          "weights": {variant: variant_weights(WEIGHTS, variant, 6.0) for variant in OPTIMISED}}  # fmt: skip
 
@@ -118,6 +119,11 @@ def test_a_variant_optimises_its_own_terms() -> None:
         weights = variant_weights(WEIGHTS, variant)
         assert weights == {name: WEIGHTS[name] if name in optimised else 0.0 for name in WEIGHTS}
     assert variant_weights(WEIGHTS, "full_motion", 6.0) == {**WEIGHTS, "camera_motion": 6.0}
+    varied = {**WEIGHTS, "diversity": 3.0}
+    assert (
+        variant_weights(varied, "full")["diversity"] == 0.0
+        and variant_weights(varied, "full_motion", 6.0)["diversity"] == 3.0
+    )
     held = {**WEIGHTS, "camera_motion": 2.0}
     assert variant_weights(held, "full_motion") == held and variant_weights(held, "full")["camera_motion"] == 0.0
     with pytest.raises(

@@ -23,12 +23,11 @@ NAMED = (
     ),
     Named(
         "every step starts from the same noise", "vist3a/alignment/align.py",
-        "prompt_noise(prompt, settings.seed + step, shape, self.device)",
-        "prompt_noise(prompt, settings.seed, shape, self.device)",
+        "settings.seed + step + APART * number", "settings.seed + APART * number",
     ),
     Named(
         "every step draws the same noise along the way", "vist3a/alignment/align.py",
-        "step_generators(own, settings.seed + step)", "step_generators(own, settings.seed)",
+        "step_generators(own, seeds)", "step_generators(own, [settings.seed] * len(own))",
     ),
     Named(
         "every step of the schedule has the same weight", "vist3a/alignment/reward_gradient.py",

@@ -17,7 +17,9 @@ from tiny_networks import tiny_generator, tiny_network
 from vist3a.adapters.lora import add_lora
 from vist3a.alignment.align import AlignData, AlignRun, align
 from vist3a.alignment.align_settings import AlignSettings
+from vist3a.alignment.rewards.diversity import Diversity
 from vist3a.alignment.rewards.one_scorer import reward_from
+from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.records import Clip
 from vist3a.runtime.loop import LoopConfig
 from vist3a.runtime.processes import joined
@@ -27,7 +29,8 @@ RUNS = [("one", 0, 1), ("two", 0, 2), ("two", 1, 2)]
 CPU = torch.device("cpu")
 SETTINGS = AlignSettings(
     seed=3,
-    prompts_per_step=3,
+    prompts_per_step=6,
+    noises_per_prompt=2,
     clips_per_step=2,
     denoising_steps=(3, 4),
     gradient_steps=1,
@@ -43,6 +46,13 @@ SETTINGS = AlignSettings(
 )
 
 
+def reward() -> WeightedSum:
+    """Pictures, and how far the rollouts of a prompt are apart, which is asked of all of a step together."""
+    pictures = reward_from(scorer(1), RENDERED)
+    apart = Diversity(lambda first, second: (first - second).square().mean((1, 2, 3)), 10.0)
+    return WeightedSum({**pictures.terms, "diversity": apart}, {**pictures.weights, "diversity": 1.0})
+
+
 def train(stitched: StitchedDecoder, folder: Path, name: str) -> None:
     """Two steps by the processes that the environment tells of."""
     generator = tiny_generator()
@@ -54,7 +64,7 @@ def train(stitched: StitchedDecoder, folder: Path, name: str) -> None:
     with joined(CPU) as processes:
         run = AlignRun(folder / f"{name}.pt", lambda step, scalars: logged.update({step: dict(scalars)}))
         data = AlignData(PROMPTS, clips, generator.embed)
-        align(generator, stitched, reward_from(scorer(1), RENDERED), data, SETTINGS, run)
+        align(generator, stitched, reward(), data, SETTINGS, run)
         weights = torch.cat([p.detach().flatten() for p in generator.denoiser.parameters() if p.requires_grad])
         torch.save(weights, folder / f"{name}-{processes.rank}.pt")
     if processes.first:

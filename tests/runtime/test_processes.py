@@ -81,7 +81,7 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
     moments = [[state["exp_avg"] for state in c["optimizers"][0]["state"].values()] for c in (one, two)]
     assert len(moments[0]) == len(one["parameters"])
     for alone, shared in zip(*moments, strict=True):
-        # Averages of the gradients: three prompts are shared unequally by two processes.
+        # Averages of the gradients: three prompts, of two rollouts each, are shared unequally by two processes.
         assert float(alone.norm()) > 0
         assert float((shared - alone).norm()) <= 1e-9 * float(alone.norm())
     # Both processes end with the same bits.
@@ -93,6 +93,7 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
         assert {
             "reward/total",
             "reward_gradient/text_rendered",
+            "reward/diversity",
             "reward_gradient_norm",
             "generative_loss",
         } <= kept.keys()

@@ -37,6 +37,9 @@ from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
 from vist3a.stitching.decoder import StitchedDecoder
 
+APART = 1_000_003
+"""Between the seeds of the noises of one prompt: no step of another number has them."""
+
 
 @dataclass(frozen=True)
 class AlignData:
@@ -115,10 +118,11 @@ def align(
         raise ValueError("alignment needs at least one prompt")
     run, processes = run or AlignRun(), connected()
     # A process without a prompt or clip would wait for the others with nothing to sum.
-    for name in ("prompts_per_step", "clips_per_step"):
-        if getattr(settings, name) < processes.count:
+    least = {"prompts_per_step": processes.count * settings.noises_per_prompt, "clips_per_step": processes.count}
+    for name, needed in least.items():
+        if getattr(settings, name) < needed:
             raise ValueError(
-                f"align.{name}: {getattr(settings, name)}, but there are {processes.count} processes; allowed: at least one each"
+                f"align.{name}: {getattr(settings, name)}, but there are {processes.count} processes; allowed: at least {needed}"
             )
     one_step = AlignStep(generator, decoder, rewards, data, settings, processes, render)
 
@@ -188,12 +192,15 @@ class AlignStep:
         The share's part of the mean of every term, and of the squared norms of the gradients at the latents; both sum over
         processes.
         """
-        generator, settings, count = self.generator, self.settings, self.settings.prompts_per_step
+        generator, settings, noises = self.generator, self.settings, self.settings.noises_per_prompt
+        count = settings.prompts_per_step // noises
         places = range(step * count, (step + 1) * count)
         shape = generator.latent_grid(settings.frames, settings.height, settings.width)
         # Drawn alike in all processes, whatever their share.
         drawn = draw_align_step(random, settings)
-        own_places = self.processes.share(places)
+        # All rollouts of a prompt are made in one process.
+        own_places = [place for place in self.processes.share(places) for _ in range(noises)]
+        seeds = [settings.seed + step + APART * number for number in range(noises)] * (len(own_places) // noises)
         own = [self.data.prompts[place % len(self.data.prompts)] for place in own_places]
         # The whole rollout without a graph: only the kept steps are run again with one.
         with self.meter("rollout"):
@@ -202,14 +209,14 @@ class AlignStep:
             with merged_lora(generator.denoiser):
                 path = rollout(
                     generator,
-                    torch.cat([prompt_noise(prompt, settings.seed + step, shape, self.device) for prompt in own]),
+                    torch.cat([prompt_noise(*one, shape, self.device) for one in zip(own, seeds, strict=True)]),
                     condition,
                     self.negative,
                     steps=drawn.steps,
                     guidance=drawn.guidance,
                     keep=drawn.keep,
                     flow_shift=settings.flow_shift,
-                    generators=step_generators(own, settings.seed + step),
+                    generators=step_generators(own, seeds),
                 )
         with self.meter("reward"):
             every = settings.term_gradients_every

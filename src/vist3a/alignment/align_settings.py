@@ -25,6 +25,7 @@ class AlignSettings(ClipShape):
     Attributes:
         seed: Draws prompts' noise, denoising steps, views and clips, by step.
         prompts_per_step: Rollouts per step; of several processes each takes its share.
+        noises_per_prompt: So many of these rollouts have one prompt, each from its own noise.
         clips_per_step: Clips of the generative loss per step.
         clips_at_once: Of these a graph holds so many, one after the other; None: all. Less memory, more time.
         variant: Denoising steps that carry gradient: ``gradient_steps`` random ones (``drtune``), the last one alone (``last``),
@@ -47,12 +48,13 @@ class AlignSettings(ClipShape):
         loop: The training.
 
     Raises:
-        ValueError: A range is none, a rollout is too short for its steps with gradient, or ``frames_apart`` meets
-            ``term_gradients_every``.
+        ValueError: A range is none, ``noises_per_prompt`` does not divide ``prompts_per_step``, a rollout is too short for its
+            steps with gradient, or ``frames_apart`` meets ``term_gradients_every``.
     """
 
     seed: int
     prompts_per_step: Positive
+    noises_per_prompt: Positive = 1
     clips_per_step: Positive
     clips_at_once: Positive | None = None
     variant: Variant = "drtune"
@@ -73,6 +75,11 @@ class AlignSettings(ClipShape):
     def __post_init__(self) -> None:
         check_range("denoising_steps", self.denoising_steps)
         check_range("guidance", self.guidance)
+        if self.prompts_per_step % self.noises_per_prompt:
+            raise ValueError(
+                f"align.noises_per_prompt: {self.noises_per_prompt}, which does not divide align.prompts_per_step "
+                f"{self.prompts_per_step}; allowed: a divisor of it"
+            )
         if self.frames_apart and self.term_gradients_every:
             raise ValueError(
                 f"align.term_gradients_every: {self.term_gradients_every}, but with align.frames_apart no graph leads from a "

@@ -44,9 +44,9 @@ def prompt_noise(
     return torch.randn(1, *shape, generator=prompt_generator(prompt, seed)).to(device)
 
 
-def step_generators(prompts: Sequence[str], seed: int) -> list[torch.Generator]:
-    """What stochastic samplers draw from, one per prompt, apart from the starting noise."""
-    return [prompt_generator(f"steps/{prompt}", seed) for prompt in prompts]
+def step_generators(prompts: Sequence[str], seeds: Sequence[int]) -> list[torch.Generator]:
+    """What stochastic samplers draw from, one per prompt and its seed, apart from the starting noise."""
+    return [prompt_generator(f"steps/{prompt}", seed) for prompt, seed in zip(prompts, seeds, strict=True)]
 
 
 def prediction_coefficients(

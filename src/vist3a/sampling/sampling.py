@@ -88,7 +88,7 @@ def sample_latents(
             steps=config.steps,
             guidance=config.guidance,
             flow_shift=config.flow_shift,
-            generators=step_generators(block, seed),
+            generators=step_generators(block, [seed] * len(block)),
             after_step=after_step,
         )
         # The denoiser's latents are normalized, decoders take raw ones.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from vist3a.alignment.rewards.base import Views
 from vist3a.alignment.rewards.consistency import ColorConsistency, PhotometricConsistency
@@ -86,6 +87,17 @@ def test_a_path_to_hold_is_asked_for() -> None:
     assert not renders("camera_motion") and "camera_motion" in term_names(())
     with pytest.raises(ValueError, match=r"align\.motion: camera_motion has a weight, but no path to hold"):
         weighted_terms({"camera_motion": 2.0}, {}, None)
+
+
+def test_a_distance_to_hold_is_asked_for() -> None:
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        return (first - second).abs().mean((1, 2, 3))
+
+    reward = weighted_terms({"diversity": 2.0}, {}, distance, diversity=0.3)
+    assert reward.needs == {"decoded"} and reward.weights == {"diversity": 2.0}
+    assert not renders("diversity") and "diversity" in term_names(())
+    with pytest.raises(ValueError, match=r"align\.diversity: diversity has a weight, but no distance to hold"):
+        weighted_terms({"diversity": 2.0}, {}, distance)
 
 
 def test_the_color_term_is_made_by_its_name() -> None:

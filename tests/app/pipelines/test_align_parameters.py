@@ -199,3 +199,18 @@ def test_the_motion_term_needs_the_path_that_it_holds() -> None:
     params = AlignParams(**values(rewards=weights, motion=0.3))
     reward = load_reward_models(params, has_gaussians=True, device=CPU, public={}).reward
     assert reward.terms["camera_motion"].motion == 0.3
+
+
+def test_the_diversity_term_needs_a_distance_and_several_rollouts_of_a_prompt() -> None:
+    weights, several = {"text_decoded": 1.0, "diversity": 2.0}, {"prompts_per_step": 4, "noises_per_prompt": 2}
+    refused = r"align\.diversity: .* but diversity has a weight; allowed: a distance above 0"
+    for wrong in ({"diversity": None, **several}, {"diversity": 0.5, "noises_per_prompt": 1}):
+        with pytest.raises(ValidationError, match=refused):
+            AlignParams(**values(rewards=weights, **wrong))
+    with pytest.raises(
+        ValidationError, match=r"align\.noises_per_prompt: 3, which does not divide align\.prompts_per_step 4"
+    ):
+        AlignParams(**values(prompts_per_step=4, noises_per_prompt=3))
+    params = AlignParams(**values(rewards=weights, diversity=0.5, **several))
+    reward = load_reward_models(params, has_gaussians=True, device=CPU, public={}).reward
+    assert reward.terms["diversity"].wanted == 0.5 and "decoded" in reward.needs

@@ -12,6 +12,7 @@ from vist3a.alignment.rewards.consistency import (
     PerceptualConsistency,
     PhotometricConsistency,
 )
+from vist3a.alignment.rewards.diversity import Diversity
 from vist3a.alignment.rewards.geometry import (
     CameraMotion,
     CameraSmoothness,
@@ -27,7 +28,7 @@ GEOMETRY: Mapping[str, Callable[[], Reward]] = {
     "camera_smoothness": CameraSmoothness,
 }
 L1, PERCEPTUAL, COLOR = "consistency_l1", "consistency_perceptual", "consistency_color"
-MOTION = "camera_motion"
+MOTION, DIVERSITY = "camera_motion", "diversity"
 KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
 
 
@@ -35,7 +36,15 @@ def term_names(scorers: tuple[str, ...]) -> tuple[str, ...]:
     """All terms there are with these text-image scorers: each on decoded and on rendered views, consistency, geometry, and those
     of the registry.
     """
-    own = (*(f"{name}_{kind}" for name in scorers for kind in KINDS), L1, PERCEPTUAL, COLOR, *GEOMETRY, MOTION)
+    own = (
+        *(f"{name}_{kind}" for name in scorers for kind in KINDS),
+        L1,
+        PERCEPTUAL,
+        COLOR,
+        *GEOMETRY,
+        MOTION,
+        DIVERSITY,
+    )
     return tuple(dict.fromkeys((*own, *registry.names("rewards"))))
 
 
@@ -68,12 +77,14 @@ def weighted_terms(
     scorers: Mapping[str, TextImageScorer],
     perceptual: Distance | None,
     motion: float | None = None,
+    diversity: float | None = None,
     at_once: int | None = None,
 ) -> WeightedSum:
     """The terms of ``weights`` and their sum (weight None: no such term); ValueError for a name that is none.
 
-    ``motion`` is the path that ``camera_motion`` asks for, in median depths of the scene; that term needs it. Of scorers and
-    the perceptual distance a graph holds ``at_once`` images (None: all).
+    ``motion`` is the path that ``camera_motion`` asks for, in median depths of the scene, ``diversity`` the perceptual distance
+    that the term of this name asks for; these terms need them. Of scorers and the perceptual distance a graph holds ``at_once``
+    images (None: all).
     """
     terms: dict[str, Reward] = {}
     given = {name: weight for name, weight in weights.items() if weight is not None}
@@ -86,6 +97,12 @@ def weighted_terms(
             if motion is None:
                 raise ValueError(f"align.motion: {MOTION} has a weight, but no path to hold; allowed: a number above 0")
             terms[name] = CameraMotion(motion)
+        elif name == DIVERSITY and perceptual is not None:
+            if diversity is None:
+                raise ValueError(
+                    f"align.diversity: {DIVERSITY} has a weight, but no distance to hold; allowed: a number above 0"
+                )
+            terms[name] = Diversity(perceptual, diversity, at_once)
         elif name == L1:
             terms[name] = PhotometricConsistency()
         elif name == COLOR:

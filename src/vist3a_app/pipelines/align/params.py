@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vist3a.alignment.align_settings import AlignSettings, Variant, WatchConfig, check_range
-from vist3a.alignment.rewards.terms import COLOR, KINDS, L1, MOTION, PERCEPTUAL, is_term, renders, term_names
+from vist3a.alignment.rewards.terms import COLOR, DIVERSITY, KINDS, L1, MOTION, PERCEPTUAL, is_term, renders, term_names
 from vist3a_app.pipelines.networks import Dtype, Template
 from vist3a_app.pipelines.strict import Place, Strict
 
@@ -33,6 +33,7 @@ class RewardWeights(Strict):
     pointmap_camera: float | None = None
     camera_smoothness: float | None = None
     camera_motion: float | None = None
+    diversity: float | None = None
 
     def given(self) -> dict[str, float]:
         """Weights by term, without those that are null."""
@@ -63,7 +64,8 @@ class AlignParams(Strict, AlignSettings):
     unless a term reads decoded frames; null: pictures where the 3D network has Gaussians. ``reward_scorer`` is a folder or
     an entry under rewards of weights.yml, ``reward_models`` names further ones (null: none); ``perceptual`` is the entry of
     LPIPS (null: distance in the features of ``reward_scorer``). ``motion`` is the path of the camera that ``camera_motion`` asks
-    for, in median depths of the scene. Published scorers compute in ``reward_dtype``.
+    for, in median depths of the scene, ``diversity`` the distance between rollouts of one prompt that the term of this name asks
+    for. Published scorers compute in ``reward_dtype``.
     """
 
     prompts_file: Place | None = None
@@ -76,6 +78,7 @@ class AlignParams(Strict, AlignSettings):
     reward_models: dict[str, str | None] = Field(default_factory=dict)
     perceptual: str | None = None
     motion: float | None = Field(None, gt=0)
+    diversity: float | None = Field(None, gt=0)
     reward_dtype: Dtype = "float32"
     watch: Watching
     prompt_templates: tuple[Template, ...] = ()
@@ -115,6 +118,11 @@ class AlignParams(Strict, AlignSettings):
         if MOTION in terms and self.motion is None:
             raise ValueError(
                 f"align.motion: null, but {MOTION} has a weight; allowed: the camera's path in median depths"
+            )
+        if DIVERSITY in terms and (self.diversity is None or self.noises_per_prompt < 2):
+            raise ValueError(
+                f"align.diversity: {self.diversity}, with align.noises_per_prompt {self.noises_per_prompt}, but {DIVERSITY} "
+                "has a weight; allowed: a distance above 0 between at least 2 rollouts of a prompt"
             )
         sources = {"text": self.reward_scorer} | self.further_models()
         # A scorer that is rewarded would, as the judge, speak about itself.

@@ -9,7 +9,7 @@ import torch
 
 from vist3a.alignment.reward_models import load_perceptual, load_scorer
 from vist3a.alignment.rewards.consistency import Distance, feature_distance
-from vist3a.alignment.rewards.terms import KINDS, PERCEPTUAL, weighted_terms
+from vist3a.alignment.rewards.terms import DIVERSITY, KINDS, PERCEPTUAL, weighted_terms
 from vist3a.alignment.rewards.text_image import FeatureScorer, TextImageScorer
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.pairing import DTYPES
@@ -40,7 +40,8 @@ def load_reward_models(
     sources = {"text": ("align.reward_scorer", params.reward_scorer)}
     sources |= {name: (f"align.reward_models.{name}", source) for name, source in params.further_models().items()}
     # Without LPIPS, features of the text scorer: it is loaded for them even if no text term has a weight.
-    own_distance = PERCEPTUAL in weights and params.perceptual is None
+    needs_distance = bool({PERCEPTUAL, DIVERSITY} & weights.keys())
+    own_distance = needs_distance and params.perceptual is None
     scorers: dict[str, TextImageScorer] = {
         name: load_scorer(source, where, device, dtype, public, compiled=params.compile)
         for name, (where, source) in sources.items()
@@ -52,12 +53,12 @@ def load_reward_models(
         if not isinstance(encoder, FeatureScorer):
             raise ValueError(
                 f"align.perceptual: null for reward_scorer {params.reward_scorer}, which has no feature maps; allowed: "
-                f"lpips-vgg, or a null weight of {PERCEPTUAL}"
+                f"lpips-vgg, or null weights of {PERCEPTUAL} and {DIVERSITY}"
             )
         distance = feature_distance(encoder.feature_maps)
-    elif PERCEPTUAL in weights and params.perceptual is not None:
+    elif needs_distance and params.perceptual is not None:
         distance = load_perceptual(params.perceptual, "align.perceptual", device, public)
-    reward = weighted_terms(weights, scorers, distance, params.motion, params.views_at_once)
+    reward = weighted_terms(weights, scorers, distance, params.motion, params.diversity, params.views_at_once)
     if not watched or not params.watch.judge_every:
         return RewardModels(reward, {})
     judge = load_scorer(params.watch.judge, "align.watch.judge", device, dtype, public)
