@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vist3a.alignment.generation_scores import Verdict, score_scenes
+from vist3a.alignment.rewards.terms import DIVERSITY as HELD_APART
 from vist3a.alignment.rewards.terms import KINDS, MOTION
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.generators.base import VideoGenerator
@@ -76,8 +77,8 @@ SENTENCES = (
 
 
 def kind_of(term: str) -> str:
-    """``quality`` for text-image scores; ``motion`` for that of the camera; ``consistency`` for all agreement."""
-    if term == MOTION:
+    """``quality`` for text-image scores; ``motion`` for what is held, diversity too; ``consistency`` for all agreement."""
+    if term in (MOTION, HELD_APART):
         return "motion"
     # Text-image terms are named SCORER_decoded and SCORER_rendered.
     return "quality" if term.rpartition("_")[2] in KINDS else "consistency"
@@ -116,6 +117,8 @@ def score_variant(
     :func:`vist3a.metrics.image.sharpness`.
     """
     scores, pictures = score_scenes(generator, decoder, render, scorers, prompts, latents, verdict)
+    # Here every prompt has one scene, which is apart from no other.
+    scores.pop(f"reward/{HELD_APART}", None)
     scores["consistency_psnr"] = [float(psnr(rendered, decoded).mean()) for decoded, rendered in pictures]
     for position, kind in enumerate(KINDS):
         scores[f"sharpness/{kind}"] = [float(sharpness(views[position]).mean()) for views in pictures]

@@ -65,6 +65,7 @@ def report_variants(
     about = params.model_dump(exclude={"judge", "beside", "batch"}) | {
         "device": made_on(networks.device),
         "motion": align.motion,
+        "diversity_held": align.diversity if align.rewards.diversity else None,
         "prompts_per_step": align.prompts_per_step,
         "clips_per_step": align.clips_per_step,
         "gradient_steps": align.gradient_steps,

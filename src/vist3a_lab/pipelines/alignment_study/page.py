@@ -15,7 +15,7 @@ from vist3a_lab.studies.film_scores import FILM
 PAGE = """# What the parts of alignment do
 
 Written by `kedro run --pipelines=alignment_study` on the embedded networks and {device}: the ablation of the paper's table 6,
-and `full_motion`, in which the reward also holds the camera's motion at {motion:g} median depths. {weight}
+and `full_motion`, in which the reward also holds the camera's motion at {motion:g} median depths{apart}. {weight}
 
 Each of {count} seeds ({seeds}) trains five adapters for {steps} steps of {prompts_per_step} prompts and {clips_per_step}
 clips, with the generative loss (weight {generative_weight:g}) and the weights below, K = {gradient_steps}, {denoising_steps}
@@ -122,6 +122,10 @@ def alignment_page(report: Mapping[str, Any]) -> str:
     kinds = report["kinds"]
     return PAGE.format(
         **{key: about[key] for key in ABOUT},
+        apart=(
+            "" if about["diversity_held"] is None
+            else f" and the perceptual\ndistance of rollouts of one prompt at {about['diversity_held']:g}"
+        ),
         weight=weight_of(about["device"], "alignment_study"),
         beside=f", `{BESIDE}` another one, unaligned too" if BESIDE in report["films"] else "",
         films=_films(report),
