@@ -57,6 +57,11 @@ class Sampler:
         self._clean: Tensor | None = None
 
     @property
+    def lengths(self) -> Float[Tensor, " steps"]:
+        """How far every step goes, in timesteps; the last one to 0."""
+        return self.timesteps - torch.cat([self.timesteps[1:], self.timesteps.new_zeros(1)])
+
+    @property
     def stochastic(self) -> bool:
         """Whether every step adds fresh noise."""
         return type(self.scheduler).__name__ == "CogVideoXDPMScheduler"
