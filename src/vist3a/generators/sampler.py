@@ -59,7 +59,9 @@ class Sampler:
     @property
     def lengths(self) -> Float[Tensor, " steps"]:
         """How far every step goes, in timesteps; the last one to 0."""
-        return self.timesteps - torch.cat([self.timesteps[1:], self.timesteps.new_zeros(1)])
+        # Some schedulers count in whole timesteps.
+        starts = self.timesteps.float()
+        return starts - torch.cat([starts[1:], starts.new_zeros(1)])
 
     @property
     def stochastic(self) -> bool:

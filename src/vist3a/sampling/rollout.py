@@ -88,7 +88,7 @@ def rollout(
     shape = tuple(noise.shape[1:])
     sampler = generator.sampler(steps, shape, noise.device, flow_shift)
     table = generator.linear_table(steps, shape, flow_shift)
-    timesteps, lengths = sampler.timesteps.float(), sampler.lengths.float()
+    timesteps, lengths = sampler.timesteps.float(), sampler.lengths
     # Weights of all steps on the device at once: a transfer in every step would wait for it.
     weights = table.weights.to(noise.device, noise.dtype).view(steps, steps + 1, *[1] * noise.ndim)
     # Starting noise and predictions so far, of which every state is a weighted sum (``LinearTable``).

@@ -44,6 +44,11 @@ def shorten_generator(params: ShortenParams, networks: Networks, checkpoints: Pa
 def _train(
     params: ShortenParams, networks: Networks, checkpoints: Path, text_embeddings: Path, processes: Processes
 ) -> Trained:
+    if networks.generator.shortened is not None:
+        raise ValueError(
+            f"networks.generator.shortened: {networks.generator.shortened}, but what is shortened is the generator as it is; "
+            "allowed: null"
+        )
     prompts, unseen = prompts_of(params)
     with first_one_first(processes):
         embed, negative = networks.embed([*prompts, *unseen], text_embeddings)
