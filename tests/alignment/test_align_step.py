@@ -380,7 +380,9 @@ def test_the_gradient_through_all_steps_is_that_of_the_whole_objective_with_the_
     total, _ = reward_from(scorer(1), RENDERED)(Views(frames, rendered, tuple(prompts), scene))
     (-total.mean() + 0.7 * distance).backward()
     expected = {
-        f"transformer.{name}": (1 - MOMENTUM) * p.grad for name, p in generator.denoiser.named_parameters() if p.grad is not None
+        f"transformer.{name}": (1 - MOMENTUM) * p.grad
+        for name, p in generator.denoiser.named_parameters()
+        if p.grad is not None
     }
     same(found, expected)
     assert logged[0]["distillation_loss"] == pytest.approx(float(distance.detach()), rel=1e-6)
@@ -397,6 +399,8 @@ def test_a_shortened_generator_is_neither_guided_again_nor_held_by_a_loss_that_u
     for guidance in (1.5, (1.0, 2.0)):
         with pytest.raises(ValueError, match=r"guidance (1\.5|2), but this generator was shortened.*allowed: 1"):
             trained(stitched, replace(settings, guidance=guidance), 1, tmp_path, generator)
-    with pytest.raises(ValueError, match=r"align\.regularizer: generative, but a shortened generator.*allowed: distillation"):
+    with pytest.raises(
+        ValueError, match=r"align\.regularizer: generative, but a shortened generator.*allowed: distillation"
+    ):
         trained(stitched, replace(settings, guidance=1.0, regularizer="generative"), 1, tmp_path, generator)
     trained(stitched, replace(settings, guidance=1.0), 1, tmp_path, generator)

@@ -106,7 +106,10 @@ def test_paths_are_the_original_generators_whatever_was_learned(scheduler: str) 
     add_lora(generator.denoiser, 2, 4.0, ["to_q", "to_v"], seed=0)
     embedding = generator.learn_lengths()
     with torch.no_grad():
-        for parameter in (*embedding.length.parameters(), *(p for n, p in generator.denoiser.named_parameters() if "lora" in n)):
+        for parameter in (
+            *embedding.length.parameters(),
+            *(p for n, p in generator.denoiser.named_parameters() if "lora" in n),
+        ):
             parameter.normal_(std=0.3)
     trained = {name for name, p in generator.denoiser.named_parameters() if p.requires_grad}
     paths = original_paths(generator, start, condition, empty, steps=6, guidance=3.0)
@@ -121,7 +124,9 @@ def test_paths_are_the_original_generators_whatever_was_learned(scheduler: str) 
 @pytest.mark.parametrize("kind", ["cogvideox", "svd"])
 def test_samplers_that_follow_no_flow_are_refused(kind: str) -> None:
     generator = tiny(kind)
-    with pytest.raises(ValueError, match=r"follows no flow from noise \(level 1\) to data \(0\); allowed: schedulers of flow"):
+    with pytest.raises(
+        ValueError, match=r"follows no flow from noise \(level 1\) to data \(0\); allowed: schedulers of flow"
+    ):
         flow_levels(generator, 4, generator.latent_grid(5, 64, 64))
     with pytest.raises(ValueError, match=r"cannot be shortened: it says no TIME_EMBEDDER.*allowed: wan, hunyuan_video"):
         generator.learn_lengths()
@@ -149,4 +154,3 @@ def test_the_levels_of_few_steps_have_the_shift_of_the_generators_own(kind: str)
     ours = flow_map_scheduler(shift)
     ours.set_timesteps(4)
     torch.testing.assert_close(ours.sigmas.float(), scheduler.sigmas.float())
-

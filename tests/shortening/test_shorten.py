@@ -96,7 +96,8 @@ def test_paths_a_few_at_a_time_and_by_two_processes_are_the_same_step(monkeypatc
     monkeypatch.setattr(module, "sum_over", lambda processes, values: None)
     shared = trainable(shaken=True)
     parts = [
-        ShortenStep(shared, ShortenData(PROMPTS, shared.embed), settings_of(), Processes(rank, 2))(1)[0] for rank in range(2)
+        ShortenStep(shared, ShortenData(PROMPTS, shared.embed), settings_of(), Processes(rank, 2))(1)[0]
+        for rank in range(2)
     ]
     assert float(sum(parts)) == pytest.approx(float(loss), rel=1e-9)
     for name, value in gradients(whole).items():
@@ -165,7 +166,9 @@ def test_few_steps_come_nearer_to_what_many_with_guidance_give(kind: str) -> Non
     shorten(generator, ShortenData(PROMPTS, generator.embed), settings)
     assert away(2) < 0.8 * before
     assert generator.only_guidance == (1.0 if generator.uses_negative else guidance)
-    with pytest.raises(ValueError, match=r"guidance 2, but this generator was shortened with its guidance inside; allowed: "):
+    with pytest.raises(
+        ValueError, match=r"guidance 2, but this generator was shortened with its guidance inside; allowed: "
+    ):
         rollout(generator, start, condition, empty, steps=2, guidance=2.0)
 
 
@@ -173,7 +176,9 @@ def test_what_cannot_be_done_is_told_before_it_is_begun() -> None:
     generator = trainable()
     with pytest.raises(ValueError, match="at least one prompt"):
         shorten(generator, ShortenData([], generator.embed), settings_of())
-    with pytest.raises(ValueError, match=r"shorten\.counts: \[1, 3\], but a path has shorten\.path_steps 8; allowed: numbers"):
+    with pytest.raises(
+        ValueError, match=r"shorten\.counts: \[1, 3\], but a path has shorten\.path_steps 8; allowed: numbers"
+    ):
         settings_of(counts=(1, 3))
     for kind in ("cogvideox", "svd"):
         other = tiny(kind)

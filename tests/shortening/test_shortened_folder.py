@@ -113,9 +113,11 @@ def test_weights_of_half_precision_take_it_rounded(tmp_path: Path) -> None:
 
 
 def test_what_does_not_belong_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no shortened\.json; allowed: what `kedro run --pipelines=shorten` leaves"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no shortened\.json; allowed: what `kedro run --pipelines=shorten` leaves"
+    ):
         load_shortened(made("wan"), tmp_path)
-    with pytest.raises(ValueError, match="was not shortened; allowed: one that vist3a.shortening"):
+    with pytest.raises(ValueError, match=r"was not shortened; allowed: one that vist3a\.shortening"):
         save_shortened(tmp_path, made("wan"), DENOISER, (4,))
     save_shortened(tmp_path, shortened("wan"), DENOISER, (4,))
     with pytest.raises(ValueError, match=r"is a shortening for the denoiser wan here.*not for wan there"):

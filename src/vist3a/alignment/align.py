@@ -99,8 +99,8 @@ def align(
         render: Renderer of the Gaussians; None: that of the device.
 
     Raises:
-        ValueError: There is no prompt, a step has fewer prompts or clips than there are processes, or a shortened generator is to be
-            guided, or held by a loss that it has not.
+        ValueError: There is no prompt, a step has fewer prompts or clips than there are processes, or a shortened generator is to
+            be guided, or held by a loss that it has not.
 
     Example:
         >>> add_lora(generator.denoiser, rank=8, alpha=16, targets=("to_q", "to_v"), seed=0)
@@ -149,7 +149,7 @@ def check_shortened(generator: VideoGenerator, settings: AlignSettings) -> None:
         generator.check_guidance(end)
     if settings.regularizer == "generative" and settings.generative_weight:
         raise ValueError(
-            "align.regularizer: generative, but a shortened generator has guidance inside, which its training loss on clips would "
+            "align.regularizer: generative, but a shortened generator has guidance inside, which a training loss on clips would "
             "undo; allowed: distillation, or align.generative_weight 0"
         )
 

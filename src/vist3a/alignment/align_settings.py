@@ -15,8 +15,8 @@ from vist3a.sampling.sampling import SamplingConfig
 
 Variant = Literal["drtune", "last", "released", "all"]
 """Denoising steps that carry gradient: K at random (VIST3A algorithm 1, after DRTune), the last one alone, K at random and the
-last one (the code that VIST3A's authors released), or all of them and the states between: the gradient of the whole rollout, which
-a generator of few steps can afford."""
+last one (the code that VIST3A's authors released), or all of them and the states between: the gradient of the whole rollout,
+which a generator of few steps can afford."""
 Regularizer = Literal["generative", "distillation"]
 """What holds the generator while it is rewarded: its own training loss on clips (VIST3A eq. 3), or its distance, on the states of
 its own rollouts, to what it predicted before it was aligned."""
@@ -43,8 +43,8 @@ class AlignSettings(ClipShape):
         views_at_once: Of renderings and scored images a graph holds so many; the others are rendered and scored again in the
             backward pass. None: all.
         generative_weight: Weight of the regularizer.
-        regularizer: The generator's own training loss on clips (``generative``), or its distance to what it was (``distillation``),
-            for generators that were shortened: they have no training loss on clips.
+        regularizer: The generator's own training loss on clips (``generative``), or its distance to what it was
+            (``distillation``), for generators that were shortened: they have no training loss on clips.
         frames_apart: The video decoder is differentiated after everything else, where the generator can four frames at a time:
             it runs twice, and its graph is never beside that of the 3D. Less memory, the same gradient.
         term_gradients_every: Steps between norms of each reward term's own gradient; 0: never.

@@ -52,8 +52,8 @@ def backpropagate_through(
 ) -> None:
     """As :func:`backpropagate`, but through all steps and the states between them: nothing of the rollout is cut off.
 
-    The adjoint of the sampler. With its weights w (:class:`~vist3a.generators.linear_sampler.LinearTable`), step j moves the result
-    by w[last, j] and the input of every later step k by s_k w[k - 1, j]; so, from the last step to the first,
+    The adjoint of the sampler. With its weights w and scales s (:class:`~vist3a.generators.linear_sampler.LinearTable`), step j
+    moves the result by w[last, j] and the input of every later step k by s_k w[k - 1, j]; so, from the last step to the first,
 
         dr/dv_j = w[last, j] g + sum_{k > j} s_k w[k - 1, j] dr/dx_k,    dr/dx_j = (dv_j/dx_j)^T dr/dv_j.
 
@@ -64,7 +64,9 @@ def backpropagate_through(
     """
     weights, steps = path.table.weights, len(path.table.scales)
     if sorted(path.inputs) != list(range(steps)):
-        raise ValueError(f"the gradient of a whole rollout needs the inputs of its {steps} steps, found {len(path.inputs)}")
+        raise ValueError(
+            f"the gradient of a whole rollout needs the inputs of its {steps} steps, found {len(path.inputs)}"
+        )
     at_inputs: dict[int, Tensor] = {}
     for j in reversed(range(steps)):
         at_prediction = gradient * float(weights[-1, 1 + j])

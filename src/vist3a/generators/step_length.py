@@ -1,7 +1,7 @@
 """Denoisers that are told how long a step is, beside where it starts: they predict the mean velocity over the step.
 
-Such a mean velocity u(x_t, t, r) takes a flow from time t to r < t in one step, x_r = x_t - (t - r) u(x_t, t, r): it is a flow map
-(Boffi et al., 2024; MeanFlow, Geng et al., 2025; AnyFlow, Gu et al., 2026). Of length 0 it is the velocity itself.
+Such a mean velocity u(x_t, t, r) takes a flow from time t to r < t in one step, x_r = x_t - (t - r) u(x_t, t, r): it is a flow
+map (Boffi et al., 2024; MeanFlow, Geng et al., 2025; AnyFlow, Gu et al., 2026). Of length 0 it is the velocity itself.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class StepLengths:
         """ValueError for a strength that a shortened denoiser does not have inside itself."""
         if self.only_guidance is not None and guidance != self.only_guidance:
             raise ValueError(
-                f"guidance {guidance:g}, but this generator was shortened with its guidance inside; allowed: {self.only_guidance:g}"
+                f"guidance {guidance:g}, but this generator was shortened with its guidance inside; allowed: "
+                f"{self.only_guidance:g}"
             )
 
     def _length_embedder(self) -> StepLengthEmbedding | None:

@@ -1,7 +1,7 @@
-"""A shortened generator as a folder that knows itself: adapter, embedding of step lengths, scheduler, and of which denoiser it is.
+"""A shortened generator as a folder that knows itself: adapter, embedding of step lengths, scheduler, and whose they are.
 
-``adapter_config.json`` and ``adapter_model.safetensors`` are PEFT's layout, ``scheduler_config.json`` is diffusers'; other programs
-read both. ``step_length.safetensors`` holds the embedding, where the denoiser learned one: published adapters have none.
+``adapter_config.json`` and ``adapter_model.safetensors`` are PEFT's layout, ``scheduler_config.json`` is diffusers'; other
+programs read both. ``step_length.safetensors`` holds the embedding, where the denoiser learned one: published adapters have none.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def load_shortened(generator: VideoGenerator, folder: Path, wanted: Identity | N
     """
     told = read_shortened(folder)
     if wanted is not None:
-        check_same(f"{folder} is a shortening", "denoiser", told.denoiser, wanted, "`kedro run --pipelines=shorten` anew")
+        check_same(
+            f"{folder} is a shortening", "denoiser", told.denoiser, wanted, "`kedro run --pipelines=shorten` anew"
+        )
     scheduler = read_scheduler(folder)
     load_lora(generator.denoiser, folder)
     fold_lora(generator.denoiser)

@@ -1,8 +1,8 @@
 """What a flow map is trained on: states of the original generator's own paths, and the mean velocities between them.
 
 A path is a rollout of the original generator with guidance: states x_0 (noise) to x_N (clean) at noise levels s_0 = 1 to s_N = 0.
-Between any two of them the mean velocity is known exactly, (x_i - x_j) / (s_i - s_j), whatever scheduler made the path. Learned for
-every i and j, it samples in any number of steps; of N steps it is the original sampler itself, with guidance inside.
+Between any two of them the mean velocity is known exactly, (x_i - x_j) / (s_i - s_j), whatever scheduler made the path. Learned
+for every i and j, it samples in any number of steps; of N steps it is the original sampler itself, with guidance inside.
 """
 
 from __future__ import annotations
@@ -82,7 +82,12 @@ def flow_levels(
     sampler = generator.sampler(steps, tuple(shape), flow_shift=flow_shift)
     levels = getattr(sampler.scheduler, "sigmas", torch.zeros(0)).double().cpu()
     # Levels of other parametrisations start far above 1 or are not as many as there are states.
-    if len(levels) != steps + 1 or not 0.99 < float(levels[0]) <= 1 or float(levels[-1]) != 0 or bool((levels.diff() >= 0).any()):
+    if (
+        len(levels) != steps + 1
+        or not 0.99 < float(levels[0]) <= 1
+        or float(levels[-1]) != 0
+        or bool((levels.diff() >= 0).any())
+    ):
         raise ValueError(
             f"{type(sampler.scheduler).__name__} of {type(generator).__name__} follows no flow from noise (level 1) to data (0); "
             "allowed: schedulers of flow matching"

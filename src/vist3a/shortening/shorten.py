@@ -24,7 +24,15 @@ from vist3a.runtime.part_meter import PartMeter
 from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise
-from vist3a.shortening.flow_map import Paths, draw_jumps, flow_levels, flow_map_error, jumps, original_paths, told_guidance
+from vist3a.shortening.flow_map import (
+    Paths,
+    draw_jumps,
+    flow_levels,
+    flow_map_error,
+    jumps,
+    original_paths,
+    told_guidance,
+)
 from vist3a.shortening.shorten_settings import ShortenSettings
 
 
@@ -85,7 +93,9 @@ def take_few_steps(generator: VideoGenerator, settings: ShortenSettings) -> None
     """Give a generator whose denoiser knows the lengths of steps the scheduler for them, and say what guidance it has inside."""
     shape = generator.latent_grid(settings.frames, settings.height, settings.width)
     scheduler = generator._part("scheduler")
-    generator.scheduler = flow_map_scheduler(schedule_shift(scheduler, generator.sequence_length(shape), settings.flow_shift))
+    generator.scheduler = flow_map_scheduler(
+        schedule_shift(scheduler, generator.sequence_length(shape), settings.flow_shift)
+    )
     generator.only_guidance = told_guidance(generator, settings.guidance)
 
 

@@ -66,7 +66,11 @@ def _train(
     if params.gradient_checkpointing:
         generator.checkpoint_gradients()
     state = run_folder(
-        checkpoints, "shorten", params.model_dump_json(exclude={"comparison"}), networks.model_dump_json(), "\n".join(prompts)
+        checkpoints,
+        "shorten",
+        params.model_dump_json(exclude={"comparison"}),
+        networks.model_dump_json(),
+        "\n".join(prompts),
     )
     history = History(step_log("shorten"), state / "history.json", passing=PARTS_LOGGED)
     data, settings = ShortenData(prompts, embed, negative), params.part(ShortenSettings)

@@ -24,14 +24,16 @@ def load_onlooker(
     """The original 3D network and the judge; a judge without feature maps measures no diversity."""
     device = resolve_device(networks.device)
     judge = load_scorer(params.judge, "shorten.comparison.judge", device, torch.float32, networks.known.rewards)
-    looks = isinstance(judge, FeatureScorer)
+    verdict, distance = None, None
+    if isinstance(judge, FeatureScorer):
+        verdict, distance = judge.verdict(), feature_distance(judge.feature_maps)
     return Onlooker(
         params,
         networks.load_reconstruction(),
         renderer_for(device),
         judge,
-        judge.verdict() if looks else None,
-        feature_distance(judge.feature_maps) if looks else None,
+        verdict,
+        distance,
         prompts,
         embed,
         negative,

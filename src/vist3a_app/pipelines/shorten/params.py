@@ -27,9 +27,10 @@ class Comparison(Strict):
 class ShortenParams(Strict, ShortenSettings):
     """The settings of shortening, its prompts, its adapter, and how it is measured.
 
-    ``prompts_file`` (one prompt per line) replaces the prompts of the generated ``world``. ``lora_targets`` are the ends of the
-    names of the layers that get an adapter. ``gradient_checkpointing`` recomputes the denoiser's blocks in the backward pass: less
-    memory, more time; ``compile``: they are compiled at their first use. ``comparison``: null for none.
+    ``prompts_file`` (one prompt per line; the first are those of the comparison) replaces the prompts of the generated ``world``.
+    ``lora_targets`` are the ends of the names of the layers that get an adapter. ``gradient_checkpointing`` recomputes the
+    denoiser's blocks in the backward pass: less memory, more time; ``compile``: they are compiled at their first use.
+    ``comparison``: null for none.
     """
 
     prompts_file: Place | None = None
