@@ -51,6 +51,7 @@ class LTXVideoGenerator(VideoGenerator):
         "scheduler": "FlowMatchEulerDiscreteScheduler",
     }
     PIPELINE = "LTXPipeline"
+    TIME_EMBEDDER = "time_embed.emb.timestep_embedder"
     published = PUBLISHED
     temporal_stride = 8
     latents_mean: Tensor

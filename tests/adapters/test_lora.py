@@ -11,7 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_generators import tiny
 
-from vist3a.adapters.lora import ADAPTER, CONFIG, WEIGHTS, add_lora, load_lora, merge_lora, merged_lora, save_lora
+from vist3a.adapters.lora import (
+    ADAPTER,
+    CONFIG,
+    WEIGHTS,
+    add_lora,
+    fold_lora,
+    load_lora,
+    merge_lora,
+    merged_lora,
+    save_lora,
+    without_lora,
+)
 from vist3a.generators.base import VideoGenerator
 from vist3a.runtime.loop import LoopConfig, TrainingLoop
 
@@ -254,3 +265,35 @@ def test_merged_for_a_while_it_answers_alike_and_is_itself_again(kind: str) -> N
     assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
     assert [name for name, value in denoiser.named_parameters() if value.requires_grad] == trained
     assert torch.equal(answer(generator), adapted)
+
+
+def test_without_the_adapter_it_is_the_network_before_and_afterwards_it_is_trained_again() -> None:
+    generator = tiny("wan")
+    plain = answer(generator)
+    with without_lora(generator.denoiser):
+        assert torch.equal(answer(generator), plain)
+    add_lora(generator.denoiser, 2, 4.0, TARGETS, seed=3)
+    shaken(generator.denoiser)
+    adapted = answer(generator)
+    trained = [name for name, p in generator.denoiser.named_parameters() if p.requires_grad]
+    with pytest.raises(KeyError), without_lora(generator.denoiser):
+        assert torch.equal(answer(generator), plain)
+        raise KeyError
+    assert torch.equal(answer(generator), adapted)
+    assert [name for name, p in generator.denoiser.named_parameters() if p.requires_grad] == trained != []
+    # Of a frozen adapter nothing is trained afterwards either.
+    generator.denoiser.requires_grad_(False)
+    with without_lora(generator.denoiser):
+        pass
+    assert not any(p.requires_grad for p in generator.denoiser.parameters())
+
+
+def test_a_folded_adapter_is_part_of_the_weights() -> None:
+    generator = tiny("wan").double()
+    add_lora(generator.denoiser, 2, 4.0, TARGETS, seed=3)
+    generator.denoiser.double()
+    shaken(generator.denoiser)
+    adapted = answer(generator)
+    fold_lora(generator.denoiser)
+    assert not any("lora" in name for name, _ in generator.denoiser.named_parameters())
+    torch.testing.assert_close(answer(generator), adapted, rtol=1e-5, atol=1e-6)

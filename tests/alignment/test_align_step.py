@@ -354,3 +354,56 @@ def test_rollouts_are_asked_by_place_and_clips_cut_to_their_length(stitched: Sti
         losses.append(seen)
     assert places == [[0, 1], [2, 3]] * 2
     assert losses[0] == losses[1]
+
+
+def test_the_gradient_through_all_steps_is_that_of_the_whole_objective_with_the_distance_to_what_it_was(
+    stitched: StitchedDecoder, tmp_path: Path
+) -> None:
+    """One graph from noise to reward, nothing detached; and the squared distance to the plain generator on those states."""
+    settings = settings_of(
+        2, 1, gradient_steps=9, scored_views=5, generative_weight=0.7, variant="all", regularizer="distillation"
+    )
+    found, logged = trained(stitched, settings, 1, tmp_path)
+    generator, plain = trainable(), tiny_generator()
+    prompts, shape = PROMPTS[:2], generator.latent_grid(5, *SIZE)
+    z = torch.cat([prompt_noise(prompt, SEED, shape) for prompt in prompts]).double()
+    text, empty = generator.embed(prompts), generator.embed([""])
+    sampler, distance = generator.sampler(STEPS, shape), torch.zeros(())
+    for k, timestep in enumerate(sampler.timesteps.float()):
+        velocity = generator.guided(z, timestep, text, empty, GUIDANCE)
+        here = z.detach()
+        now, before = (one.guided(here, timestep, text, empty, GUIDANCE) for one in (generator, plain))
+        distance = distance + (now - before.detach()).square().mean() / STEPS
+        z = z + sampler.scheduler.sigmas.diff()[k].double() * velocity
+    raw = generator.denormalise(z)
+    frames = generator.decode(raw)
+    scene = stitched(raw, SIZE, rgb=frames)
+    assert scene.gaussians is not None
+    rendered = renderer_for(CPU)(scene.gaussians, scene.cameras, SIZE).rgb.clamp(0, 1)
+    total, _ = reward_from(scorer(1), RENDERED)(Views(frames, rendered, tuple(prompts), scene))
+    (-total.mean() + 0.7 * distance).backward()
+    expected = {
+        f"transformer.{name}": (1 - MOMENTUM) * p.grad
+        for name, p in generator.denoiser.named_parameters()
+        if p.grad is not None
+    }
+    same(found, expected)
+    assert logged[0]["distillation_loss"] == pytest.approx(float(distance.detach()), rel=1e-6)
+    assert logged[0]["loss"] == pytest.approx(0.7 * float(distance.detach()), rel=1e-6)
+    assert "generative_loss" not in logged[0]
+
+
+def test_a_shortened_generator_is_neither_guided_again_nor_held_by_a_loss_that_undoes_its_guidance(
+    stitched: StitchedDecoder, tmp_path: Path
+) -> None:
+    generator = trainable()
+    generator.only_guidance = 1.0
+    settings = settings_of(1, 1, gradient_steps=1, scored_views=2, generative_weight=0.5, regularizer="distillation")
+    for guidance in (1.5, (1.0, 2.0)):
+        with pytest.raises(ValueError, match=r"guidance (1\.5|2), but this generator was shortened.*allowed: 1"):
+            trained(stitched, replace(settings, guidance=guidance), 1, tmp_path, generator)
+    with pytest.raises(
+        ValueError, match=r"align\.regularizer: generative, but a shortened generator.*allowed: distillation"
+    ):
+        trained(stitched, replace(settings, guidance=1.0, regularizer="generative"), 1, tmp_path, generator)
+    trained(stitched, replace(settings, guidance=1.0), 1, tmp_path, generator)

@@ -231,6 +231,39 @@ def merged_lora(denoiser: Any) -> Iterator[None]:
             layer.merged_adapters.clear()
 
 
+@contextmanager
+def without_lora(denoiser: Any) -> Iterator[None]:
+    """Within the block the network is as it was before the adapter; one without an adapter is itself."""
+    layers = _adapted(denoiser)
+    # Switching adapters off and on changes what is trained of them.
+    trained = {id(p): p.requires_grad for layer in layers for p in layer.parameters()}
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+            for parameter in layer.parameters():
+                parameter.requires_grad_(trained[id(parameter)])
+
+
+def fold_lora(denoiser: Any) -> None:
+    """Add the adapter to the weights, whatever their type, and forget it: a network that another adapter can be added to.
+
+    The sum is taken in float32 and then rounded, where :func:`merge_lora` would keep the adapter: it is meant for adapters that
+    are large against the last bit of the weights, as those that make a generator sample in few steps.
+    """
+    import torch
+
+    with torch.no_grad():
+        for layer in _adapted(denoiser):
+            weight = layer.get_base_layer().weight
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            weight.copy_(weight.to(wide) + layer.get_delta_weight(ADAPTER).to(wide))
+    denoiser.unload_lora()
+
+
 def _adapted(network: Any) -> list[Any]:
     from peft.tuners.lora import LoraLayer
 

@@ -1,8 +1,8 @@
 """Direct reward finetuning of the generator through the stitched decoder (VIST3A eq. 3, algorithm 1).
 
 One step: roll out a batch of prompts without a graph, decode to frames and 3D, render, score, take the reward gradient at
-the final latents, push it through K re-run denoising steps, add the generative loss on real clips, update the
-generator's LoRA.
+the final latents, push it through K re-run denoising steps (or all of them), add the generative loss on real clips or the
+distance to the generator as it was, update the generator's LoRA.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.adapters.lora import merged_lora
+from vist3a.adapters.lora import merged_lora, without_lora
 from vist3a.alignment.align_draw import AlignDraw, draw_align_step
 from vist3a.alignment.align_settings import AlignSettings
 from vist3a.alignment.clip_latents import ClipLatents
 from vist3a.alignment.decoded_views import decode_views
 from vist3a.alignment.frames_apart import FramesApart
-from vist3a.alignment.reward_gradient import backpropagate
+from vist3a.alignment.reward_gradient import backpropagate, backpropagate_through
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.alignment.term_gradients import term_gradient_norms
 from vist3a.generators.base import VideoGenerator
@@ -34,7 +34,7 @@ from vist3a.runtime.loop import TrainingLoop, step_generator
 from vist3a.runtime.part_meter import PartMeter
 from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
-from vist3a.sampling.rollout import prompt_noise, rollout, step_generators
+from vist3a.sampling.rollout import Rollout, prompt_noise, rollout, step_generators
 from vist3a.stitching.decoder import StitchedDecoder
 
 APART = 1_000_003
@@ -102,7 +102,8 @@ def align(
         render: Renderer of the Gaussians; None: that of the device.
 
     Raises:
-        ValueError: There is no prompt, or a step has fewer prompts or clips than there are processes.
+        ValueError: There is no prompt, a step has fewer prompts or clips than there are processes, or a shortened generator is to
+            be guided, or held by a loss that it has not.
 
     Example:
         >>> add_lora(generator.denoiser, rank=8, alpha=16, targets=("to_q", "to_v"), seed=0)
@@ -124,6 +125,7 @@ def align(
             raise ValueError(
                 f"align.{name}: {getattr(settings, name)}, but there are {processes.count} processes; allowed: at least {needed}"
             )
+    check_shortened(generator, settings)
     one_step = AlignStep(generator, decoder, rewards, data, settings, processes, render)
 
     loop = TrainingLoop({"transformer": generator.denoiser}, settings.loop, run.checkpoint, processes)
@@ -140,6 +142,20 @@ def align(
     loop.run(step_loss, run.log)
     if run.finish is not None:
         run.finish()
+
+
+def check_shortened(generator: VideoGenerator, settings: AlignSettings) -> None:
+    """ValueError where a shortened generator is to be guided otherwise, or held by a training loss that it does not have."""
+    if generator.only_guidance is None:
+        return
+    guidance = settings.guidance
+    for end in guidance if isinstance(guidance, tuple) else (guidance,):
+        generator.check_guidance(end)
+    if settings.regularizer == "generative" and settings.generative_weight:
+        raise ValueError(
+            "align.regularizer: generative, but a shortened generator has guidance inside, which a training loss on clips would "
+            "undo; allowed: distillation, or align.generative_weight 0"
+        )
 
 
 class AlignStep:
@@ -172,25 +188,29 @@ class AlignStep:
         """The loss, without a graph, and what is logged."""
         settings = self.settings
         random = step_generator(settings.seed, step)
-        logged, squares = self._reward(step, random)
-        with self.meter("generative"):
+        logged, squares, rolled = self._reward(step, random)
+        holding = f"{settings.regularizer}_loss"
+        with self.meter(settings.regularizer):
             parts = []
-            for part in self._generative_loss(random):
+            generative = settings.regularizer == "generative"
+            for part in self._generative_loss(random) if generative else self._distillation_loss(*rolled):
                 # The gradients of the reward are on the parameters already; these add to them.
                 (settings.generative_weight * part).backward()
                 parts.append(part.detach())
-        logged["generative_loss"] = torch.stack(parts).sum()
+        logged[holding] = torch.stack(parts).sum()
         sum_over(self.processes, [*logged.values(), *squares.values()])
         # Norms of parts do not add up, their squares do.
         logged |= {name: square.sqrt() for name, square in squares.items()}
-        loss = settings.generative_weight * logged["generative_loss"]
+        loss = settings.generative_weight * logged[holding]
         return loss, {**logged, **self.meter.scalars()}
 
-    def _reward(self, step: int, random: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _reward(
+        self, step: int, random: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], tuple[Rollout, Condition, float]]:
         """Accumulate the gradient of minus the mean reward that this process's share of the step's prompts contributes.
 
         The share's part of the mean of every term, and of the squared norms of the gradients at the latents; both sum over
-        processes.
+        processes. And what was rolled out, with its condition and guidance.
         """
         generator, settings, noises = self.generator, self.settings, self.settings.noises_per_prompt
         count = settings.prompts_per_step // noises
@@ -224,8 +244,13 @@ class AlignStep:
             gradient, logged, squares = self.reward_gradient(path.latents, own, drawn, by_term)
         # From the latents on it is a vector-Jacobian product per kept step.
         with self.meter("gradient"):
-            backpropagate(generator, path, gradient, condition, self.negative, drawn.guidance, settings.gradient_batch)
-        return logged, squares
+            if settings.variant == "all":
+                backpropagate_through(generator, path, gradient, condition, self.negative, drawn.guidance)
+            else:
+                backpropagate(
+                    generator, path, gradient, condition, self.negative, drawn.guidance, settings.gradient_batch
+                )
+        return logged, squares, (path, condition, drawn.guidance)
 
     def reward_gradient(
         self,
@@ -288,3 +313,18 @@ class AlignStep:
             pair = generator.training_pair(latents[part], noise[part], level[part])
             error = generator.prediction(pair.noisy, pair.timesteps, condition) - pair.target
             yield error.square().mean() * (len(own[part]) / len(chosen))
+
+    def _distillation_loss(self, path: Rollout, condition: Condition, guidance: float) -> Iterator[Float[Tensor, ""]]:
+        """This process's parts of the mean squared distance to the predictions of the generator before it was aligned.
+
+        On the inputs of the rollout's steps that carry gradient, which are where the generator really goes; one part per step.
+        """
+        generator = self.generator
+        for k, noisy in path.inputs.items():
+            timestep = path.timesteps[k].to(noisy.device)
+            with generator.stepping(path.lengths[k]):
+                with torch.no_grad(), without_lora(generator.denoiser):
+                    before = generator.guided(noisy, timestep, condition, self.negative, guidance)
+                now = generator.guided(noisy, timestep, condition, self.negative, guidance)
+            share = len(noisy) / self.settings.prompts_per_step
+            yield (now - before).square().mean() * (share / len(path.inputs))

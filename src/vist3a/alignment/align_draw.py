@@ -45,6 +45,8 @@ def kept_steps(variant: Variant, steps: int, gradient_steps: int, random: torch.
     last = steps - 1
     if variant == "last":
         return [last]
+    if variant == "all":
+        return list(range(steps))
     if variant == "released":
         # The random ones are taken from the steps before the last, so that none comes twice.
         return [*torch.randperm(last, generator=random)[:gradient_steps].tolist(), last]

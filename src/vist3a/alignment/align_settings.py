@@ -13,9 +13,13 @@ from vist3a.runtime.bounds import Count, NotNegative, Positive, PositiveFloat
 from vist3a.runtime.loop import LoopConfig
 from vist3a.sampling.sampling import SamplingConfig
 
-Variant = Literal["drtune", "last", "released"]
-"""Denoising steps that carry gradient: K at random (VIST3A algorithm 1, after DRTune), the last one alone, or K at random and the
-last one (the code that VIST3A's authors released)."""
+Variant = Literal["drtune", "last", "released", "all"]
+"""Denoising steps that carry gradient: K at random (VIST3A algorithm 1, after DRTune), the last one alone, K at random and the
+last one (the code that VIST3A's authors released), or all of them and the states between: the gradient of the whole rollout,
+which a generator of few steps can afford."""
+Regularizer = Literal["generative", "distillation"]
+"""What holds the generator while it is rewarded: its own training loss on clips (VIST3A eq. 3), or its distance, on the states of
+its own rollouts, to what it predicted before it was aligned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ class AlignSettings(ClipShape):
         clips_per_step: Clips of the generative loss per step.
         clips_at_once: Of these a graph holds so many, one after the other; None: all. Less memory, more time.
         variant: Denoising steps that carry gradient: ``gradient_steps`` random ones (``drtune``), the last one alone (``last``),
-            or as many random ones and the last (``released``).
+            as many random ones and the last (``released``), or the whole rollout, nothing cut off (``all``).
         denoising_steps: Steps of a rollout, or a range [low, high] that every step draws from.
         gradient_steps: K of the paper.
         gradient_batch: Of the steps with gradient so many are run at once: less time, more memory.
@@ -39,7 +43,9 @@ class AlignSettings(ClipShape):
         decoded_views: Other views, so many, are scored as decoded frames; None: the same ones.
         views_at_once: Of renderings and scored images a graph holds so many; the others are rendered and scored again in the
             backward pass. None: all.
-        generative_weight: Weight of the generator's own training loss on clips.
+        generative_weight: Weight of the regularizer.
+        regularizer: The generator's own training loss on clips (``generative``), or its distance to what it was
+            (``distillation``), for generators that were shortened: they have no training loss on clips.
         frames_apart: The video decoder is differentiated after everything else, where the generator can four frames at a time:
             it runs twice, and its graph is never beside that of the 3D. Less memory, the same gradient.
         term_gradients_every: Steps between norms of each reward term's own gradient; 0: never.
@@ -67,6 +73,7 @@ class AlignSettings(ClipShape):
     decoded_views: Positive | None = None
     views_at_once: Positive | None = None
     generative_weight: NotNegative
+    regularizer: Regularizer = "generative"
     frames_apart: bool = False
     term_gradients_every: Count = 0
     motion_bar: PositiveFloat = 0.85
@@ -88,7 +95,7 @@ class AlignSettings(ClipShape):
         steps = self.denoising_steps
         fewest = steps[0] if isinstance(steps, tuple) else steps
         needed = self.gradient_steps + (self.variant == "released")
-        if self.variant != "last" and needed > fewest:
+        if self.variant in ("drtune", "released") and needed > fewest:
             raise ValueError(
                 f"align.gradient_steps: {self.gradient_steps} with variant {self.variant} needs {needed} denoising steps, and "
                 f"align.denoising_steps gives {fewest}; allowed: fewer gradient steps or more denoising steps"

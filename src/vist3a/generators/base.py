@@ -15,6 +15,7 @@ from torch import Tensor
 from vist3a.generators.linear_sampler import LinearTable, linear_table
 from vist3a.generators.network_parts import NetworkParts
 from vist3a.generators.sampler import Sampler, time_shift
+from vist3a.generators.step_length import StepLengths
 from vist3a.generators.word_tokenizer import UnknownWords, read_as, unknown_words, vocabulary
 from vist3a.records import Condition
 from vist3a.records.frame_count import causal_frames, check_frames
@@ -33,7 +34,7 @@ class TrainingPair:
     target: Float[Tensor, "batch channels times rows columns"]
 
 
-class VideoGenerator(ResizesFrames, NetworkParts, ABC):
+class VideoGenerator(StepLengths, ResizesFrames, NetworkParts, ABC):
     """A video generator behind one contract.
 
     Frames are RGB in [0, 1]; latents are *raw* (as the autoencoder emits them) unless a name says ``normalised``:
@@ -63,6 +64,7 @@ class VideoGenerator(ResizesFrames, NetworkParts, ABC):
     :meth:`noise_levels`, :meth:`sampler`            as the scheduler spaces them; shifted by the number of tokens if it
                                                      says ``use_dynamic_shifting``
     :meth:`training_pair`                            flow matching: the answer is noise minus clean latents
+    ``TIME_EMBEDDER``                                none: it cannot be shortened (:mod:`vist3a.shortening`)
     :meth:`save_memory` and the like                 what diffusers' networks can do
     ===============================================  ==============================================================
 

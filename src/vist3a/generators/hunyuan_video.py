@@ -72,6 +72,7 @@ class HunyuanVideoGenerator(VideoGenerator):
         "scheduler": ("FlowMatchEulerDiscreteScheduler",),
     }
     PIPELINE = "HunyuanVideoPipeline"
+    TIME_EMBEDDER = "time_text_embed.timestep_embedder"
     published: ClassVar[PublishedSizes] = PUBLISHED
     temporal_stride = 4
     uses_negative = False

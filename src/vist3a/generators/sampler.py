@@ -57,6 +57,13 @@ class Sampler:
         self._clean: Tensor | None = None
 
     @property
+    def lengths(self) -> Float[Tensor, " steps"]:
+        """How far every step goes, in timesteps; the last one to 0."""
+        # Some schedulers count in whole timesteps.
+        starts = self.timesteps.float()
+        return starts - torch.cat([starts[1:], starts.new_zeros(1)])
+
+    @property
     def stochastic(self) -> bool:
         """Whether every step adds fresh noise."""
         return type(self.scheduler).__name__ == "CogVideoXDPMScheduler"

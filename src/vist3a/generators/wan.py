@@ -61,6 +61,7 @@ class WanGenerator(VideoGenerator):
         "scheduler": ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"),
     }
     PIPELINE = "WanPipeline"
+    TIME_EMBEDDER = "condition_embedder.time_embedder"
     published: ClassVar[PublishedSizes] = PUBLISHED
     temporal_stride = 4
     vae: Any

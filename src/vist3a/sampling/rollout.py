@@ -17,17 +17,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.base import LatentShape, VideoGenerator
+from vist3a.generators.linear_sampler import LinearTable
 from vist3a.records import Condition
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """Final normalised latents and the (detached) inputs of the denoiser at the kept steps."""
+    """Final normalised latents and the (detached) inputs of the denoiser at the kept steps.
+
+    ``lengths`` are those of the steps in timesteps; ``table`` says how they lead from noise to latents.
+    """
 
     latents: Float[Tensor, "batch channels times rows columns"]
     inputs: dict[int, Float[Tensor, "batch channels times rows columns"]]
     timesteps: Float[Tensor, " steps"]
     coefficients: Float[Tensor, " steps"]
+    lengths: Float[Tensor, " steps"]
+    table: LinearTable
 
 
 def prompt_generator(prompt: str, seed: int) -> torch.Generator:
@@ -78,10 +84,11 @@ def rollout(
     ``generators``: one per sample (see :func:`step_generators`), for stochastic samplers. ``after_step`` is called after every
     step.
     """
+    generator.check_guidance(guidance)
     shape = tuple(noise.shape[1:])
     sampler = generator.sampler(steps, shape, noise.device, flow_shift)
     table = generator.linear_table(steps, shape, flow_shift)
-    timesteps = sampler.timesteps.float()
+    timesteps, lengths = sampler.timesteps.float(), sampler.lengths
     # Weights of all steps on the device at once: a transfer in every step would wait for it.
     weights = table.weights.to(noise.device, noise.dtype).view(steps, steps + 1, *[1] * noise.ndim)
     # Starting noise and predictions so far, of which every state is a weighted sum (``LinearTable``).
@@ -94,7 +101,8 @@ def rollout(
             seen = z * float(table.scales[k])
             if k in keep:
                 inputs[k] = seen
-            prediction = predict(seen, timesteps[k])
+            with generator.stepping(lengths[k]):
+                prediction = predict(seen, timesteps[k])
             if table.deterministic:
                 history[k + 1] = prediction
                 z = (weights[k, : k + 2] * history[: k + 2]).sum(0)
@@ -103,4 +111,4 @@ def rollout(
                 sampler.model_input(z, k)  # schedulers that scale insist on being asked
                 z = sampler.step(prediction, k, z, generators).to(noise.dtype)
             after_step()
-    return Rollout(z, inputs, timesteps, table.weights[-1, 1:])
+    return Rollout(z, inputs, timesteps, table.weights[-1, 1:], lengths, table)

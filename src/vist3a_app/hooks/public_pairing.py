@@ -87,7 +87,7 @@ def own_material(groups: Groups, read: set[str], known: KnownWeights) -> Iterato
     """What of the procedural world, which published networks do not know, a run would use, and what is allowed instead."""
     if "curate" in read and groups["curate"].get("source") == "procedural":
         yield "curate.source (allowed: a folder of videos or images)"
-    for group in ("align", "evaluate"):
+    for group in ("align", "evaluate", "shorten"):
         if group in read and groups[group].get("prompts_file") is None:
             yield f"the prompts of {group}.prompts_file null (allowed: a file with one prompt per line)"
     for place, value in _scorers(groups, read):
@@ -107,6 +107,8 @@ def _scorers(groups: Groups, read: set[str]) -> Iterator[tuple[str, Any]]:
             yield "align.watch.judge", align["watch"].get("judge")
     if "evaluate" in read:
         yield "evaluate.judge", groups["evaluate"].get("judge")
+    if "shorten" in read and groups["shorten"].get("comparison") is not None:
+        yield "shorten.comparison.judge", groups["shorten"]["comparison"].get("judge")
     if "generate" in read:
         yield "generate.scorer", groups["generate"].get("scorer")
 

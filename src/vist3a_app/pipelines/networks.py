@@ -17,10 +17,12 @@ from vist3a.pairing import denoiser_folder, generator_place, load_generator, loa
 from vist3a.records import Condition
 from vist3a.runtime.device import resolve_device
 from vist3a.runtime.workers.settings import HERE, WorkerSettings
+from vist3a.shortening.artifact import load_shortened
+from vist3a.weights.artifact_file import weights_fingerprint
 from vist3a.weights.identity import Identity, Pairing, generator_identity, network_identity
 from vist3a.weights.known import KnownWeights
 from vist3a.weights.public import commercial_use
-from vist3a_app.pipelines.strict import Strict
+from vist3a_app.pipelines.strict import Place, Strict
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Size = tuple[int, int]
@@ -39,6 +41,8 @@ Template = Annotated[str, AfterValidator(_has_a_place)]
 class GeneratorSource(Strict):
     """A video generator: family, folder or hub id or name in ``weights.yml``, revision and variant of the files, numeric type.
 
+    ``shortened`` is what the shorten pipeline left for its denoiser, which then samples in few steps (null: as it is).
+
     ``max_text_tokens`` is the padded prompt length (null: as published); ``size`` (height, width) what frames are resized
     to before they are encoded (null: as the clips are). Prompts and captions take the place of ``{prompt}`` in the
     template.
@@ -53,6 +57,7 @@ class GeneratorSource(Strict):
     size: Size | None = None
     prompt_template: Template = PLACE
     negative_prompt: str = ""
+    shortened: Place | None = None
 
 
 class ReconstructionSource(Strict):
@@ -92,11 +97,14 @@ class Networks(Strict):
         """The generator with the named parts, frozen."""
         chosen: Sequence[str] = parts
         # Templates and negative prompts are about texts: no network is loaded otherwise for them.
-        settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt"})
+        settings = self.generator.model_dump(exclude={"prompt_template", "negative_prompt", "shortened"})
         with commercial_use(self.commercial):
-            return load_generator(
+            generator = load_generator(
                 parts=chosen, device=resolve_device(self.device), public=self.known.generators, **settings
             )
+        if self.generator.shortened is not None and "denoiser" in chosen:
+            load_shortened(generator, Path(self.generator.shortened), self.unshortened_denoiser)
+        return generator
 
     def load_reconstruction(self) -> ReconstructionModel:
         """The reconstruction network, frozen."""
@@ -116,6 +124,15 @@ class Networks(Strict):
     @property
     def denoiser(self) -> Identity:
         """Which denoiser the generator has: the network that an adapter changes."""
+        one, original = self.generator, self.unshortened_denoiser
+        if one.shortened is None:
+            return original
+        made = weights_fingerprint(Path(one.shortened))
+        return Identity(original.family, f"{original.source} shortened", f"{original.fingerprint}+{made}")
+
+    @property
+    def unshortened_denoiser(self) -> Identity:
+        """The denoiser as it is before it is shortened."""
         one = self.generator
         folder = denoiser_folder(one.family)
         return generator_identity(one.family, one.source, self.known, one.revision, one.variant, folder)

@@ -66,6 +66,7 @@ def save_bundle(
     for name, group, key in (
         ("generator", groups["networks"]["generator"], "source"),
         ("reconstruction", groups["networks"]["reconstruction"], "source"),
+        ("shortened", groups["networks"]["generator"], "shortened"),
         *((key, groups[group], key) for group, key in CARRIED),
     ):
         group[key] = _packed(folder, name, group[key])
@@ -92,6 +93,7 @@ def load_bundle(folder: Path, parameters: Mapping[str, Mapping[str, Any]] | None
     for group, key in (
         (groups["networks"]["generator"], "source"),
         (groups["networks"]["reconstruction"], "source"),
+        (groups["networks"]["generator"], "shortened"),
         *((groups[group], key) for group, key in CARRIED),
     ):
         if group.get(key) is not None and (folder / group[key]).exists():

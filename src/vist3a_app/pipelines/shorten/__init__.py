@@ -1,0 +1,1 @@
+"""The shorten pipeline."""
