@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long mutations documented docs readme ui scene view picture viewer serve lint setup repro lock newest remote
+.PHONY: stitch test test-long mutations documented docs readme wheel ui scene view picture viewer serve lint setup repro lock newest remote
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -62,6 +62,17 @@ docs: setup $(TOOLS)
 	python .ci/documented_commands.py --parse
 	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 mkdocs build --strict --quiet
 	@echo "build/site/index.html"
+
+# The wheel in build/wheel, tried in a new environment that has nothing of this checkout but its dependencies.
+wheel: $(ENVIRONMENT)
+	rm -rf build/wheel build/wheel-environment build/lib
+	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	.venv/bin/python -m venv --without-pip build/wheel-environment
+	.venv/bin/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+		> "$$(echo build/wheel-environment/lib/python3.*/site-packages)/locked.pth"
+	.venv/bin/python -m pip --python build/wheel-environment/bin/python install --quiet --no-deps build/wheel/*.whl
+	cd build && wheel-environment/bin/vist3a --help > /dev/null
+	cd build && wheel-environment/bin/python -c 'import vist3a; print(vist3a.__version__, vist3a.__file__)'
 
 # README's tables, from reports.
 readme: $(ENVIRONMENT)

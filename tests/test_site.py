@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.append(str(REPOSITORY / "docs" / "site"))
+sys.path[:0] = [str(REPOSITORY / "docs" / "site"), str(REPOSITORY / ".ci")]
 import docstrings  # noqa: E402  isort: skip
+import documented_commands  # noqa: E402  isort: skip
 import hooks  # noqa: E402  isort: skip
 import readability  # noqa: E402  isort: skip
 import report_tables  # noqa: E402  isort: skip
@@ -96,6 +98,12 @@ def test_every_text_and_report_has_a_page() -> None:
     assert "| `vggt-1b` | `facebook/VGGT-1B` | no |" in pages["reference/weights.md"]
 
 
+def test_marks_of_blocks_become_titles() -> None:
+    assert hooks.without_marks("```bash gpu\nx\n```\n") == '```bash title="needs a GPU"\nx\n```\n'
+    assert hooks.without_marks("```bash\nx\n```\n") == "```bash\nx\n```\n"
+    assert hooks.TITLES.keys() == documented_commands.MARKS.keys()
+
+
 def test_docstrings_become_markdown() -> None:
     text = "Do :meth:`~a.b.go` as :class:`a.C`::\n\n    x\n\nExample:\n    >>> go()\n"
     assert docstrings.as_markdown(text) == "Do `go` as `a.C`:\n\n    x\n\nExamples:\n    >>> go()\n"
@@ -110,6 +118,9 @@ def test_the_site_builds_without_warnings_and_its_pages_ask_for_nothing_else(tmp
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [
+        path.name for path in tmp_path.rglob("*.html") if re.search("<p>```|:(?:meth|func|class):", path.read_text())
+    ] == []
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, chromium() as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()

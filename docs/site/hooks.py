@@ -31,6 +31,8 @@ TEXTS = {
     "NOTICE.md": "project/notice.md",
 }
 """Texts of the repository's root, and their pages."""
+TITLES = {"gpu": "needs a GPU", "cluster": "needs a cluster", "wheel": "needs no checkout"}
+"""What is said above a marked block."""
 
 
 def generated() -> Iterator[tuple[str, str]]:
@@ -56,6 +58,18 @@ def with_links_of_the_site(text: str) -> str:
         return f"](../{TEXTS[place]}{anchor})" if place in TEXTS else found[0]
 
     return re.sub(r"\]\(([\w./-]+)(#[\w-]+)?\)", turned, text)
+
+
+def without_marks(text: str) -> str:
+    """Blocks that are marked for ``.ci/documented_commands.py`` with a title instead, as a reader needs to know it too."""
+    return re.sub(
+        r"^```(\w+) (\w+)$", lambda found: f'```{found[1]} title="{TITLES[found[2]]}"', text, flags=re.MULTILINE
+    )
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Every page before it becomes HTML."""
+    return without_marks(markdown)
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -1,7 +1,7 @@
 """Tutorials: the notebooks of ``notebooks/``, run from top to bottom and turned into pages with what they printed and drew.
 
-Notebooks are committed without results. A page is made anew when its notebook or any module of ``src`` has changed; otherwise
-that of the last build is taken. A cell that fails ends the build.
+Notebooks are committed without results. A page is made anew when its notebook, the code, the networks of this project
+or a report has changed; otherwise that of the last build is taken. A cell that fails ends the build.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _write(notebook: Path, root: Path, folder: Path) -> None:
 
 
 def _fingerprint(notebook: Path, root: Path) -> str:
+    """Of all that the page depends on: the notebook, the code, the networks of this project, and reports."""
     digest = hashlib.sha256(notebook.read_bytes())
-    for path in sorted((root / "src").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for pattern in ("src/**/*.py", "examples/**/*.py", "data/06_models/*/*.json", "reports/*.json"):
+        for path in sorted(root.glob(pattern)):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
