@@ -3,11 +3,12 @@
 # make lint     style, types, import directions                 make repro  rebuild what is stale, as DVC sees it
 # make scene PROMPT="a red sphere on a wooden floor"   generates, then shows the scene in the browser
 # make picture  README's first picture, of what make stitch left
+# make docs     the documentation in build/site, with warnings as errors   make readme   README's tables, from reports
 # make view SCENE=data/07_model_output/generated/NAME   a generated scene in the browser; without SCENE the newest
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: stitch test test-long mutations documented ui scene view picture viewer serve lint setup repro lock newest remote
+.PHONY: stitch test test-long mutations documented docs readme wheel ui scene view picture viewer serve lint setup repro lock newest remote
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -51,9 +52,31 @@ test-long: setup $(TOOLS)
 mutations: setup $(TOOLS)
 	python tests/mutations
 
-# Every command that README.md and CONVENTIONS.md name, in a fresh clone of what is committed (an hour).
+# Every command that README.md, the pages of docs and CONVENTIONS.md name, in a fresh clone of what is committed (an hour).
 documented: setup $(TOOLS)
 	python .ci/documented_commands.py --environment .venv
+
+# The site, from the pages in docs, the docstrings, the reports and the notebooks, which are run (minutes the first time, seconds
+# where nothing has changed). Links and anchors are checked, and so is all that commands name.
+docs: setup $(TOOLS)
+	python .ci/documented_commands.py --parse
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+# The wheel in build/wheel, tried in a new environment that has nothing of this checkout but its dependencies.
+wheel: $(ENVIRONMENT)
+	rm -rf build/wheel build/wheel-environment build/lib
+	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	.venv/bin/python -m venv --without-pip build/wheel-environment
+	.venv/bin/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+		> "$$(echo build/wheel-environment/lib/python3.*/site-packages)/locked.pth"
+	.venv/bin/python -m pip --python build/wheel-environment/bin/python install --quiet --no-deps build/wheel/*.whl
+	cd build && wheel-environment/bin/vist3a --help > /dev/null
+	cd build && wheel-environment/bin/python -c 'import vist3a; print(vist3a.__version__, vist3a.__file__)'
+
+# README's tables, from reports.
+readme: $(ENVIRONMENT)
+	python docs/site/readme.py
 
 lint: $(TOOLS)
 	ruff check .
@@ -120,7 +143,7 @@ remote: $(ENVIRONMENT)
 # New lock files: newest versions that pyproject.toml allows, then exactly what was installed.
 lock:
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet ".[dev]"
+	build/lock/bin/python -m pip install --quiet ".[dev,docs]"
 	build/lock/bin/python .ci/lock.py
 	rm -rf build/lock
 

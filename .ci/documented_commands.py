@@ -1,9 +1,13 @@
-"""Runs every command that README.md and CONVENTIONS.md name, in their order, in a fresh clone (``make documented``).
+"""Runs every command that README.md, the pages of ``docs`` and CONVENTIONS.md name, in a fresh clone (``make documented``).
 
 Commands are the lines of fenced shell blocks, fenced Python blocks, and inline code that begins with a program or an option of
-ours; so a new sentence cannot escape. What cannot run everywhere is in ``NOT_RUN`` with its reason, what stands for something of
-the reader's in ``VALUES``. Servers are started, asked, and stopped. At the sizes of ``conf/smoke``, unless ``--full`` is given.
-Prints a table: command, exit status, seconds. Ends with 1 if a command failed.
+ours; so a new sentence cannot escape. What cannot run everywhere is marked behind the language of its block (``bash gpu``, see
+``MARKS``), or is in ``NOT_RUN`` with its reason; what stands for something of the reader's is in ``VALUES``. Servers are started,
+asked, and stopped. At the sizes of ``conf/smoke``, unless ``--full`` is given. Prints a table: command, exit status, seconds.
+Ends with 1 if a command failed.
+
+With ``--parse`` nothing is run: programs, targets, pipelines, parameters and options of all commands must exist, and Python must
+compile (``make docs``, seconds).
 """
 
 from __future__ import annotations
@@ -26,15 +30,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONVENTIONS.md")
+DOCUMENTS = (
+    "README.md",
+    *sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md")),
+    "CONVENTIONS.md",
+    "CONTRIBUTING.md",
+)
 PROGRAMS = (
     "make", "kedro", "dvc", "python", "pip", "torchrun", "mlflow", "curl", "source", "git", "pytest", "npm", "vist3a",
     "lint-imports",
 )  # fmt: skip
 FULL_SIZE, EXTRA, NPM = "a GPU: networks of full size", "an extra, which is a download", "downloads from npm"
+MARKS = {
+    "gpu": "a GPU",
+    "cluster": "a cluster",
+    "wheel": "away from a checkout: tests/test_wheel.py does so",
+}
+"""Words behind the language of a block whose commands are parsed only, and what they need."""
 # By how a command begins.
 NOT_RUN = {
+    "make setup PYTHON": "another Python than this environment has",
     "make test": "all checks; .ci/run does them",
+    "make mutations": "hours",
+    "make documented": "itself",
+    "pytest -q": "all checks; .ci/run does them",
+    "pre-commit install": "it changes the hooks of the clone's git alone",
     "make lock": "downloads the newest version of everything",
     "make newest": "downloads the newest versions of some packages",
     "make viewer": NPM,
@@ -50,7 +70,10 @@ NOT_RUN = {
     "pytest tests/parity": "needs recorded outputs of other programs",
 }
 # Options of the commands above, or spelled out there.
-PARTS = ("--env=publish", "--pipeline=NAME", "--budget", "--stages")
+PARTS = (
+    "--env=publish", "--pipeline=NAME", "--params", "--help", "--pair", "--to", "--target", "--scale", "--order", "--model",
+    "--public",
+)  # fmt: skip
 # What a reader of DVC's own documentation asks next.
 ALSO = ("dvc status", "dvc metrics show", "dvc params diff", "dvc plots diff")
 SERVERS = {"make ui": ("PORT", "/health"), "make serve": ("SERVE_PORT", "/ping"),
@@ -77,10 +100,13 @@ class Command:
 
     text: str
     python: bool = False
+    mark: str = ""
 
     @property
     def not_run(self) -> str:
-        """The reason of the longest entry that the command begins with."""
+        """What its mark needs, or the reason of the longest entry that the command begins with."""
+        if self.mark:
+            return MARKS[self.mark]
         return next(
             (NOT_RUN[start] for start in sorted(NOT_RUN, key=len, reverse=True) if self.text.startswith(start)), ""
         )
@@ -95,18 +121,20 @@ class Command:
 
 
 def commands_in(text: str) -> Iterator[Command]:
-    """The commands of a document in their order; ValueError for an option of no known command."""
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```|`([^`]+)`", text, re.MULTILINE | re.DOTALL):
-        language, block, inline = found.groups()
+    """The commands of a document in their order; ValueError for an option of no known command, or an unknown mark."""
+    for found in re.finditer(r"^```(\w*)(?: (\w+))?\n(.*?)^```|`([^`]+)`", text, re.MULTILINE | re.DOTALL):
+        language, mark, block, inline = found.groups()
+        if mark and mark not in MARKS:
+            raise ValueError(f"```{language} {mark}: allowed marks are {', '.join(MARKS)}")
         if inline is not None:
             yield from _inline(" ".join(inline.split()))
         elif language in {"bash", "sh", "shell", "console"}:
             for line in block.replace("\\\n", " ").splitlines():
                 command = " ".join(re.sub(r"(^|\s)#.*", "", line).split())
                 if command:
-                    yield Command(command)
+                    yield Command(command, mark=mark or "")
         elif language == "python" and "..." not in block:
-            yield Command(block, python=True)
+            yield Command(block, python=True, mark=mark or "")
 
 
 def _inline(code: str) -> Iterator[Command]:
@@ -208,11 +236,14 @@ def prepare(clone: Path, environment: dict[str, str], existing: Path | None, ful
 def main() -> int:
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parse", action="store_true", help="run nothing; say what does not exist")
     parser.add_argument("--full", action="store_true", help="at the sizes of conf/base (hours)")
     parser.add_argument("--environment", type=Path, help="an environment to use in the clone; else it makes its own")
     parser.add_argument("--only", default="", help="commands that contain this text")
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one command")
     chosen = parser.parse_args()
+    if chosen.parse:
+        return parse()
     # Where this was started with `&`, servers would ignore Ctrl-C as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     log = Path(tempfile.gettempdir(), f"documented_commands.{os.getpid()}.log")
@@ -258,6 +289,22 @@ def main() -> int:
         report(*row)
     sys.stdout.write(f"{len(rows)} commands, {len(failed)} failed; what they said: {log}\n")
     return 1 if failed else 0
+
+
+def parse() -> int:
+    """Say what documented commands name that does not exist; 1 if there is anything."""
+    from command_checks import problems
+
+    commands = documented()
+    wrong = []
+    for command in commands:
+        if command.python:
+            compile(command.text, "a documented program", "exec")
+        else:
+            wrong += [f"{command.text}: {problem}" for problem in problems(command.text)]
+    sys.stdout.write("".join(f"{line}\n" for line in wrong))
+    sys.stdout.write(f"{len(commands)} documented commands and programs, {len(wrong)} that name what does not exist\n")
+    return 1 if wrong else 0
 
 
 def report(text: str, status: str, seconds: float) -> None:

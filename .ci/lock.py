@@ -1,5 +1,5 @@
 """Writes ``requirements.lock`` and ``requirements-dev.lock``: what this environment has of the dependencies of the project and of
-theirs at exact versions, and what the extra of developers has beside them.
+theirs at exact versions, and what the extras of developers have beside them.
 
 ``make lock`` builds a fresh environment from pyproject.toml first; packages that nothing asks for stay out.
 """
@@ -24,7 +24,8 @@ def main() -> None:
     told = tomllib.loads(Path("pyproject.toml").read_text())
     # The project itself is built in this environment.
     wanted = [*told["project"]["dependencies"], *told["build-system"]["requires"]]
-    used, all_of_it = versions_of(wanted), versions_of([*wanted, *told["project"]["optional-dependencies"]["dev"]])
+    extras = told["project"]["optional-dependencies"]
+    used, all_of_it = versions_of(wanted), versions_of([*wanted, *extras["dev"], *extras["docs"]])
     write(Path("requirements.lock"), "everything that a run needs", used)
     beside = {name: version for name, version in all_of_it.items() if name not in used}
     write(Path("requirements-dev.lock"), "what tests and checks need beside requirements.lock", beside)

@@ -70,7 +70,7 @@ def test_the_image_has_what_it_copies() -> None:
     assert {"requirements.lock", "pyproject.toml", "src"} <= set(copied)
     assert [name for name in copied if not (REPOSITORY / name).exists()] == []
     metadata = (REPOSITORY / "pyproject.toml").read_text()
-    assert all(name in copied for name in re.findall(r'"?(README\.md|LICENSE)"', metadata))
+    assert all(name in copied for name in re.findall(r'"(README\.md|LICENSE|NOTICE\.md)"', metadata))
 
 
 def test_the_job_is_a_script_with_options_of_sbatch() -> None:

@@ -34,7 +34,7 @@ def test_the_locks_satisfy_the_declared_dependencies() -> None:
     """Those of a run without those of its developers, who have both."""
     run, tools = (dict(line.split("==") for line in lines) for lines in (LOCK, TOOLS))
     assert run.keys().isdisjoint(tools)
-    extra = PROJECT["optional-dependencies"]["dev"]
+    extra = [text for name in ("dev", "docs") for text in PROJECT["optional-dependencies"][name]]
     for locked, wanted in ((run, PROJECT["dependencies"]), (run | tools, extra)):
         for text in wanted:
             requirement = Requirement(text)

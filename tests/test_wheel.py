@@ -64,7 +64,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     sources, made = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheels")
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     (sources / "vist3a").mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE.md"):
         shutil.copy(REPOSITORY / name, sources / "vist3a" / name)
     shutil.copytree(REPOSITORY / "src", sources / "vist3a" / "src", ignore=ignore)
     for name in INSTALLED:
