@@ -70,6 +70,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
     align_settings.AlignSettings: {
         "variant": "drtune", "gradient_batch": 1, "flow_shift": None, "decoded_views": None, "term_gradients_every": 0,
         "motion_bar": 0.85, "frames_apart": False, "views_at_once": None, "clips_at_once": None, "noises_per_prompt": 1,
+        "regularizer": "generative",
     },
     align_settings.WatchConfig: {
         "judge_every": 0, "previews_every": 0, "prompts": 2, "drift_window": 5, "films_every": 0, "films_clips": 32,

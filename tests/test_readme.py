@@ -56,10 +56,11 @@ def test_a_table_without_its_mark_is_refused() -> None:
 
 def test_what_is_said_of_the_rewards_is_measured() -> None:
     """Each sentence, and the whole interval that it stands on."""
-    assert "The rewards cost variety, and blur a little. The light still flickers more than in real clips." in README
+    assert "The rewards blur a little. Where they hold no diversity, scenes of one prompt look more alike." in " ".join(README.split())
+    assert "The light still flickers more than in curated clips." in " ".join(README.split())
     assert report("evaluate")["film"]["share_of_clips"]["flicker"]["after"]["ratio_low"] > 1
     study = report("alignment_study")
-    assert study["diversity_ratio"]["full_motion"]["high"] < 1
+    assert study["diversity_ratio"]["full"]["high"] < 1
     assert study["differences"]["full_motion - no_finetuning"]["sharpness/decoded"]["high"] < 0
 
 

@@ -62,7 +62,7 @@ def summary(reports: Path) -> str:
         ("Videos re-rendered by the original network, before alignment", f"{rerender['before']:.1f} dB"),
         ("The same after alignment, and the gain", f"{rerender['after']:.1f} dB, {span(rerender, 1, ' dB', signed=True)}"),
         (
-            "Camera motion before and after (real clips: "
+            "Camera motion before and after (curated clips: "
             f"{evaluate['film']['clips']['motion']['mean']:.2f})",
             f"{motion['before']:.2f}, {motion['after']:.2f}",
         ),
