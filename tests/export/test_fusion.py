@@ -105,6 +105,7 @@ def test_every_voxel_is_the_weighted_mean_of_what_views_see() -> None:
     depth, trust, cameras = bumpy()
     volume = fuse_depth(depth, trust, cameras, RESOLUTION, 3.0)
     wanted = fused_by_loops(depth.double().numpy(), trust.double().numpy(), cameras, RESOLUTION, 3.0)
+    assert volume.distance.dtype == volume.weight.dtype == np.float32
     assert volume.distance.shape == wanted[0].shape and volume.side == pytest.approx(wanted[3], rel=1e-5)
     np.testing.assert_allclose(volume.origin, wanted[2], atol=1e-5)
     np.testing.assert_allclose(volume.weight, wanted[1], atol=1e-4)
