@@ -75,7 +75,8 @@ def collision_mesh(scene: Reconstruction, resolution: int, faces: int, drop: flo
         raise ValueError("the depth maps meet in no surface; allowed: a scene whose views see the same places")
     if len(triangles) > faces:
         vertices, triangles = simplify(vertices, triangles.astype(np.int32), 1 - faces / len(triangles))
-        triangles = triangles.astype(np.int64)
+        # It computes in float64, which files do not hold.
+        vertices, triangles = vertices.astype(np.float32), triangles.astype(np.int64)
     points = scene.points[0].detach().float().cpu().reshape(-1, 3)
     ground = find_ground(points, cameras)
     if ground is None:
@@ -84,7 +85,7 @@ def collision_mesh(scene: Reconstruction, resolution: int, faces: int, drop: flo
     seen = largest_hole(to_plane(vertices), triangles, rim)
     plate = _plate(ground, to_plane.axes, rim, 2 * volume.side)
     triangles = np.concatenate([triangles, plate[1] + len(vertices)])
-    vertices = np.concatenate([vertices, plate[0]]).astype(np.float32)
+    vertices = np.concatenate([vertices, plate[0].astype(np.float32)])
     hole = largest_hole(to_plane(vertices), triangles, rim)
     return CollisionMesh(vertices, triangles, ground, seen, hole, is_closed(triangles))
 
