@@ -139,7 +139,7 @@ def _nearest_pixel(pixel: Tensor, z: Tensor, size: tuple[int, int]) -> tuple[Ten
     """Row, column (within the picture) and whether the place lies in the picture, before the camera."""
     height, width = size
     inside = (z > NEAR_PLANE) & (pixel >= 0).all(-1) & (pixel[:, 0] < width) & (pixel[:, 1] < height)
-    column, row = pixel.floor().long().unbind(-1)
+    column, row = pixel.long().unbind(-1)
     return row.clamp(0, height - 1), column.clamp(0, width - 1), inside
 
 
