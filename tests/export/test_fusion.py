@@ -20,9 +20,7 @@ Pixel = tuple[float, float, float]
 def small_cameras(views: int) -> Cameras:
     """The first of five that pan, of pictures of WIDTH x HEIGHT."""
     cameras = panning_cameras()[:views]
-    return Cameras(
-        cameras.world_to_camera, torch.tensor([[9.0, 0, 4.2], [0, 8.0, 3.1], [0, 0, 1]]).expand(views, 3, 3)
-    )
+    return Cameras(cameras.world_to_camera, torch.tensor([[9.0, 0, 4.2], [0, 8.0, 3.1], [0, 0, 1]]).expand(views, 3, 3))
 
 
 def bumpy() -> tuple[torch.Tensor, torch.Tensor, Cameras]:
@@ -70,10 +68,16 @@ def fused_by_loops(
     low, high = np.quantile(points, 0.005, axis=0), np.quantile(points, 0.995, axis=0)
     side = (high - low).max() / resolution
     origin = low - (truncation + 1) * side
-    counts = [int(np.ceil((h - lo + 2 * (truncation + 1) * side) / (8 * side))) for lo, h in zip(low, high, strict=True)]
+    counts = [
+        int(np.ceil((h - lo + 2 * (truncation + 1) * side) / (8 * side))) for lo, h in zip(low, high, strict=True)
+    ]
     holding = {tuple(int(np.floor(v)) for v in (point - origin) / (8 * side)) for point in points}
     holding = {b for b in holding if all(0 <= i < n for i, n in zip(b, counts, strict=True))}
-    near = {tuple(i + j for i, j in zip(b, d, strict=True)) for b in holding for d in itertools.product((-1, 0, 1), repeat=3)}
+    near = {
+        tuple(i + j for i, j in zip(b, d, strict=True))
+        for b in holding
+        for d in itertools.product((-1, 0, 1), repeat=3)
+    }
     distance, weight = np.ones([8 * n for n in counts]), np.zeros([8 * n for n in counts])
     for cell in np.ndindex(*distance.shape):
         if tuple(i // 8 for i in cell) in near:
@@ -110,8 +114,17 @@ def test_every_voxel_is_the_weighted_mean_of_what_views_see() -> None:
     np.testing.assert_allclose(volume.origin, wanted[2], atol=1e-5)
     np.testing.assert_allclose(volume.weight, wanted[1], atol=1e-4)
     np.testing.assert_allclose(volume.distance, wanted[0], atol=1e-3)
-    # Blocks that no point is near are there, and were never computed.
     assert (volume.weight > 0).any() and 0 < (volume.distance < 0).mean() < 0.5
+
+
+def test_what_is_far_from_every_point_was_never_seen() -> None:
+    """Two walls with much between them, which a view looks through."""
+    depth = torch.full((1, HEIGHT, WIDTH), 2.0)
+    depth[:, :, 5:] = 9.0
+    volume = fuse_depth(depth, torch.ones_like(depth), small_cameras(1), 60)
+    before = [round((z - volume.origin[2]) / volume.side) for z in (5.0, 6.0)]
+    assert (volume.distance[:, :, before[0] : before[1]] == 1).all()
+    assert (volume.weight[:, :, before[0] : before[1]] == 0).all() and volume.weight.max() == 1
 
 
 def test_four_voxels_are_the_usual_truncation_and_graphs_end() -> None:

@@ -107,7 +107,9 @@ def test_what_no_frame_shows_takes_the_color_of_its_nearest_neighbor() -> None:
 def test_a_share_of_the_depths_by_rank_is_not_trusted() -> None:
     _, _, scene = small_scene()
     trust = torch.arange(1.0, 5 * 48 * 64 + 1).reshape(1, 5, 48, 64).flip(2)
-    learned = replace(scene, depth=scene.depth.clone().requires_grad_(), depth_confidence=trust.clone().requires_grad_())
+    learned = replace(
+        scene, depth=scene.depth.clone().requires_grad_(), depth_confidence=trust.clone().requires_grad_()
+    )
     depth, kept, cameras = fusion_inputs(learned, 0.1)
     assert not depth.requires_grad and not kept.requires_grad and not cameras.world_to_camera.requires_grad
     assert torch.equal(kept, torch.where(trust[0] <= 1536, 0.0, trust[0])) and torch.equal(depth, scene.depth[0])

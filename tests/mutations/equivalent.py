@@ -117,8 +117,17 @@ RULES: tuple[tuple[str, str], ...] = (
         "It stands where nothing is read, so that no derivative of what is left out is infinite.",
     ),
     (
-        r"(moments|match_tokens|pointmap|cpu|tile_kernels)\.py module \[number\] (1 -> 2|30 -> 31|8 -> 9|256 ->|4 -> 5|16 ->)",
+        r"(moments|match_tokens|pointmap|cpu|tile_kernels)\.py module \[number\] (1 -> 2|30 -> 31|8 -> 9|256 ->|4 -> 5|16 ->)|"
+        r"fusion\.py (module \[number\] (2 -> 3|20 -> 21)|fuse_depth \[arithmetic\] (BLOCK \*\* 3|CHUNK // BLOCK))",
         "How much is computed at once changes no result.",
+    ),
+    (
+        r"fusion\.py _surface \[comparison\] inverse \* nearest - 1",
+        "No quotient of float32 near one lies exactly 0.05 from it: 0.05 has finer steps than numbers near one.",
+    ),
+    (
+        r"fusion\.py _blocks_near \[number\] 1 -> 2$",
+        "Any number but zero marks a block.",
     ),
     (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
