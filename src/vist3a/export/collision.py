@@ -96,8 +96,8 @@ def is_closed(faces: Int[np.ndarray, "m 3"]) -> bool:
     Simplification pinches: thin places may touch along an edge, which then belongs to four faces.
     """
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    found, index = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-    sense = np.bincount(index.reshape(-1), np.where(edges[:, 0] < edges[:, 1], 1.0, -1.0), len(found))
+    found, index = np.unique(np.sort(edges), axis=0, return_inverse=True)
+    sense = np.bincount(index.ravel(), np.where(edges[:, 0] < edges[:, 1], 1.0, -1.0), len(found))
     return bool(len(found)) and not sense.any()
 
 
@@ -113,7 +113,9 @@ def largest_hole(
     from scipy.ndimage import label
 
     low, step = rim.min(0), (rim.max(0) - rim.min(0)) / CELLS
-    centers = low + step * (np.stack(np.meshgrid(*[np.arange(CELLS)] * 2, indexing="ij"), -1).reshape(-1, 2) + 0.5)
+    centers = low + step * (
+        np.stack(np.meshgrid(*[np.arange(CELLS)] * 2, indexing="ij"), -1).reshape(CELLS**2, 2) + 0.5
+    )
     inside = _within(centers, rim)
     covered = np.zeros(len(centers), dtype=bool)
     corners = vertices[faces]
@@ -122,11 +124,11 @@ def largest_hole(
     first = np.floor((corners.min(1) - low) / step).astype(int).clip(0, CELLS - 1)
     last = np.floor((corners.max(1) - low) / step).astype(int).clip(0, CELLS - 1)
     for triangle, (i, j), (k, m) in zip(corners, first, last, strict=True):
-        cells = (np.arange(i, k + 1)[:, None] * CELLS + np.arange(j, m + 1)).reshape(-1)
+        cells = (np.arange(i, k + 1)[:, None] * CELLS + np.arange(j, m + 1)).ravel()
         cells = cells[~covered[cells]]
         covered[cells[_within(centers[cells], triangle)]] = True
     parts, _ = label((inside & ~covered).reshape(CELLS, CELLS))
-    sizes = np.bincount(parts.reshape(-1))[1:]
+    sizes = np.bincount(parts.ravel())[1:]
     return float(sizes.max() / inside.sum()) if len(sizes) else 0.0
 
 

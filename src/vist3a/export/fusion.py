@@ -64,7 +64,7 @@ def fuse_depth(
     side = float((high - low).amax().clamp(min=1e-6)) / resolution
     margin = (truncation + 1) * side
     origin = low - margin
-    blocks = [int(n) for n in torch.ceil((high + margin - origin) / (BLOCK * side)).long()]
+    blocks = [int(n) for n in torch.ceil((high + margin - origin) / (BLOCK * side)).long().clamp(min=1)]
     places = _blocks_near(points, origin, BLOCK * side, blocks)
     distance = np.full([BLOCK * n for n in blocks], 1.0, dtype=np.float32)
     weight = np.zeros_like(distance)
