@@ -80,18 +80,23 @@ def holds(polygon: np.ndarray, place: np.ndarray) -> bool:
     )
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_the_largest_hole_is_that_of_counting_cells(seed: int) -> None:
-    """Triangles of either sense, also beyond the rim, over a polygon that is wider than high and not at the origin."""
+@pytest.mark.parametrize(("seed", "unit"), [(0, 1.0), (1, 100.0)])
+def test_the_largest_hole_is_that_of_counting_cells(seed: int, unit: float) -> None:
+    """Triangles of either sense, also far beyond the rim, over a polygon that is wider than high and not at the origin."""
     random = np.random.default_rng(seed)
     angle = np.linspace(0, 2 * np.pi, 7, endpoint=False)
     rim = np.stack([3 * np.cos(angle) + 5, np.sin(angle) - 2], -1)
     middle = random.uniform([1, -3.4], [9, -0.6], (16, 1, 2))
-    vertices = (middle + random.uniform(-1, 1, (16, 3, 2)) * [1.6, 0.7]).reshape(-1, 2)
-    faces = np.arange(48).reshape(16, 3)
+    middle[:4] += [[[-90, 0]], [[90, 0]], [[0, -90]], [[0, 90]]]
+    vertices = unit * (middle + random.uniform(-1, 1, (16, 3, 2)) * [1.6, 0.7]).reshape(-1, 2)
+    faces, rim = np.arange(48).reshape(16, 3), unit * rim
     found = largest_hole(vertices.copy(), faces, rim)
     assert found == pytest.approx(cells_open(vertices, faces, rim), abs=1e-12)
     assert 0.05 < found < 0.9
+    # As large where it is the first part that is met, and where it is the last.
+    for mirror in ([-1, 1], [1, -1], [-1, -1]):
+        turned = largest_hole(vertices * mirror, faces, (rim * mirror)[:: int(np.prod(mirror))])
+        assert turned == pytest.approx(found, abs=0.01)
 
 
 def test_a_rim_belongs_to_its_polygon() -> None:
@@ -144,11 +149,19 @@ def test_any_ground_has_two_axes(axis: int) -> None:
     plane, rim = _hull(torch.cat([points, -points]), Ground(normal, 0.0, 1.0), 0.1)
     np.testing.assert_allclose(np.cross(*plane.axes), normal.numpy(), atol=1e-9)
     assert len(rim) == 4
+    # A point that is twice the tolerance above or below the ground does not lie in it.
+    edge = torch.cat([points, -points, 9 * points + 0.25 * normal, 9 * points - 0.25 * normal])
+    np.testing.assert_array_equal(_hull(edge, Ground(normal, 0.0, 1.0), 0.125)[1], rim)
 
 
 def test_a_plate_is_a_closed_prism_under_the_polygon() -> None:
     ground = Ground(FLOOR, -1.5, 0.5)
     _, axes = on_the_floor(1, 0)
+    # Of a normal in single precision it is made in double precision.
+    rough = Ground(FLOOR.float(), -1.5, 0.5)
+    square = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    top = square @ axes.numpy() - 1.5 * FLOOR.float().double().numpy()
+    np.testing.assert_allclose(_plate(rough, axes.numpy(), square, 0.25)[0][:4], top, atol=1e-14, rtol=0)
     angle = np.linspace(0, 2 * np.pi, 5, endpoint=False)
     rim = np.stack([2 * np.cos(angle) + 0.3, np.sin(angle)], -1)
     vertices, faces = _plate(ground, axes.numpy(), rim, 0.25)
@@ -195,6 +208,16 @@ def test_a_collision_mesh_is_shell_and_plate(most: int, resolution: int) -> None
     np.testing.assert_array_equal(mesh.faces[len(faces) :], around + len(vertices))
     assert mesh.seen_hole == largest_hole(plane(vertices), faces, rim) > 0
     assert mesh.hole == 0 and mesh.closed == is_closed(mesh.faces)
+
+
+def test_a_single_depth_is_no_surface() -> None:
+    scene = frontal_wall()
+    scene.depth_confidence[:] = 0
+    scene.depth_confidence[0, 0, 20, 30] = 1
+    with pytest.raises(
+        ValueError, match="the depth maps meet in no surface; allowed: a scene whose views see the same"
+    ):
+        collision_mesh(scene, 64, 100)
 
 
 @pytest.mark.parametrize("most", [3000, 10**6])

@@ -143,9 +143,11 @@ def test_without_a_depth_that_counts_nothing_is_fused(z: float, trusted: float) 
 
 
 def test_a_single_depth_has_a_volume() -> None:
+    """Though its margin is less than the steps of numbers as large as the depth."""
     trust = torch.zeros(1, HEIGHT, WIDTH)
     trust[0, 2, 3] = 1
-    volume = fuse_depth(torch.full((1, HEIGHT, WIDTH), 2.0), trust, small_cameras(1), 10)
+    volume = fuse_depth(torch.full((1, HEIGHT, WIDTH), 9.0), trust, small_cameras(1), 64)
+    assert min(volume.distance.shape) == 8
     assert 0 < volume.side < 1e-3 and np.isfinite(volume.distance).all()
 
 

@@ -130,6 +130,18 @@ RULES: tuple[tuple[str, str], ...] = (
         "Any number but zero marks a block.",
     ),
     (
+        r"collision\.py (is_closed \[comparison\] edges|_within \[comparison\])",
+        "No edge joins a corner with itself, and no place lies exactly the tolerance outside.",
+    ),
+    (
+        r"collision\.py _hull (\[swapped\] torch\.linalg\.cross\(normal|\[number\] 1 -> 2$)",
+        "Any two axes of the ground do, and the first is made as long as one.",
+    ),
+    (
+        r"collision\.py largest_hole \[number\] (1 -> 2 #3|0 -> 1 #8)$",
+        "More cells than a triangle can cover are looked at, and none of these more is in it.",
+    ),
+    (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
         "There is room for one state more, which nobody reads.",
     ),
