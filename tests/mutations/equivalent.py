@@ -51,7 +51,7 @@ RULES: tuple[tuple[str, str], ...] = (
         "The angle between two rotations is that of a chord, which has no direction.",
     ),
     (
-        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear))",
+        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear)|, format='rgb24'\) ->)",
         "What the keyword says is the default of that function.",
     ),
     (
@@ -140,6 +140,14 @@ RULES: tuple[tuple[str, str], ...] = (
     (
         r"collision\.py largest_hole \[number\] (1 -> 2 #3|0 -> 1 #8)$",
         "More cells than a triangle can cover are looked at, and none of these more is in it.",
+    ),
+    (
+        r"video\.py to_bytes \[unwrapped\] frames\.float\(\)\.cpu\(\)\.nan_to_num",
+        "On these machines the byte of NaN is 0 as well; that it is black is said, because others may differ.",
+    ),
+    (
+        r"glb_file\.py read_glb \[number\] -1 -> -2$",
+        "To NumPy any negative size is the one that is left.",
     ),
     (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
