@@ -51,7 +51,7 @@ RULES: tuple[tuple[str, str], ...] = (
         "The angle between two rotations is that of a chord, which has no direction.",
     ),
     (
-        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear)|, format='rgb24'\) ->)",
+        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear)|, (format='rgb24'|gradient_direction='descent')\) ->)",
         "What the keyword says is the default of that function.",
     ),
     (
@@ -59,7 +59,7 @@ RULES: tuple[tuple[str, str], ...] = (
         "It spares a copy of the generators of GPUs, which nothing here draws from.",
     ),
     (
-        r"rendering/cpu\.py _over_tiles \[(condition|comparison|number)\] ((if )?(threads|tiles)|1 -> 2 #[2-5]$)",
+        r"rendering/cpu\.py _over_tiles \[(condition|comparison|number|index)\] ((if )?(threads|tiles)|1 -> 2 #[2-5]$|:-1 -> 1:-1$)",
         "A shortcut, and the sizes of shares: ranges of tiles write what one call over all of them writes, only slower.",
     ),
     (
@@ -148,6 +148,10 @@ RULES: tuple[tuple[str, str], ...] = (
     (
         r"glb_file\.py read_glb \[number\] -1 -> -2$",
         "To NumPy any negative size is the one that is left.",
+    ),
+    (
+        r"spherical_harmonics\.py harmonics_rotation \[number\] (2 -> 3|1 -> 2)$",
+        "More points of a quadrature that is exact are as exact.",
     ),
     (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",

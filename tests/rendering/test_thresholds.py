@@ -301,9 +301,13 @@ def test_a_gaussian_of_no_rotation_is_drawn_by_neither_renderer() -> None:
     gaussians = balls([2.0, 3.0], [0.5, 0.5])
     rotations = gaussians.rotations.clone()
     rotations[0, 0] = 0
-    padded = Gaussians(gaussians.means, gaussians.scales, rotations, gaussians.opacities, gaussians.harmonics)
     alone = agree(balls([3.0], [0.5]))
     for renderer in RENDERERS:
+        means, turns = gaussians.means.clone().requires_grad_(), rotations.clone().requires_grad_()
+        padded = Gaussians(means, gaussians.scales, turns, gaussians.opacities, gaussians.harmonics)
         seen = renderer(padded, camera(), (7, 9))
         torch.testing.assert_close(seen.alpha, alone.alpha)
         torch.testing.assert_close(seen.depth, alone.depth)
+        # Nor does it have a gradient, which would be NaN.
+        for gradient in torch.autograd.grad(seen.rgb.square().sum() + seen.depth.sum(), (means, turns)):
+            assert not gradient[0, 0].any() and bool(gradient.isfinite().all())
