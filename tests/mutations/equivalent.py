@@ -51,7 +51,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "The angle between two rotations is that of a chord, which has no direction.",
     ),
     (
-        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear)|, (format='rgb24'|gradient_direction='descent')\) ->)",
+        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear)|"
+        r", (format='rgb24'|gradient_direction='descent')\) ->)",
         "What the keyword says is the default of that function.",
     ),
     (
@@ -59,7 +60,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "It spares a copy of the generators of GPUs, which nothing here draws from.",
     ),
     (
-        r"rendering/cpu\.py _over_tiles \[(condition|comparison|number|index)\] ((if )?(threads|tiles)|1 -> 2 #[2-5]$|:-1 -> 1:-1$)",
+        r"rendering/cpu\.py _over_tiles \[(condition|comparison|number|index)\] ((if )?(threads|tiles)|"
+        r"1 -> 2 #[2-5]$|:-1 -> 1:-1$)",
         "A shortcut, and the sizes of shares: ranges of tiles write what one call over all of them writes, only slower.",
     ),
     (
