@@ -9,6 +9,7 @@ import pytest
 import torch
 from scene_cases import small_scene
 from skimage.measure import marching_cubes
+from world_cases import world_scene
 
 from vist3a.export.fusion import Volume, colors_at, fuse_depth
 from vist3a.export.mesh import _spread, compact, fusion_inputs, largest_pieces, scene_mesh, surface
@@ -120,14 +121,17 @@ def test_a_share_of_the_depths_by_rank_is_not_trusted() -> None:
 
 
 def test_colors_of_a_mesh_are_those_at_its_vertices_within_four_voxels() -> None:
-    _, frames, scene = small_scene()
-    frames = 1.5 * frames
-    mesh = scene_mesh(scene, frames.clone().requires_grad_(), 48, drop=0.0, smallest=0.0)
+    scene, frames, _, _ = world_scene(0, 1, 32, 4)
+    frames = 1.5 * frames - 0.1
+    mesh = scene_mesh(scene, frames.clone().requires_grad_(), 64, drop=0.0, smallest=0.0)
     depth, trust, cameras = fusion_inputs(scene, 0.0)
-    volume = fuse_depth(depth, trust, cameras, 48)
+    volume = fuse_depth(depth, trust, cameras, 64)
     vertices, faces = surface(volume)
     np.testing.assert_array_equal(mesh.vertices, vertices)
     np.testing.assert_array_equal(mesh.faces, faces)
-    colors, seen = colors_at(torch.from_numpy(vertices), frames[0], depth, cameras, 4 * volume.side)
+    places = torch.from_numpy(vertices)
+    colors, seen = colors_at(places, frames[0], depth, cameras, 4 * volume.side)
     np.testing.assert_array_equal(mesh.colors[seen], colors.numpy()[seen].clip(0, 1))
-    assert mesh.colors.min() >= 0 and mesh.colors.max() == 1
+    # Some vertices lie between four and five voxels from what a view has there.
+    assert not torch.equal(colors, colors_at(places, frames[0], depth, cameras, 5 * volume.side)[0])
+    assert colors.min() < 0 and colors.max() > 1 and mesh.colors.min() == 0 and mesh.colors.max() == 1
