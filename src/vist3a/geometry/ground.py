@@ -85,9 +85,9 @@ def find_ground(points: Float[Tensor, "n 3"], cameras: Cameras) -> Ground | None
 def levelling(normal: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
     """The smallest rotation that makes a unit normal point up, which is -y in the axes of OpenCV."""
     up = normal.new_tensor([0.0, -1.0, 0.0])
-    # Half of the angle between the two: the quaternion from one unit vector to the other, before it is normalized.
+    # Half of the angle between the two: the quaternion from one unit vector to the other; the formula divides by its norm.
     quaternion = torch.cat([(1 + normal @ up)[None], torch.linalg.cross(normal, up)])
-    return rotation_from_quaternion(torch.nn.functional.normalize(quaternion, dim=0))
+    return rotation_from_quaternion(quaternion)
 
 
 def _fit(points: Float[Tensor, "n 3"], towards: Float[Tensor, " 3"]) -> tuple[Float[Tensor, " 3"], float]:
