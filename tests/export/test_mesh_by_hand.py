@@ -13,6 +13,7 @@ from world_cases import world_scene
 
 from vist3a.export.fusion import Volume, colors_at, fuse_depth
 from vist3a.export.mesh import _spread, compact, fusion_inputs, largest_pieces, scene_mesh, surface
+from vist3a.records import Cameras
 
 
 def level(height: float, weight: float = 1.0) -> Volume:
@@ -108,8 +109,12 @@ def test_what_no_frame_shows_takes_the_color_of_its_nearest_neighbor() -> None:
 def test_a_share_of_the_depths_by_rank_is_not_trusted() -> None:
     _, _, scene = small_scene()
     trust = torch.arange(1.0, 5 * 48 * 64 + 1).reshape(1, 5, 48, 64).flip(2)
+    moved = Cameras(scene.cameras.world_to_camera.clone().requires_grad_(), scene.cameras.intrinsics)
     learned = replace(
-        scene, depth=scene.depth.clone().requires_grad_(), depth_confidence=trust.clone().requires_grad_()
+        scene,
+        depth=scene.depth.clone().requires_grad_(),
+        depth_confidence=trust.clone().requires_grad_(),
+        cameras=moved,
     )
     depth, kept, cameras = fusion_inputs(learned, 0.1)
     assert not depth.requires_grad and not kept.requires_grad and not cameras.world_to_camera.requires_grad

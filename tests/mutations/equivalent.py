@@ -38,6 +38,13 @@ EQUIVALENT: dict[str, str] = {
         "_l1(own, target) -> _l1(target, own)",
     ),
     **_with(_INNER, "vist3a/metrics/permutation.py chance_of_correlation [swapped]", "a @ b -> b @ a"),
+    **_with(
+        _INNER,
+        "vist3a/geometry/ground.py _fit [swapped]",
+        "axes[:, 0] @ towards -> towards @ axes[:, 0]",
+        "normal @ center -> center @ normal",
+    ),
+    **_with(_INNER, "vist3a/geometry/ground.py levelling [swapped]", "normal @ up -> up @ normal"),
     **_with(_INNER, "vist3a/metrics/aggregate.py rank_correlation [swapped]", "a @ b -> b @ a"),
 }
 
@@ -109,7 +116,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "The unit that lengths are divided by is multiplied back.",
     ),
     (
-        r"similarity\.py umeyama \[arithmetic\] (y - mean_y|torch\.det\(u\) \* torch\.det\(vt\))",
+        r"similarity\.py umeyama \[arithmetic\] (y - mean_y|torch\.det\(u\) \* torch\.det\(vt\))|"
+        r"ground\.py _fit \[arithmetic\] points - center",
         "Of a product of sums one factor needs to be centred; and of the determinants, which are 1 or -1, the sign counts.",
     ),
     (
@@ -156,6 +164,14 @@ RULES: tuple[tuple[str, str], ...] = (
         "More points of a quadrature that is exact are as exact.",
     ),
     (
+        r"ground\.py find_ground (\[comparison\] (heights|lowest|normals @ up|roll|\(cloud)|\[reduction\] poses)",
+        "Heights and slopes are rounded, so that none is exactly what is allowed; and a direction has no length.",
+    ),
+    (
+        r"export/mesh\.py largest_pieces \[number\] 0 -> 1 #2$",
+        "All corners of a face are of one piece.",
+    ),
+    (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
         "There is room for one state more, which nobody reads.",
     ),
@@ -172,7 +188,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "Splits are looked up by name; and a file holds no graph.",
     ),
     (
-        r"export/axes\.py (flip_points|turn_to_opengl) \[arithmetic\] (points|gaussians\.(rotations|harmonics)) \* ",
+        r"export/axes\.py (flip_points|turn_to_opengl) \[arithmetic\] (points|gaussians\.(rotations|harmonics)) \* |"
+        r"ground\.py (_fit|find_ground) \[arithmetic\] (axes\[:, 0\]|normals) \* torch\.sign",
         "Dividing by 1 and -1 is multiplying by them.",
     ),
     (
