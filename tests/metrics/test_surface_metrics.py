@@ -149,6 +149,15 @@ def test_icp_takes_pairs_nearer_than_its_distance_and_needs_three():
     assert torch.equal(icp(source[:2], target, 1.5)[1], torch.zeros(3, dtype=torch.float64))
 
 
+def test_icp_changes_no_size() -> None:
+    """Corners of a square beside the origin, and those of a larger one around the same middle: nothing moves."""
+    corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [-1, 1, 0], [1, 1, 0]], dtype=torch.float64)
+    middle = torch.tensor([5.0, 2, 1], dtype=torch.float64)
+    rotation, translation = icp(corners + middle, 1.2 * corners + middle, 1.0)
+    torch.testing.assert_close(rotation, torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(translation, torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
 def test_three_points_can_be_compared_and_two_cannot():
     points = wavy(10, views=1)
     valid = torch.zeros(points.shape[:3], dtype=torch.bool)

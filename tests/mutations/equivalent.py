@@ -164,7 +164,7 @@ RULES: tuple[tuple[str, str], ...] = (
         "More points of a quadrature that is exact are as exact.",
     ),
     (
-        r"ground\.py find_ground (\[comparison\] (heights|lowest|normals @ up|roll|\(cloud)|\[reduction\] poses)",
+        r"ground\.py find_ground (\[comparison\] (heights|lowest|normals @ up|roll|s @ normal)|\[reduction\] poses)",
         "Heights and slopes are rounded, so that none is exactly what is allowed; and a direction has no length.",
     ),
     (
