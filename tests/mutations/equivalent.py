@@ -172,6 +172,10 @@ RULES: tuple[tuple[str, str], ...] = (
         "All corners of a face are of one piece.",
     ),
     (
+        r"placement\.py Placement\.mirrored \[comparison\]",
+        "The determinant of a turn is 1 or -1.",
+    ),
+    (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
         "There is room for one state more, which nobody reads.",
     ),
@@ -189,7 +193,8 @@ RULES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"export/axes\.py (flip_points|turn_to_opengl) \[arithmetic\] (points|gaussians\.(rotations|harmonics)) \* |"
-        r"ground\.py (_fit|find_ground) \[arithmetic\] (axes\[:, 0\]|normals) \* torch\.sign",
+        r"ground\.py (_fit|find_ground) \[arithmetic\] (axes\[:, 0\]|normals) \* torch\.sign|"
+        r"placement\.py Placement\.gaussians \[arithmetic\] matrix \* matrix",
         "Dividing by 1 and -1 is multiplying by them.",
     ),
     (
