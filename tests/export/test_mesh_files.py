@@ -245,7 +245,7 @@ def test_a_package_holds_every_splat(known: bool, bands: int, tmp_path: Path, mo
     coefficients = made.harmonics[0, :, : (degree + 1) ** 2].reshape(-1, 3)
     np.testing.assert_array_equal(values("radiance:sphericalHarmonicsCoefficients"), coefficients)
     np.testing.assert_allclose(values("extent"), around(means, 3 * scales.max(1, keepdims=True)), atol=1e-6)
-    assert not any(prim.GetAttribute(name).IsCustom() for name in ("positions", "scales", "extent"))
+    assert not any(attribute.IsCustom() for attribute in prim.GetAttributes())
 
 
 def test_the_mesh_of_a_package_is_made_of_triangles(tmp_path: Path) -> None:

@@ -176,6 +176,10 @@ RULES: tuple[tuple[str, str], ...] = (
         "The determinant of a turn is 1 or -1.",
     ),
     (
+        r"usd\.py _write_splats \[(keyword|number)\] (rim\.CreateAttribute|False -> True$)",
+        "What a schema names is not custom, whatever is asked for.",
+    ),
+    (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
         "There is room for one state more, which nobody reads.",
     ),
