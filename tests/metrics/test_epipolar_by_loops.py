@@ -61,6 +61,9 @@ def test_a_frame_without_features_has_no_matches_and_the_others_count(empty: int
     errors = errors_of(frames, cameras, [0, 1, 2, 3, 4])
     assert len(errors) >= 8
     assert epipolar_inliers(frames, cameras) == pytest.approx(sum(error < 0.2 for error in errors) / len(errors))
+    # A faint spot has features, and nothing has none.
+    y, x = np.mgrid[:64, :64] + 0.5
+    assert len(_features(0.5 + 0.05 * np.exp(-((x - 20.5) ** 2 + (y - 35.5) ** 2) / 18))[0]) > 0
     places, described = _features(np.full((32, 32), 0.5))
     assert places.shape == (0, 2) and described.shape == (0, 128)
 
@@ -73,8 +76,8 @@ def test_the_matrix_is_that_of_its_definition() -> None:
         poses[view, :3, :3] = Rotation.from_rotvec(random.normal(size=3)).as_matrix()
         poses[view, :3, 3] = random.normal(size=3)
         lenses.append([[50.0 + view, 0, 30], [0, 60 - view, 20 + view], [0, 0, 1]])
-    cameras = Cameras(torch.from_numpy(poses).float().requires_grad_(), torch.tensor(lenses))
-    p, k = cameras.world_to_camera.detach().double().numpy(), cameras.intrinsics.double().numpy()
+    cameras = Cameras(torch.from_numpy(poses).float().requires_grad_(), torch.tensor(lenses).requires_grad_())
+    p, k = cameras.world_to_camera.detach().double().numpy(), cameras.intrinsics.detach().double().numpy()
     relative = p[2] @ np.linalg.inv(p[0])
     x, y, z = relative[:3, 3]
     wanted = (
