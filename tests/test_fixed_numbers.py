@@ -11,11 +11,12 @@ import pytest
 from vist3a.alignment import align_settings, drift, watch
 from vist3a.alignment.rewards import geometry as reward_geometry
 from vist3a.distillation import color_jitter, distill_loss, latent_noise, match_outputs, match_tokens, photometric
+from vist3a.export import agreement, collision, compressed_ply, depth, fusion, glb_file, gltf, spz, usd, viewer
 from vist3a.export import cameras as camera_file
-from vist3a.export import depth, glb_file, gltf, spz, viewer
 from vist3a.export import scene as scene_files
-from vist3a.geometry import object_space_pose, pointmap_cameras, spherical_harmonics
-from vist3a.metrics import aggregate, by_kind, image, permutation, pose_transfer, surface, video
+from vist3a.export import video as video_files
+from vist3a.geometry import ground, object_space_pose, pointmap_cameras, spherical_harmonics
+from vist3a.metrics import aggregate, by_kind, epipolar, image, off_path, permutation, pose_transfer, surface, video
 from vist3a.rendering import base as rendering
 from vist3a.rendering import splats
 from vist3a.stitching import artifact, extract, layer_search, released, tap
@@ -51,6 +52,21 @@ CONSTANTS: dict[ModuleType, dict[str, Any]] = {
     by_kind: {"WORST": 3},
     permutation: {"MOST": 8},
     pose_transfer: {"THRESHOLD": 20},
+    # Part of every seeded report, and fixed before what it was measured on.
+    agreement: {"TOLERANCE": 0.1},
+    collision: {"LARGEST_HOLE": 0.02, "CELLS": 48, "DIRECTIONS": 32},
+    compressed_ply: {"MAX_DEGREE": 3},
+    epipolar: {"FRAMES": 5, "CONTRAST": 0.005, "RATIO": 0.85, "LARGEST_ERROR": 0.2, "LEAST_MATCHES": 8},
+    fusion: {"BLOCK": 8, "OUTLIERS": 0.005},
+    ground: {
+        "TRIES": 512, "SAMPLE": 8000, "SEED": 0, "TOLERANCE": 0.015, "LEAST_SHARE": 0.12, "STEEPEST": 0.4, "ROLL": 0.15,
+    },
+    off_path: {
+        "BETWEEN": 4, "DEGREES": 12.0, "PLACES": (0.15, 0.5, 0.85), "HOLE_WEIGHT": 0.1, "MOST_OPPOSED": 0.25,
+        "LARGEST_GAP": 0.2, "FLOOR": 1e-6,
+    },
+    usd: {"MAX_DEGREE": 3},
+    video_files: {"BITS_PER_PIXEL": 32},
     surface: {"ICP_STEPS": 30, "ICP_TOLERANCE": 1e-6},
     video: {"FLICKER_FRAMES": 3},
     object_space_pose: {"START_STEPS": 30, "ROUND_STEPS": 5},

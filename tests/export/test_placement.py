@@ -9,7 +9,7 @@ import pytest
 import torch
 from scene_cases import coloured_gaussians, frontal_wall, panning_cameras, small_scene
 
-from vist3a.export.placement import TARGETS, PlacementSettings, place_scene
+from vist3a.export.placement import TARGETS, Placement, PlacementSettings, place_scene
 from vist3a.geometry.projection import unproject_depth
 from vist3a.records import Cameras, Reconstruction
 from vist3a.rendering.cpu import CpuRenderer
@@ -119,3 +119,36 @@ def test_a_level_ground_lies_at_height_zero() -> None:
 def test_what_cannot_be_placed_is_told(settings: dict, scene: bool, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         place_scene(PlacementSettings(**settings), frontal_wall() if scene else None)
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_are_moved_scaled_and_turned_one_by_one(mirrored: bool, dtype: torch.dtype) -> None:
+    turn = torch.tensor([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]], dtype=dtype)
+    turn = -turn if mirrored else turn
+    placement = Placement(turn, 2.5, torch.tensor([10.0, -20, 30], dtype=dtype))
+    points = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0)) + 100
+    found = placement.points(points)
+    assert found.dtype == torch.float32 and placement.mirrored == mirrored
+    for point, placed in zip(points.reshape(-1, 3).tolist(), found.reshape(-1, 3).tolist(), strict=True):
+        shifted = [2.5 * (x - o) for x, o in zip(point, (10.0, -20.0, 30.0), strict=True)]
+        wanted = [sum(float(a) * x for a, x in zip(row, shifted, strict=True)) for row in turn]
+        assert placed == pytest.approx(wanted, rel=1e-7)
+
+
+def test_a_scene_that_nobody_places_stays_where_it_is() -> None:
+    plain = Placement()
+    assert torch.equal(plain.turn, torch.eye(3)) and torch.equal(plain.origin, torch.zeros(3)) and plain.factor == 1
+    points = torch.randn(5, 3)
+    assert torch.equal(plain.points(points), points)
+    assert not PlacementSettings().level and PlacementSettings().scale is None
+
+
+def test_a_placement_is_of_double_precision_and_has_no_graph() -> None:
+    scene = exact_scene()
+    cameras = Cameras(scene.cameras.world_to_camera.clone().requires_grad_(), scene.cameras.intrinsics)
+    learned = replace(scene, cameras=cameras, points=scene.points.clone().requires_grad_())
+    for settings in (PlacementSettings(scale="camera height 1.6", level=True), PlacementSettings(scale=2.0)):
+        placement = place_scene(settings, learned)
+        assert placement.turn.dtype == placement.origin.dtype == torch.float64
+        assert not placement.turn.requires_grad and not placement.origin.requires_grad

@@ -44,6 +44,15 @@ def test_every_kind_has_the_shares_of_its_prompts() -> None:
     assert (single["before_low"], single["before_high"]) == share_interval(1, 2)
 
 
+def test_rows_are_by_figure_and_then_by_name() -> None:
+    kinds = [[name] for name in "hbfadgce"]
+    ones = [1.0] * 8
+    found = figures_by_kind(kinds, {RENDERED: ones, DECODED: ones}, {DECODED: ones, RENDERED: ones})
+    assert [(row["figure"], row["kind"]) for row in found["rows"]] == [
+        (figure, name) for figure in (RENDERED, DECODED) for name in "abcdefgh"
+    ]
+
+
 def test_the_worst_is_below_the_mean_and_surely_so() -> None:
     """One wrong prompt of one says less than ten of twelve; a kind at the mean or above is never named."""
     kinds = [["once"]] + [["often"]] * 12 + [["good"]] * 12

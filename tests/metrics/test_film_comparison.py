@@ -48,6 +48,25 @@ def test_the_bar_is_a_share_of_the_motion_of_true_clips(motion: float, keeps: bo
     assert "diversity" not in found and "diversity" not in found["statements"]
 
 
+def test_a_share_that_is_the_bar_is_kept() -> None:
+    found = compare_films({"motion": [0.5]}, {"motion": [0.25]}, {"motion": [0.5]}, 0.5, 0)
+    assert found["statements"]["motion"].endswith("of true clips', at least the bar of 0.5")
+
+
+def test_films_are_paired_where_both_have_a_figure() -> None:
+    nan = float("nan")
+    before = {"rerender": [20.0, nan, 21.0], "flicker": [nan, 0.5, nan]}
+    later = {"rerender": [23.0, 24.0, nan], "flicker": [0.5, nan, 0.5]}
+    found = compare_films(before, later, {"rerender": [nan, 26.0, 24.0]}, 0.85, 0)
+    assert found["rerender"]["difference"] == 3 and "flicker" not in found
+    assert found["clips"]["rerender"]["mean"] == 25
+
+
+@pytest.mark.parametrize("diversity", [((), (0.1, 0.2)), ((0.1, 0.2), ())])
+def test_diversity_needs_films_before_and_after(diversity: Any) -> None:
+    assert "diversity" not in compare_films(BEFORE, after([0.3, 0.3]), CLIPS, 0.85, 0, diversity)
+
+
 @pytest.mark.parametrize(
     ("before", "later", "clips", "said"),
     [

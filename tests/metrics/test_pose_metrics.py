@@ -106,3 +106,17 @@ def test_a_single_view_has_no_pairs() -> None:
     rotations, centers = random_trajectory(2, batch=1, views=1)
     with pytest.raises(ValueError, match="two or more views"):
         pair_errors(cameras(rotations, centers), cameras(rotations, centers))
+
+
+def test_every_pair_of_every_scene_stands_still_for_itself() -> None:
+    """The second view of the one stands with the first, of the other scene with the third; the truth moves, or stands as well."""
+    still = torch.eye(3, dtype=torch.float64).expand(3, 3, 3)
+    ours = torch.tensor([[[0.0, 0, 0], [0, 0, 0], [1, 0, 0]], [[0, 0, 0], [1, 0, 0], [1, 0, 0]]], dtype=torch.float64)
+    true = torch.tensor([[[0.0, 0, 0], [2, 0, 0], [3, 0, 0]], [[0, 0, 0], [5, 0, 0], [5, 0, 0]]], dtype=torch.float64)
+    found = pair_errors(cameras(still, ours), cameras(still, true))
+    assert found.one_still is not None
+    # Pairs (0, 1), (0, 2), (1, 2).
+    assert found.one_still.tolist() == [[True, False, False], [False, False, False]]
+    assert found.translation.tolist() == [[180, 0, 0], [0, 0, 0]] and found.line.tolist() == [[90, 0, 0], [0, 0, 0]]
+    turned = pair_errors(cameras(still, true), cameras(still, ours))
+    assert turned.one_still is not None and torch.equal(turned.one_still, found.one_still)

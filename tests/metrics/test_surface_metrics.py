@@ -49,15 +49,17 @@ def test_nearest_equals_scipy(seed, chunk):
     np.testing.assert_array_equal(index, place)
 
 
-def test_equals_scipy_and_numpy_after_the_same_alignment():
-    target, prediction = wavy(0), turned(noisy(wavy(0), 1), 2, 0.4)
-    errors = surface_errors(prediction, target, threshold=0.012)
+@pytest.mark.parametrize(("noise", "threshold"), [(0.01, 0.012), (0.15, 0.1)])
+def test_equals_scipy_and_numpy_after_the_same_alignment(noise, threshold):
+    """Also with so much noise that normals look either way."""
+    target, prediction = wavy(0), turned(noisy(wavy(0), 1, noise), 2, 0.4)
+    errors = surface_errors(prediction, target, threshold)
     s, r, t = umeyama(prediction.reshape(-1, 3), target.reshape(-1, 3))
     ours, true = (s * prediction.reshape(-1, 3) @ r.T + t).numpy(), target.reshape(-1, 3).numpy()
     forth, there = cKDTree(true).query(ours)
     back, here = cKDTree(ours).query(true)
     np.testing.assert_allclose([errors.accuracy, errors.completeness], [forth.mean(), back.mean()], rtol=1e-9)
-    precision, recall = (forth < 0.012).mean(), (back < 0.012).mean()
+    precision, recall = (forth < threshold).mean(), (back < threshold).mean()
     assert 0.1 < precision < 0.9
     np.testing.assert_allclose(errors.f_score, 2 * precision * recall / (precision + recall), rtol=1e-9)
     ours_n = grid_normals(s * prediction @ r.T + t).reshape(-1, 3).numpy()
@@ -147,6 +149,44 @@ def test_icp_takes_pairs_nearer_than_its_distance_and_needs_three():
     torch.testing.assert_close(icp(source, target, 1.5)[1], torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64))
     torch.testing.assert_close(icp(source[:3], target, 1.5)[1], torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64))
     assert torch.equal(icp(source[:2], target, 1.5)[1], torch.zeros(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("tolerance", "distance"), [(0.3, 0.2), (0.05, 0.2), (0.05, 0.03)])
+def test_icp_stops_where_its_error_hardly_changes(tolerance, distance, monkeypatch):
+    """Step by step, with SciPy's nearest neighbors; in the last case the error rises once, as more pairs count."""
+    monkeypatch.setattr("vist3a.metrics.surface.ICP_TOLERANCE", tolerance)
+    target = wavy(11).reshape(-1, 3)
+    source = noisy(target, 12, 0.03) + torch.tensor([0.06, -0.05, 0.04]).double()
+    rotation, translation, before, steps, errors = np.eye(3), np.zeros(3), np.inf, 0, []
+    while True:
+        moved = source.numpy() @ rotation.T + translation
+        apart, index = cKDTree(target.numpy()).query(moved)
+        near = apart < distance
+        error = (apart[near] ** 2).mean()
+        errors.append(error)
+        if abs(before - error) <= tolerance * error:
+            break
+        before, steps = error, steps + 1
+        ours, true = source.numpy()[near], target.numpy()[index[near]]
+        u, _, vt = np.linalg.svd((true - true.mean(0)).T @ (ours - ours.mean(0)))
+        rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+        translation = true.mean(0) - rotation @ ours.mean(0)
+    found = icp(source, target, distance)
+    np.testing.assert_allclose(found[0], rotation, atol=1e-9)
+    np.testing.assert_allclose(found[1], translation, atol=1e-9)
+    assert (np.diff(errors) > 0).any() == (distance == 0.03)
+    further = icp(source, target, distance, steps)
+    assert 1 < steps < 30 and torch.equal(further[0], found[0])
+    assert not torch.allclose(icp(source, target, distance, steps - 1)[1], found[1], atol=1e-6)
+
+
+def test_icp_changes_no_size() -> None:
+    """Corners of a square beside the origin, and those of a larger one around the same middle: nothing moves."""
+    corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [-1, 1, 0], [1, 1, 0]], dtype=torch.float64)
+    middle = torch.tensor([5.0, 2, 1], dtype=torch.float64)
+    rotation, translation = icp(corners + middle, 1.2 * corners + middle, 1.0)
+    torch.testing.assert_close(rotation, torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(translation, torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
 def test_three_points_can_be_compared_and_two_cannot():

@@ -38,6 +38,13 @@ EQUIVALENT: dict[str, str] = {
         "_l1(own, target) -> _l1(target, own)",
     ),
     **_with(_INNER, "vist3a/metrics/permutation.py chance_of_correlation [swapped]", "a @ b -> b @ a"),
+    **_with(
+        _INNER,
+        "vist3a/geometry/ground.py _fit [swapped]",
+        "axes[:, 0] @ towards -> towards @ axes[:, 0]",
+        "normal @ center -> center @ normal",
+    ),
+    **_with(_INNER, "vist3a/geometry/ground.py levelling [swapped]", "normal @ up -> up @ normal"),
     **_with(_INNER, "vist3a/metrics/aggregate.py rank_correlation [swapped]", "a @ b -> b @ a"),
 }
 
@@ -51,7 +58,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "The angle between two rotations is that of a chord, which has no direction.",
     ),
     (
-        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear))",
+        r"\[keyword\].*(normalize\(.*, dim=1\).* -> (?!.*dim=)|mode='bilinear'.* -> (?!.*bilinear)|"
+        r", (format='rgb24'|gradient_direction='descent')\) ->)",
         "What the keyword says is the default of that function.",
     ),
     (
@@ -59,7 +67,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "It spares a copy of the generators of GPUs, which nothing here draws from.",
     ),
     (
-        r"rendering/cpu\.py _over_tiles \[(condition|comparison|number)\] ((if )?(threads|tiles)|1 -> 2 #[2-5]$)",
+        r"rendering/cpu\.py _over_tiles \[(condition|comparison|number|index)\] ((if )?(threads|tiles)|"
+        r"1 -> 2 #[2-5]$|:-1 -> 1:-1$)",
         "A shortcut, and the sizes of shares: ranges of tiles write what one call over all of them writes, only slower.",
     ),
     (
@@ -91,8 +100,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "A ball that ends exactly on the border, a pixel beyond its splat, is nothing that is seen.",
     ),
     (
-        r"rendering/cpu\.py _Rasterize\.backward \[unwrapped\] grads\[0\]\.detach\(\)\.double\(\)",
-        "The kernels read every number as float64, however it is stored.",
+        r"rendering/cpu\.py _Rasterize\.backward \[unwrapped\] grads\[0\]\.detach\(\)",
+        "The kernels read every number as float64, however it is stored; and a backward pass has no graph.",
     ),
     (
         r"rendering/reference\.py _render_one \[(number|keyword)\] (False -> True|checkpoint\(|torch\.argsort\(|True -> False)",
@@ -107,7 +116,8 @@ RULES: tuple[tuple[str, str], ...] = (
         "The unit that lengths are divided by is multiplied back.",
     ),
     (
-        r"similarity\.py umeyama \[arithmetic\] (y - mean_y|torch\.det\(u\) \* torch\.det\(vt\))",
+        r"similarity\.py umeyama \[arithmetic\] (y - mean_y|torch\.det\(u\) \* torch\.det\(vt\))|"
+        r"ground\.py _fit \[arithmetic\] points - center",
         "Of a product of sums one factor needs to be centred; and of the determinants, which are 1 or -1, the sign counts.",
     ),
     (
@@ -117,8 +127,69 @@ RULES: tuple[tuple[str, str], ...] = (
         "It stands where nothing is read, so that no derivative of what is left out is infinite.",
     ),
     (
-        r"(moments|match_tokens|pointmap|cpu|tile_kernels)\.py module \[number\] (1 -> 2|30 -> 31|8 -> 9|256 ->|4 -> 5|16 ->)",
+        r"(moments|match_tokens|pointmap|cpu|tile_kernels)\.py module \[number\] (1 -> 2|30 -> 31|8 -> 9|256 ->|4 -> 5|16 ->)|"
+        r"fusion\.py (module \[number\] (2 -> 3|20 -> 21)|fuse_depth \[arithmetic\] (BLOCK \*\* 3|CHUNK // BLOCK))",
         "How much is computed at once changes no result.",
+    ),
+    (
+        r"(fusion\.py _surface \[comparison\] inverse \* nearest - 1|agreement\.py agreement \[comparison\] .*TOLERANCE$)",
+        "No quotient near one lies exactly a tenth or a twentieth from it: these have finer steps than numbers near one.",
+    ),
+    (
+        r"fusion\.py _blocks_near \[number\] 1 -> 2$",
+        "Any number but zero marks a block.",
+    ),
+    (
+        r"collision\.py (is_closed \[comparison\] edges|_within \[comparison\])",
+        "No edge joins a corner with itself, and no place lies exactly the tolerance outside.",
+    ),
+    (
+        r"collision\.py _hull (\[swapped\] torch\.linalg\.cross\(normal|\[number\] 1 -> 2$)",
+        "Any two axes of the ground do, and the first is made as long as one.",
+    ),
+    (
+        r"collision\.py largest_hole \[number\] (1 -> 2 #3|0 -> 1 #8)$",
+        "More cells than a triangle can cover are looked at, and none of these more is in it.",
+    ),
+    (
+        r"video\.py to_bytes \[unwrapped\] frames\.float\(\)\.cpu\(\)\.nan_to_num",
+        "On these machines the byte of NaN is 0 as well; that it is black is said, because others may differ.",
+    ),
+    (
+        r"glb_file\.py read_glb \[number\] -1 -> -2$",
+        "To NumPy any negative size is the one that is left.",
+    ),
+    (
+        r"spherical_harmonics\.py harmonics_rotation \[number\] (2 -> 3|1 -> 2)$",
+        "More points of a quadrature that is exact are as exact.",
+    ),
+    (
+        r"ground\.py find_ground (\[comparison\] (heights|lowest|normals @ up|roll|s @ normal)|\[reduction\] poses)",
+        "Heights and slopes are rounded, so that none is exactly what is allowed; and a direction has no length.",
+    ),
+    (
+        r"export/mesh\.py largest_pieces \[number\] 0 -> 1 #2$",
+        "All corners of a face are of one piece.",
+    ),
+    (
+        r"placement\.py Placement\.mirrored \[comparison\]",
+        "The determinant of a turn is 1 or -1.",
+    ),
+    (
+        r"usd\.py _write_splats \[(keyword|number)\] (rim\.CreateAttribute|False -> True$)",
+        "What a schema names is not custom, whatever is asked for.",
+    ),
+    (
+        r"epipolar\.py epipolar_inliers \[comparison\] np\.array\(errors\)",
+        "No match lies exactly as far from its line as is allowed.",
+    ),
+    (
+        r"mesh_file\.py save_mesh_ply \[keyword\] PlyData\(.* -> PlyData\(elements, comments=",
+        "The own order of these machines is the same.",
+    ),
+    (
+        r"rendering/reference\.py _render_one \[reduction\]",
+        "A sum of squares is zero where their mean is.",
     ),
     (
         r"sampling/rollout\.py rollout \[number\] (1 -> 2 #4|0 -> 1)$",
@@ -137,7 +208,9 @@ RULES: tuple[tuple[str, str], ...] = (
         "Splits are looked up by name; and a file holds no graph.",
     ),
     (
-        r"export/axes\.py (flip_points|turn_to_opengl) \[arithmetic\] (points|gaussians\.(rotations|harmonics)) \* ",
+        r"export/axes\.py (flip_points|turn_to_opengl) \[arithmetic\] (points|gaussians\.(rotations|harmonics)) \* |"
+        r"ground\.py (_fit|find_ground) \[arithmetic\] (axes\[:, 0\]|normals) \* torch\.sign|"
+        r"placement\.py Placement\.gaussians \[arithmetic\] matrix \* matrix",
         "Dividing by 1 and -1 is multiplying by them.",
     ),
     (

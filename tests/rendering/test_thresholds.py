@@ -12,7 +12,7 @@ from rendering_scenes import weighted_loss
 from vist3a.records import Cameras, Gaussians, Rendering
 from vist3a.rendering.base import ALPHA_MAX, ALPHA_MIN, NEAR_PLANE, TRANSMITTANCE_MIN
 from vist3a.rendering.compositing import check_inputs, finish
-from vist3a.rendering.cpu import CpuRenderer, _Rasterize
+from vist3a.rendering.cpu import CpuRenderer, _over_tiles, _Rasterize
 from vist3a.rendering.reference import ReferenceRenderer
 from vist3a.rendering.splats import prepare_scene, project_splats
 from vist3a.rendering.tile_kernels import TILE, bound_splats, composite_tiles, differentiate_tiles
@@ -296,14 +296,32 @@ def test_lenses_have_no_gradient_and_equal_depths_keep_their_order(renderer: obj
     torch.testing.assert_close(rendering.rgb[0, 0, :, 3, 4].detach(), expected + left)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_kernel_that_fails_is_not_passed_over(threads: int) -> None:
+    def failing(first: int, stop: int) -> None:
+        raise RuntimeError(f"tiles {first} to {stop}")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with pytest.raises(RuntimeError, match="tiles 0 to"):
+            _over_tiles(np.array([0, 4, 9, 20, 21]), failing)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_gaussian_of_no_rotation_is_drawn_by_neither_renderer() -> None:
     """Padding: a quaternion of zeros, whatever its opacity says."""
     gaussians = balls([2.0, 3.0], [0.5, 0.5])
     rotations = gaussians.rotations.clone()
     rotations[0, 0] = 0
-    padded = Gaussians(gaussians.means, gaussians.scales, rotations, gaussians.opacities, gaussians.harmonics)
     alone = agree(balls([3.0], [0.5]))
     for renderer in RENDERERS:
+        means, turns = gaussians.means.clone().requires_grad_(), rotations.clone().requires_grad_()
+        padded = Gaussians(means, gaussians.scales, turns, gaussians.opacities, gaussians.harmonics)
         seen = renderer(padded, camera(), (7, 9))
         torch.testing.assert_close(seen.alpha, alone.alpha)
         torch.testing.assert_close(seen.depth, alone.depth)
+        # Nor does it have a gradient, which would be NaN.
+        for gradient in torch.autograd.grad(seen.rgb.square().sum() + seen.depth.sum(), (means, turns)):
+            assert not gradient[0, 0].any() and bool(gradient.isfinite().all())

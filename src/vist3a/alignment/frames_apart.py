@@ -42,7 +42,6 @@ class FramesApart:
         if at_frames is None:
             return beside
         with torch.enable_grad():
-            given = latents.detach().requires_grad_(True)
-            raw = self._generator.denormalise(given)
-            (through,) = torch.autograd.grad(raw, given, self._generator.decode_gradient(raw.detach(), at_frames))
+            raw = self._generator.denormalise(latents)
+            (through,) = torch.autograd.grad(raw, latents, self._generator.decode_gradient(raw, at_frames))
         return through if beside is None else beside + through

@@ -54,7 +54,7 @@ def agreement(
     for view in range(len(depth)):
         pixel, z = project(places, scene.cameras[0, view])
         inside = (z > NEAR_PLANE) & (pixel >= 0).all(-1) & (pixel[:, 0] < width) & (pixel[:, 1] < height)
-        column, row = pixel.floor().nan_to_num(0).long().unbind(-1)
+        column, row = pixel.long().unbind(-1)
         row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
         same = inside & ((z / depth[view, row, column] - 1).abs() < TOLERANCE)
         supports.append(same)

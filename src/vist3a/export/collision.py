@@ -75,7 +75,8 @@ def collision_mesh(scene: Reconstruction, resolution: int, faces: int, drop: flo
         raise ValueError("the depth maps meet in no surface; allowed: a scene whose views see the same places")
     if len(triangles) > faces:
         vertices, triangles = simplify(vertices, triangles.astype(np.int32), 1 - faces / len(triangles))
-        triangles = triangles.astype(np.int64)
+        # It computes in float64, which files do not hold.
+        vertices, triangles = vertices.astype(np.float32), triangles.astype(np.int64)
     points = scene.points[0].detach().float().cpu().reshape(-1, 3)
     ground = find_ground(points, cameras)
     if ground is None:
@@ -84,7 +85,7 @@ def collision_mesh(scene: Reconstruction, resolution: int, faces: int, drop: flo
     seen = largest_hole(to_plane(vertices), triangles, rim)
     plate = _plate(ground, to_plane.axes, rim, 2 * volume.side)
     triangles = np.concatenate([triangles, plate[1] + len(vertices)])
-    vertices = np.concatenate([vertices, plate[0]]).astype(np.float32)
+    vertices = np.concatenate([vertices, plate[0].astype(np.float32)])
     hole = largest_hole(to_plane(vertices), triangles, rim)
     return CollisionMesh(vertices, triangles, ground, seen, hole, is_closed(triangles))
 
@@ -95,8 +96,8 @@ def is_closed(faces: Int[np.ndarray, "m 3"]) -> bool:
     Simplification pinches: thin places may touch along an edge, which then belongs to four faces.
     """
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    found, index = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-    sense = np.bincount(index.reshape(-1), np.where(edges[:, 0] < edges[:, 1], 1.0, -1.0), len(found))
+    found, index = np.unique(np.sort(edges), axis=0, return_inverse=True)
+    sense = np.bincount(index.ravel(), np.where(edges[:, 0] < edges[:, 1], 1.0, -1.0), len(found))
     return bool(len(found)) and not sense.any()
 
 
@@ -112,7 +113,9 @@ def largest_hole(
     from scipy.ndimage import label
 
     low, step = rim.min(0), (rim.max(0) - rim.min(0)) / CELLS
-    centers = low + step * (np.stack(np.meshgrid(*[np.arange(CELLS)] * 2, indexing="ij"), -1).reshape(-1, 2) + 0.5)
+    centers = low + step * (
+        np.stack(np.meshgrid(*[np.arange(CELLS)] * 2, indexing="ij"), -1).reshape(CELLS**2, 2) + 0.5
+    )
     inside = _within(centers, rim)
     covered = np.zeros(len(centers), dtype=bool)
     corners = vertices[faces]
@@ -121,11 +124,11 @@ def largest_hole(
     first = np.floor((corners.min(1) - low) / step).astype(int).clip(0, CELLS - 1)
     last = np.floor((corners.max(1) - low) / step).astype(int).clip(0, CELLS - 1)
     for triangle, (i, j), (k, m) in zip(corners, first, last, strict=True):
-        cells = (np.arange(i, k + 1)[:, None] * CELLS + np.arange(j, m + 1)).reshape(-1)
+        cells = (np.arange(i, k + 1)[:, None] * CELLS + np.arange(j, m + 1)).ravel()
         cells = cells[~covered[cells]]
         covered[cells[_within(centers[cells], triangle)]] = True
     parts, _ = label((inside & ~covered).reshape(CELLS, CELLS))
-    sizes = np.bincount(parts.reshape(-1))[1:]
+    sizes = np.bincount(parts.ravel())[1:]
     return float(sizes.max() / inside.sum()) if len(sizes) else 0.0
 
 

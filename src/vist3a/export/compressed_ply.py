@@ -30,12 +30,11 @@ def save_compressed_ply(path: Path, gaussians: Gaussians, comments: Sequence[str
     if not g.means.shape[1]:
         raise ValueError(f"{path} was not written: compressed PLY files hold at least one Gaussian")
     higher = g.harmonics[0, :, 1 : (MAX_DEGREE + 1) ** 2]
-    opacity = torch.logit(g.opacities[0].double().clamp(OPACITY_EPSILON, 1 - OPACITY_EPSILON)).float()
     data = gsply.compress_to_bytes(
         g.means[0].numpy(),
         g.scales[0].clamp(min=SCALE_MIN).log().numpy(),
         g.rotations[0].numpy(),
-        opacity.numpy(),
+        torch.logit(g.opacities[0], OPACITY_EPSILON).numpy(),
         g.harmonics[0, :, 0].contiguous().numpy(),
         higher.contiguous().numpy() if higher.shape[1] else None,
     )

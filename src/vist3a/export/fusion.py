@@ -95,7 +95,7 @@ def colors_at(
         pixel, z = project(points, Cameras(cameras.world_to_camera[view], cameras.intrinsics[view]))
         row, column, inside = _nearest_pixel(pixel, z, size)
         seen = inside & ((depth[view, row, column] - z).abs() < tolerance)
-        share = torch.where(seen, z.clamp(min=NEAR_PLANE) ** -2, torch.zeros_like(z))
+        share = torch.where(seen, z**-2, torch.zeros_like(z))
         total += share[:, None] * _bilinear(frames[view], pixel)
         weight += share
     return total / weight.clamp(min=1e-12)[:, None], weight > 0
@@ -121,11 +121,11 @@ def _observe(
         row, column, inside = _nearest_pixel(pixel, z, size)
         trust = torch.where(inside, confidence[view, row, column], torch.zeros(()))
         gap = _surface(depth[view], pixel, depth[view, row, column]) - z
-        # What lies further behind a surface than the truncation is hidden from this view.
-        trust = torch.where((gap > -truncation) & torch.isfinite(gap), trust, torch.zeros(()))
+        # What lies behind a surface by the truncation or more is hidden from this view; a gap that is NaN says nothing.
+        trust = torch.where(gap > -truncation, trust, torch.zeros(()))
         total += torch.where(trust > 0, trust * (gap / truncation).clamp(max=1), torch.zeros(()))
         weight += trust
-    return torch.where(weight > 0, total / weight.clamp(min=1e-12), torch.ones(())), weight
+    return torch.where(weight > 0, total / weight, torch.ones(())), weight
 
 
 def _surface(depth: Tensor, pixel: Tensor, nearest: Tensor) -> Tensor:
@@ -139,12 +139,12 @@ def _nearest_pixel(pixel: Tensor, z: Tensor, size: tuple[int, int]) -> tuple[Ten
     """Row, column (within the picture) and whether the place lies in the picture, before the camera."""
     height, width = size
     inside = (z > NEAR_PLANE) & (pixel >= 0).all(-1) & (pixel[:, 0] < width) & (pixel[:, 1] < height)
-    column, row = pixel.floor().nan_to_num(0).long().unbind(-1)
+    column, row = pixel.long().unbind(-1)
     return row.clamp(0, height - 1), column.clamp(0, width - 1), inside
 
 
 def _bilinear(image: Tensor, pixel: Tensor) -> Tensor:
     """Values [n, channels] of an image [channels, height, width] at pixel coordinates [n, 2]."""
     size = pixel.new_tensor([image.shape[-1], image.shape[-2]])
-    sample = (pixel / size * 2 - 1).nan_to_num(0).clamp(-2, 2)[None, None]
+    sample = (pixel / size * 2 - 1)[None, None]
     return torch.nn.functional.grid_sample(image[None], sample, padding_mode="border", align_corners=False)[0, :, 0].T

@@ -83,16 +83,15 @@ def surface(volume: Volume, closed: bool = False) -> tuple[Float[np.ndarray, "n 
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64)
     # A border of outside closes shells that the volume cuts.
     vertices, faces, _, _ = marching_cubes(np.pad(distance, 1, constant_values=1.0), 0.0, gradient_direction="descent")
-    vertices = vertices - 1
+    places = (volume.origin + volume.side * (vertices - 1)).astype(np.float32)
     if closed:
-        return (volume.origin + volume.side * vertices).astype(np.float32), faces.astype(np.int64)
-    last = np.array(seen.shape) - 1
-    # A vertex lies on an edge between two voxels: both must have been seen.
+        return places, faces.astype(np.int64)
+    # A vertex lies on an edge between two voxels: both must have been seen, and none of the border was.
     low, high = np.floor(vertices).astype(np.int64), np.ceil(vertices).astype(np.int64)
-    whole = (low >= 0).all(1) & (high <= last).all(1)
-    whole &= seen[tuple(low.clip(0, last).T)] & seen[tuple(high.clip(0, last).T)]
+    known = np.pad(seen, 1)
+    whole = known[tuple(low.T)] & known[tuple(high.T)]
     faces = faces[whole[faces].all(1)].astype(np.int64)
-    return compact((volume.origin + volume.side * vertices).astype(np.float32), faces)
+    return compact(places, faces)
 
 
 def compact(
@@ -114,7 +113,7 @@ def largest_pieces(
         return vertices, faces
     ends = np.concatenate([faces[:, :2], faces[:, 1:]])
     links = coo_matrix((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(len(vertices),) * 2)
-    piece = connected_components(links, directed=False)[1][faces[:, 0]]
+    piece = connected_components(links)[1][faces[:, 0]]
     size = np.bincount(piece)
     return compact(vertices, faces[size[piece] >= smallest * len(faces)])
 

@@ -85,7 +85,7 @@ class Placement:
 
     def points(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         """Points of the scene in the target's world."""
-        return (self.factor * (points.double() - self.origin.double()) @ self.turn.double().T).to(points.dtype)
+        return (self.factor * (points.double() - self.origin) @ self.turn.double().T).to(points.dtype)
 
     def gaussians(self, gaussians: Gaussians) -> Gaussians:
         """The same splats in the target's world: means, sizes, rotations and harmonics."""
@@ -145,7 +145,7 @@ def place_scene(settings: PlacementSettings, scene: Reconstruction | None) -> Pl
             raise ValueError(f"{asked}: no ground was found below the cameras; allowed: a scale in meters, not level")
         heights = ground.height(cameras.centers)
         if by_height:
-            factor = float(text.rsplit(maxsplit=1)[-1]) / float(heights.median())
+            factor = float(text.removeprefix("camera height ")) / float(heights.median())
         if settings.level:
             turn = turn @ levelling(ground.normal)
             origin = cameras.centers[0] - heights[0] * ground.normal

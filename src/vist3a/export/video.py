@@ -16,6 +16,8 @@ from vist3a.runtime.atomic import replacing
 
 CODECS = ("libx264", "libopenh264", "mpeg4")
 """Encoders in the order of preference: H.264 where this build of FFmpeg has it."""
+BITS_PER_PIXEL = 32
+"""And second, for encoders without a constant quality."""
 
 
 def save_video(path: Path, frames: Float[Tensor, "frames 3 height width"], fps: float = 16.0, crf: int = 14) -> None:
@@ -41,7 +43,7 @@ def save_video(path: Path, frames: Float[Tensor, "frames 3 height width"], fps: 
         stream.pix_fmt = "yuv420p"
         if codec != "libx264":
             # Other encoders have no constant quality: a generous rate takes its place.
-            stream.bit_rate = 8 * pixels.shape[1] * pixels.shape[2] * 4
+            stream.bit_rate = BITS_PER_PIXEL * stream.height * stream.width
         for frame in pixels:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         # The frames that the encoder still holds.

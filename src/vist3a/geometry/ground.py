@@ -59,24 +59,23 @@ def find_ground(points: Float[Tensor, "n 3"], cameras: Cameras) -> Ground | None
 
     corners = cloud[torch.randint(len(cloud), (TRIES, 3), generator=generator)]
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], dim=-1)
-    length = normals.norm(dim=-1)
-    normals = normals / length.clamp(min=1e-12)[:, None]
-    normals = normals * torch.where(normals @ up < 0, -1.0, 1.0)[:, None]
+    # Of points drawn twice the normal is 0 / 0, which no comparison below allows.
+    normals = normals / normals.norm(dim=-1, keepdim=True)
+    normals = normals * torch.sign(normals @ up)[:, None]
     heights = cloud @ normals.T - (normals * corners[:, 0]).sum(-1)
     inside, below = (heights.abs() < near).double().mean(0), (heights < -2 * near).double().mean(0)
     roll = (right @ normals.T).square().mean(0)
-    score = inside * (1 - below).clamp(min=0).square() * (1 - roll).square() * (normals @ up).clamp(min=0)
+    score = inside * (1 - below).square() * (1 - roll).square() * (normals @ up)
     lowest = (centers @ normals.T - (normals * corners[:, 0]).sum(-1)).amin(0)
-    allowed = (length > 1e-12) & (normals @ up > STEEPEST) & (roll < ROLL) & (lowest > near)
+    allowed = (normals @ up > STEEPEST) & (roll < ROLL) & (lowest > near)
     if not allowed.any():
         return None
-    best = int(torch.where(allowed, score, -1.0).argmax())
+    best = int(torch.where(allowed, score, -torch.inf).argmax())
     normal, mask = normals[best], heights[:, best].abs() < near
     for _ in range(3):
+        # Nearer to its points than the plane before: some of them stay.
         normal, offset = _fit(cloud[mask], normal)
         mask = (cloud @ normal - offset).abs() < near
-        if int(mask.sum()) < 3:
-            return None
     share = float(mask.double().mean())
     if share < LEAST_SHARE or float((centers @ normal - offset).amin()) <= 0:
         return None
@@ -86,14 +85,14 @@ def find_ground(points: Float[Tensor, "n 3"], cameras: Cameras) -> Ground | None
 def levelling(normal: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
     """The smallest rotation that makes a unit normal point up, which is -y in the axes of OpenCV."""
     up = normal.new_tensor([0.0, -1.0, 0.0])
-    # Half of the angle between the two: the quaternion from one unit vector to the other, before it is normalized.
+    # Half of the angle between the two: the quaternion from one unit vector to the other; the formula divides by its norm.
     quaternion = torch.cat([(1 + normal @ up)[None], torch.linalg.cross(normal, up)])
-    return rotation_from_quaternion(torch.nn.functional.normalize(quaternion, dim=0))
+    return rotation_from_quaternion(quaternion)
 
 
 def _fit(points: Float[Tensor, "n 3"], towards: Float[Tensor, " 3"]) -> tuple[Float[Tensor, " 3"], float]:
     """Unit normal and offset of the plane of least squares, the normal on the side of ``towards``."""
     center = points.mean(0)
     _, axes = torch.linalg.eigh((points - center).T @ (points - center))
-    normal = axes[:, 0] * (1.0 if axes[:, 0] @ towards >= 0 else -1.0)
+    normal = axes[:, 0] * torch.sign(axes[:, 0] @ towards)
     return normal, float(normal @ center)

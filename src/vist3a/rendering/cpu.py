@@ -58,7 +58,7 @@ class _Rasterize(torch.autograd.Function):
     def forward(ctx: Any, splats: Tensor, size: tuple[int, int]) -> Tensor:
         height, width = size
         order = depth_order(splats).numpy()
-        table = splats.detach().T.contiguous().numpy()
+        table = splats.T.contiguous().numpy()
         bounds = tile_kernels.bound_splats(table, height, width)
         offsets, members = tile_kernels.bin_splats(order, bounds, height, width)
         image = np.zeros((height, width, 4))

@@ -52,7 +52,7 @@ def _render_one(
     # A zero quaternion is no rotation: padding.
     drawn &= gaussians.rotations[scene].square().sum(-1) > 0
     # Stable: equal depths keep the order of the scene, as in the CPU renderer.
-    order = torch.argsort(depth.detach(), stable=True)
+    order = torch.argsort(depth, stable=True)
     chosen = gaussians.select(scene, order[drawn[order]])
 
     mean2d, conic, depth = _project(chosen, camera, size)
