@@ -233,6 +233,10 @@ RULES: tuple[tuple[str, str], ...] = (
         r"\[keyword\] np\.asarray\((given\[figure\]|values), dtype=np\.float64\)",
         "Numbers of Python are float64 already.",
     ),
+    (
+        r"exact_scenes\.py scene_errors \[keyword\] normalise_scene\(",
+        "None of these errors depends on the unit of the scene.",
+    ),
 )
 """Patterns of keys, each with the reason."""
 
