@@ -60,7 +60,7 @@ from vist3a.records import Clip, Condition
 from vist3a.rendering import Renderer, renderer_for
 from vist3a.runtime.launch import ALONE
 from vist3a.runtime.loop import LoopConfig
-from vist3a.sampling.rollout import Rollout, prediction_coefficients
+from vist3a.sampling.rollout import Rollout
 from vist3a.scorers.clip import ClipScorer
 from vist3a.scorers.clip_sizes import CLIP_SIZES, ClipSizes
 from vist3a.stitching.decoder import StitchedDecoder
@@ -354,9 +354,11 @@ def plain_losses(scene: Scene, draws: Draws, mark: Callable[[str], None]) -> tup
     scored, _ = decode_views(generator, scene.decoder, scene.render, z, [PROMPT], draws.views, scene.rewards.needs)
     total, _ = scene.plain_rewards(scored)
     mark("reward")
-    coefficients = prediction_coefficients(generator, how["steps"], draws.noise.shape[1:], how["flow_shift"])
     kept = {k: inputs[k].to(draws.noise.dtype) for k in how["keep"]}
-    path = Rollout(z.detach().to(draws.noise.dtype), kept, sampler.timesteps.float(), coefficients)
+    table = generator.linear_table(how["steps"], draws.noise.shape[1:], how["flow_shift"])
+    path = Rollout(
+        z.detach().to(draws.noise.dtype), kept, sampler.timesteps.float(), table.weights[-1, 1:], sampler.lengths, table
+    )
     return generative, -total.mean(), path
 
 

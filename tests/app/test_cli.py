@@ -177,7 +177,7 @@ MISTAKES = {
         ("--params=generate.frames=12", "--pipelines=generate"),
         "generate.frames: 12 frames: generator wan takes",
     ),
-    "environment": (("--env=smok",), "env: 'smok' is no folder of ", "allowed: gpu, publish, smoke"),
+    "environment": (("--env=smok",), "env: 'smok' is no folder of ", "allowed: gpu, publish, short, smoke"),
     "pair": (("--params=pair=wan+nothing",), "pair: 'nothing' of wan+nothing; allowed 3D networks: anysplat"),
     "preset": (("--params=preset=nothing",), "preset: 'nothing'; allowed: paper, released"),
     "device": (("--params=networks.device=gpu", "--pipelines=generate"), "device: 'gpu'; allowed: auto, cpu, cuda"),

@@ -57,6 +57,7 @@ USERS: Mapping[str, set[str]] = {
     "vist3a.runtime.loop": ALL - {"curate", "extract", "score"},
     "vist3a.sampling.rollout": ALIGNING | {"validate_embedded"},
     "vist3a.scorers.clip": ALIGNING,
+    "vist3a.shortening.artifact": STITCHING - {"validate_embedded"},
     "vist3a.stitching.ridge": {"score", "layer_study"},
     "vist3a.stitching.layer_search": {"score", "layer_study"},
     "vist3a.testing.networks": set(),
