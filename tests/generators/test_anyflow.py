@@ -111,5 +111,5 @@ def test_it_can_be_aligned_through_its_whole_rollout() -> None:
 
 def test_the_published_sizes_are_wans_but_for_the_denoiser() -> None:
     (parts,) = PUBLISHED.values()
-    assert parts["transformer"].name == "AnyFlowTransformer3DModel"
-    assert parts["vae"].name == "AutoencoderKLWan"
+    assert parts["transformer"].network == "AnyFlowTransformer3DModel"
+    assert parts["vae"].network == "AutoencoderKLWan"

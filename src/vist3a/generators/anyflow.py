@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import ClassVar
 
-
 from jaxtyping import Float
 from torch import Tensor
 
-from vist3a.generators.base import VideoGenerator
 from vist3a.generators.published import Part, PublishedSizes
 from vist3a.generators.wan import PUBLISHED as WAN
 from vist3a.generators.wan import WanGenerator
