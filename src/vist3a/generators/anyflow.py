@@ -20,7 +20,7 @@ from vist3a.records import Condition
 
 PUBLISHED: PublishedSizes = MappingProxyType(
     {
-        "nvidia/AnyFlow-Wan2.1-T2V-1.3B-Diffusers": {
+        "anyflow-1.3b": {
             **WAN["wan-1.3b"],
             "transformer": Part(
                 "diffusers",

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 class StepLengthEmbedding(nn.Module):
     """A time embedder and, added to what it says, an embedding of the length of the step: zero before it is trained.
 
-    Its inner weights are drawn from ``seed``. It takes the place of diffusers' ``TimestepEmbedding`` in a denoiser, which sees the embedded time alone; the length comes by
-    :meth:`StepLengths.stepping`.
+    Its inner weights are drawn from ``seed``. It takes the place of diffusers' ``TimestepEmbedding`` in a denoiser, which sees
+    the embedded time alone; the length comes by :meth:`StepLengths.stepping`.
     """
 
     def __init__(self, time: Any, seed: int) -> None:
