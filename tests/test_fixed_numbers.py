@@ -19,6 +19,7 @@ from vist3a.geometry import ground, object_space_pose, pointmap_cameras, spheric
 from vist3a.metrics import aggregate, by_kind, epipolar, image, off_path, permutation, pose_transfer, surface, video
 from vist3a.rendering import base as rendering
 from vist3a.rendering import splats
+from vist3a.shortening import flow_map, shorten_settings
 from vist3a.stitching import artifact, extract, layer_search, released, tap
 from vist3a.stitching.grids import StitchSpec
 
@@ -74,6 +75,8 @@ CONSTANTS: dict[ModuleType, dict[str, Any]] = {
     reward_geometry: {"TOLERANCE": 0.05, "GAP": 4, "FLOOR": 1e-8},
     drift: {"PROBABILITY": 0.05},
     watch: {"PREVIEW_VIEWS": 4},
+    # Of a noise level of 1, as diffusers counts.
+    flow_map: {"TIMESTEPS": 1000},
     # ITU-R BT.601; VGGT's gradient loss; projections of Hutchinson's estimate.
     color_jitter: {"GRAY": (0.299, 0.587, 0.114)},
     distill_loss: {"GRADIENT_LIMIT": 100.0},
@@ -87,6 +90,9 @@ DEFAULTS: dict[type, dict[str, Any]] = {
         "variant": "drtune", "gradient_batch": 1, "flow_shift": None, "decoded_views": None, "term_gradients_every": 0,
         "motion_bar": 0.85, "frames_apart": False, "views_at_once": None, "clips_at_once": None, "noises_per_prompt": 1,
         "regularizer": "generative",
+    },
+    shorten_settings.ShortenSettings: {
+        "counts": (1, 2, 4, 8), "path_steps": 24, "flow_shift": None, "uses": 1, "paths_at_once": None,
     },
     align_settings.WatchConfig: {
         "judge_every": 0, "previews_every": 0, "prompts": 2, "drift_window": 5, "films_every": 0, "films_clips": 32,

@@ -51,6 +51,7 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "cogvideox": "vist3a.generators.cogvideox:CogVideoXGenerator",
             "hunyuan_video": "vist3a.generators.hunyuan_video:HunyuanVideoGenerator",
             "svd": "vist3a.generators.svd:SVDGenerator",
+            "anyflow": "vist3a.generators.anyflow:AnyFlowGenerator",
         },
         "networks": {
             "vggt": "vist3a.networks.vggt:VGGT",

@@ -23,7 +23,7 @@ ENVIRONMENTS = [
     *project_config.environments(),
     *(
         f"{g}+{n}"
-        for g in ("wan", "wan14b", "cogvideox", "hunyuan", "svd")
+        for g in ("wan", "wan14b", "anyflow", "cogvideox", "hunyuan", "svd")
         for n in ("anysplat", "vggt", "da3", "mvdust3r")
     ),
 ]

@@ -18,10 +18,10 @@ from vist3a_app.configuration import LayeredConfigLoader
 from vist3a_app.pipelines.networks import Networks
 from vist3a_app.settings import CONFIG_LOADER_ARGS
 
-GENERATOR_NAMES = ("wan", "wan14b", "cogvideox", "hunyuan", "svd")
+GENERATOR_NAMES = ("wan", "wan14b", "anyflow", "cogvideox", "hunyuan", "svd")
 RECONSTRUCTION_NAMES = ("anysplat", "vggt", "da3", "mvdust3r")
 PAIRINGS = [(g, r) for g in GENERATOR_NAMES for r in RECONSTRUCTION_NAMES]
-STRIDES = {"wan": 4, "cogvideox": 4, "hunyuan_video": 4, "svd": 1}
+STRIDES = {"wan": 4, "anyflow": 4, "cogvideox": 4, "hunyuan_video": 4, "svd": 1}
 
 
 def parameters(generator: str, reconstruction: str) -> dict[str, Any]:
@@ -101,7 +101,10 @@ def test_an_environment_of_earlier_versions_is_a_pairing(caplog: pytest.LogCaptu
     ("pairing", "sentence"),
     [
         ("wan+vgt", r"pair: 'vgt' of wan\+vgt; allowed 3D networks: anysplat, da3, embedded, mvdust3r, vggt$"),
-        ("van+vggt", r"pair: 'van' of van\+vggt; allowed generators: cogvideox, embedded, hunyuan, svd, wan, wan14b$"),
+        (
+            "van+vggt",
+            r"pair: 'van' of van\+vggt; allowed generators: anyflow, cogvideox, embedded, hunyuan, svd, wan, wan14b$",
+        ),
         ("wan_vggt", r"pair: 'wan_vggt'; allowed: GENERATOR\+NETWORK, as wan\+vggt$"),
         ("wan+", r"pair: 'wan\+'; allowed: GENERATOR\+NETWORK"),
     ],

@@ -80,3 +80,14 @@ def test_an_error_within_leaves_no_length_behind() -> None:
     with pytest.raises(RuntimeError), generator.stepping(torch.tensor(500.0)):
         raise RuntimeError
     assert torch.equal(answer(generator, noisy, condition), plain)
+
+
+def test_its_weights_are_drawn_from_the_seed_alone() -> None:
+    drawn = []
+    for seed, before in ((3, 1), (3, 2), (4, 1)):
+        generator = tiny("wan")
+        torch.manual_seed(before)
+        state = torch.random.get_rng_state()
+        drawn.append(generator.learn_lengths(seed).length.linear_1.weight)
+        assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

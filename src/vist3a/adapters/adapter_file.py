@@ -1,4 +1,4 @@
-"""Files of LoRA weights: names as PEFT, diffusers and kohya write them, brought to PEFT's."""
+"""Files of LoRA weights: names as PEFT, diffusers, kohya and the original code of Wan write them, brought to PEFT's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
+
+from vist3a.adapters.original_names import by_original_name
 
 # What PEFT puts before the names of the network that it wraps, and what diffusers puts there in files of a whole pipeline.
 PREFIX = "base_model.model."
@@ -38,6 +40,9 @@ def read_adapter(file: Path, modules: Sequence[str]) -> StoredAdapter:
     if any(key.startswith(KOHYA) for key in state):
         return _from_kohya(file, state, modules)
     weights = {_without_prefix(key): value for key, value in state.items()}
+    originals = by_original_name(modules)
+    if any(_layer(key)[0] in originals for key in weights):
+        return _from_original(file, weights, originals)
     # kohya's endings without kohya's prefix belong to a third layout.
     if not any(".lora_" in key for key in weights) or any(DOWN in key or UP in key for key in weights):
         example = next(iter(state), "nothing")
@@ -47,13 +52,40 @@ def read_adapter(file: Path, modules: Sequence[str]) -> StoredAdapter:
     return StoredAdapter(weights)
 
 
+def _layer(key: str) -> tuple[str, str]:
+    """Layer and ending (``.lora_A.weight``) of a name; an empty ending for what is no weight of an adapter."""
+    for ending in (".lora_A.weight", ".lora_B.weight", DOWN, UP, ALPHA):
+        if key.endswith(ending):
+            return key.removesuffix(ending), ending
+    return key, ""
+
+
+def _from_original(file: Path, state: Mapping[str, Tensor], originals: Mapping[str, str]) -> StoredAdapter:
+    """Names of the original code with either ending; a layer may state its own alpha."""
+    weights, alphas = dict[str, Tensor](), dict[str, float]()
+    for key, value in state.items():
+        layer, ending = _layer(key)
+        if layer not in originals or not ending:
+            raise ValueError(
+                f"{file}: {key} is no LoRA weight of a layer of this denoiser; allowed: adapters that change its attention and "
+                "feed-forward layers by LoRA alone"
+            )
+        if ending == ALPHA:
+            alphas[originals[layer]] = float(value)
+            continue
+        down = ending in (DOWN, ".lora_A.weight")
+        weights[f"{originals[layer]}.{'lora_A' if down else 'lora_B'}.weight"] = value
+    return StoredAdapter(weights, alphas)
+
+
 def _without_prefix(key: str) -> str:
     return next((key.removeprefix(prefix) for prefix in PREFIXES if key.startswith(prefix)), key)
 
 
 def _from_kohya(file: Path, state: Mapping[str, Tensor], modules: Sequence[str]) -> StoredAdapter:
     """Names of kohya: ``lora_unet_`` and the module with underscores for dots; a layer may state its own alpha."""
-    names = {name.replace(".", "_"): name for name in modules}
+    dotted = {**by_original_name(modules), **{name: name for name in modules}}
+    names = {name.replace(".", "_"): module for name, module in dotted.items()}
     weights, alphas = dict[str, Tensor](), dict[str, float]()
     for key, value in state.items():
         # The flattened module name has no dot of its own.

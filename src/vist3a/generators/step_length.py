@@ -17,20 +17,21 @@ from torch import Tensor, nn
 class StepLengthEmbedding(nn.Module):
     """A time embedder and, added to what it says, an embedding of the length of the step: zero before it is trained.
 
-    It takes the place of diffusers' ``TimestepEmbedding`` in a denoiser, which sees the embedded time alone; the length comes by
-    :meth:`StepLengths.stepping`.
+    Its inner weights are drawn from ``seed``. It takes the place of diffusers' ``TimestepEmbedding`` in a denoiser, which sees
+    the embedded time alone; the length comes by :meth:`StepLengths.stepping`.
     """
 
-    def __init__(self, time: Any) -> None:
+    def __init__(self, time: Any, seed: int) -> None:
         from diffusers.models.embeddings import TimestepEmbedding
 
         super().__init__()
         self.time = time
         weight = time.linear_1.weight
+        with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
+            torch.manual_seed(seed)
+            length = TimestepEmbedding(time.linear_1.in_features, time.linear_2.out_features)
         # Wide whatever the denoiser's type is: steps of 1e-4 would not move weights of bfloat16.
-        self.length = TimestepEmbedding(time.linear_1.in_features, time.linear_2.out_features).to(
-            weight.device, torch.promote_types(weight.dtype, torch.float32)
-        )
+        self.length = length.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         nn.init.zeros_(self.length.linear_2.weight)
         nn.init.zeros_(self.length.linear_2.bias)
         self.told: Tensor | None = None
@@ -61,8 +62,8 @@ class StepLengths:
     """The strength of guidance that the denoiser was shortened for, which it has inside itself; None: any may be asked for."""
     denoiser: Any
 
-    def learn_lengths(self) -> StepLengthEmbedding:
-        """Give the denoiser an embedding of the length of a step, or return the one that it has.
+    def learn_lengths(self, seed: int = 0) -> StepLengthEmbedding:
+        """Give the denoiser an embedding of the length of a step, drawn from ``seed``, or return the one that it has.
 
         Raises:
             ValueError: The generator's class does not say where the denoiser embeds the time.
@@ -76,7 +77,7 @@ class StepLengths:
         owner = self.denoiser.get_submodule(parent)
         embedder = getattr(owner, name)
         if not isinstance(embedder, StepLengthEmbedding):
-            embedder = StepLengthEmbedding(embedder)
+            embedder = StepLengthEmbedding(embedder, seed)
             setattr(owner, name, embedder)
         return embedder
 

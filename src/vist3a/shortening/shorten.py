@@ -83,7 +83,7 @@ def shorten(
         raise ValueError(
             f"shorten.paths: {settings.paths}, but there are {processes.count} processes; allowed: at least one each"
         )
-    generator.learn_lengths().length.requires_grad_(True)
+    generator.learn_lengths(settings.seed).length.requires_grad_(True)
     one_step = ShortenStep(generator, data, settings, processes)
     TrainingLoop({"transformer": generator.denoiser}, settings.loop, checkpoint, processes).run(one_step, log)
     take_few_steps(generator, settings)

@@ -54,7 +54,7 @@ def _train(
         embed, negative = networks.embed([*prompts, *unseen], text_embeddings)
     generator = networks.load_generator("vae", "denoiser")
     # Told before anything is made: whether this generator can be shortened at all.
-    generator.learn_lengths()
+    generator.learn_lengths(params.seed)
     sampling = partial(_sampling, params)
     onlooker = original = None
     if params.comparison is not None and processes.first:
