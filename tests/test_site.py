@@ -107,6 +107,9 @@ def test_marks_of_blocks_become_titles() -> None:
 def test_docstrings_become_markdown() -> None:
     text = "Do :meth:`~a.b.go` as :class:`a.C`::\n\n    x\n\nExample:\n    >>> go()\n"
     assert docstrings.as_markdown(text) == "Do `go` as `a.C`:\n\n    x\n\nExamples:\n    >>> go()\n"
+    rule = "=========  ===="
+    table = f"{rule}\n:meth:`a`  one\n           more\nb          two\n{rule}\n"
+    assert docstrings.as_markdown(table) == "| | |\n|---|---|\n| `a` | one more |\n| b | two |\n"
 
 
 @pytest.mark.long
