@@ -57,7 +57,7 @@ def test_a_table_without_its_mark_is_refused() -> None:
 def test_what_is_said_of_the_rewards_is_measured() -> None:
     """Each sentence, and the whole interval that it stands on."""
     said = " ".join(README.split())
-    assert "The rewards blur a little. Where they hold no diversity, scenes of one prompt look more alike." in said
+    assert "The rewards blur a little. Without `diversity`, scenes of one prompt look more alike." in said
     assert "The light still flickers more than in curated clips." in said
     assert report("evaluate")["film"]["share_of_clips"]["flicker"]["after"]["ratio_low"] > 1
     study = report("alignment_study")

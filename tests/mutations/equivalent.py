@@ -234,7 +234,7 @@ RULES: tuple[tuple[str, str], ...] = (
         "Numbers of Python are float64 already.",
     ),
     (
-        r"exact_scenes\.py scene_errors \[keyword\] normalise_scene\(",
+        r"exact_scenes\.py scene_errors \[keyword\] .*frames=scene\.frames\)",
         "None of these errors depends on the unit of the scene.",
     ),
 )
