@@ -241,7 +241,7 @@ def test_mistakes_of_a_run_are_one_line(mistake: str, project: Path) -> None:
         (("serve",), "no store sqlite:///mlflow.db here; allowed: a generator that"),
         (("serve", "--port", "99999"), "--port 99999: "),
         (("reconstruct", "pyproject.toml"), "found no video and no image ("),
-        (("doctor", "--pair", "foo+vggt"), "pair: 'foo' of foo+vggt; allowed generators: cogvideox, embedded"),
+        (("doctor", "--pair", "foo+vggt"), "pair: 'foo' of foo+vggt; allowed generators: anyflow, cogvideox, embedded"),
     ],
 )
 def test_mistakes_of_commands_are_one_line(words: tuple[str, ...], sentence: str, project: Path) -> None:

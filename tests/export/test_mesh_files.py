@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +43,9 @@ from vist3a.export.viewer import Caption
 from vist3a.geometry.ground import Ground
 from vist3a.geometry.spherical_harmonics import BAND_ZERO
 from vist3a.records import Gaussians
+from vist3a.runtime.numerics import threads_kept
 
+TESTS = Path(__file__).resolve().parents[1]
 GRAYS = replace(
     TETRAHEDRON,
     colors=np.array([[0.0, 0.002, 0.0019], [0.502, 0.31, 0.25], [0.999, 0.997, 1], [0.72, 0.11, 0.91]], np.float32),
@@ -282,6 +287,21 @@ def test_packages_are_right_handed_and_upright_as_their_target(target: Any, tmp_
     np.testing.assert_allclose(positions, placement.points(splats.means[0]), atol=1e-6)
 
 
+def test_writing_compressed_splats_changes_no_number_of_threads(tmp_path: Path) -> None:
+    """In a process of its own: parallel code of another library sets it when it first runs."""
+    program = (
+        "import sys, torch; from pathlib import Path; sys.path.insert(0, sys.argv[1]); torch.set_num_threads(1)\n"
+        "from gaussian_cases import some_gaussians; from vist3a.export.compressed_ply import save_compressed_ply\n"
+        "save_compressed_ply(Path(sys.argv[2]), some_gaussians(1, 300)); print(torch.get_num_threads())"
+    )
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(TESTS), str(tmp_path / "a.ply")],
+        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "1", done.stderr[-2000:]
+
+
 @pytest.mark.parametrize("bands", [1, 9, 16, 25])
 def test_compressed_splats_are_what_they_were_to_a_step(bands: int, tmp_path: Path) -> None:
     """By bytes that the library packs, and as it reads them, in any order."""
@@ -295,13 +315,14 @@ def test_compressed_splats_are_what_they_were_to_a_step(bands: int, tmp_path: Pa
     assert lines[:4] == ["ply", "format binary_little_endian 1.0", "comment axes: x", "comment unit: meter"]
     unit = check_writable(tmp_path / "a.ply", made).rotations[0].numpy()
     higher = made.harmonics[0, :, 1:16].contiguous().numpy() if bands > 1 else None
-    wanted = gsply.compress_to_bytes(
-        made.means[0].numpy(), scales[0].detach().clamp(min=1e-12).log().numpy(), unit,
-        torch.logit(opacities[0].detach().double().clamp(1e-6, 1 - 1e-6)).float().numpy(),
-        made.harmonics[0, :, 0].contiguous().numpy(), higher,
-    )  # fmt: skip
-    assert data.replace(b"comment axes: x\ncomment unit: meter\n", b"") == wanted
-    read = gsply.decompress_from_bytes(wanted)
+    with threads_kept():
+        wanted = gsply.compress_to_bytes(
+            made.means[0].numpy(), scales[0].detach().clamp(min=1e-12).log().numpy(), unit,
+            torch.logit(opacities[0].detach().double().clamp(1e-6, 1 - 1e-6)).float().numpy(),
+            made.harmonics[0, :, 0].contiguous().numpy(), higher,
+        )  # fmt: skip
+        assert data.replace(b"comment axes: x\ncomment unit: meter\n", b"") == wanted
+        read = gsply.decompress_from_bytes(wanted)
     order = np.array([np.abs(made.means[0].numpy() - mean).sum(1).argmin() for mean in read.means])
     np.testing.assert_allclose(read.means, made.means[0].numpy()[order], atol=0.02)
     np.testing.assert_allclose(1 / (1 + np.exp(-read.opacities)), opacities[0].detach().numpy()[order], atol=0.005)

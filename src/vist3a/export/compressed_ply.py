@@ -10,6 +10,7 @@ import torch
 from vist3a.export.ply import OPACITY_EPSILON, SCALE_MIN, check_writable
 from vist3a.records import Gaussians
 from vist3a.runtime.atomic import replacing
+from vist3a.runtime.numerics import threads_kept
 
 NEEDS = "compressed PLY needs gsply, which is not installed here; allowed: pip install 'vist3a[splats]'"
 MAX_DEGREE = 3
@@ -30,14 +31,15 @@ def save_compressed_ply(path: Path, gaussians: Gaussians, comments: Sequence[str
     if not g.means.shape[1]:
         raise ValueError(f"{path} was not written: compressed PLY files hold at least one Gaussian")
     higher = g.harmonics[0, :, 1 : (MAX_DEGREE + 1) ** 2]
-    data = gsply.compress_to_bytes(
-        g.means[0].numpy(),
-        g.scales[0].clamp(min=SCALE_MIN).log().numpy(),
-        g.rotations[0].numpy(),
-        torch.logit(g.opacities[0], OPACITY_EPSILON).numpy(),
-        g.harmonics[0, :, 0].contiguous().numpy(),
-        higher.contiguous().numpy() if higher.shape[1] else None,
-    )
+    with threads_kept():
+        data = gsply.compress_to_bytes(
+            g.means[0].numpy(),
+            g.scales[0].clamp(min=SCALE_MIN).log().numpy(),
+            g.rotations[0].numpy(),
+            torch.logit(g.opacities[0], OPACITY_EPSILON).numpy(),
+            g.harmonics[0, :, 0].contiguous().numpy(),
+            higher.contiguous().numpy() if higher.shape[1] else None,
+        )
     # Comments stand behind the line that names the format.
     head, mark, rest = data.partition(b"format binary_little_endian 1.0\n")
     lines = "".join(f"comment {line}\n" for line in comments).encode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -46,3 +47,16 @@ class Numerics:
         torch.set_deterministic_debug_mode(self.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = self.fills_memory  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = self.benchmarks
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Within, a library may change the number of threads of torch; behind, it is what it was.
+
+    Parallel code of Numba sets that of OpenMP for the whole process, and with it how torch cuts its sums.
+    """
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
