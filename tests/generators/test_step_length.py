@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -80,6 +82,27 @@ def test_an_error_within_leaves_no_length_behind() -> None:
     with pytest.raises(RuntimeError), generator.stepping(torch.tensor(500.0)):
         raise RuntimeError
     assert torch.equal(answer(generator, noisy, condition), plain)
+
+
+def test_callers_at_once_do_not_meet() -> None:
+    """Each of two threads that share a generator has told its length before either predicts."""
+    generator, noisy, condition = made("wan")
+    learned(generator)
+    lengths, both = (100.0, 500.0), Barrier(2)
+    alone = [answer(generator, noisy, condition, length) for length in lengths]
+
+    def predicted(length: float) -> torch.Tensor:
+        with torch.no_grad(), generator.stepping(torch.tensor(length)):
+            both.wait(60)
+            found = generator.prediction(noisy, torch.full((2,), 700.0), condition)
+            both.wait(60)
+        return found
+
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(predicted, lengths))
+    for one, expected in zip(found, alone, strict=True):
+        torch.testing.assert_close(one, expected)
+    assert not torch.allclose(*found)
 
 
 def test_its_weights_are_drawn_from_the_seed_alone() -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.generators.published import Part, PublishedSizes
+from vist3a.generators.step_length import TOLD
 from vist3a.generators.wan import PUBLISHED as WAN
 from vist3a.generators.wan import WanGenerator
 from vist3a.records import Condition
@@ -46,16 +47,6 @@ class AnyFlowGenerator(WanGenerator):
     TIME_EMBEDDER = ""
     published: ClassVar[PublishedSizes] = PUBLISHED
     only_guidance = 1.0
-    _length: Tensor | None = None
-
-    @contextmanager
-    def stepping(self, length: Tensor) -> Iterator[None]:
-        """See :meth:`VideoGenerator.stepping`."""
-        before, self._length = self._length, length
-        try:
-            yield
-        finally:
-            self._length = before
 
     def prediction(
         self,
@@ -65,7 +56,8 @@ class AnyFlowGenerator(WanGenerator):
     ) -> Float[Tensor, "batch channels times rows columns"]:
         """See :meth:`VideoGenerator.prediction`: the mean velocity over the step that was told, else the velocity."""
         dtype, (batch, _, frames) = self.denoiser.dtype, noisy.shape[:3]
-        length = timesteps.new_zeros(1) if self._length is None else self._length.to(timesteps).reshape(-1)
+        told = TOLD.get()
+        length = timesteps.new_zeros(1) if told is None else told.to(timesteps).reshape(-1)
         ends = timesteps - length.repeat(batch // len(length))
         answer = self.denoiser(
             hidden_states=noisy.transpose(1, 2).to(dtype),

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+TOLD: ContextVar[Tensor | None] = ContextVar("step_length", default=None)
+"""Lengths in timesteps that :meth:`StepLengths.stepping` tells, one or one for each sample; None: 0. Every thread has its own."""
 
 
 class StepLengthEmbedding(nn.Module):
@@ -34,8 +38,6 @@ class StepLengthEmbedding(nn.Module):
         self.length = length.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         nn.init.zeros_(self.length.linear_2.weight)
         nn.init.zeros_(self.length.linear_2.bias)
-        self.told: Tensor | None = None
-        """Lengths in timesteps, one or one for each sample; None: 0."""
         self.active = True
 
     def forward(self, sample: Tensor, *more: Any) -> Tensor:
@@ -46,7 +48,8 @@ class StepLengthEmbedding(nn.Module):
         if not self.active:
             return at
         weight = self.length.linear_1.weight
-        told = weight.new_zeros(1) if self.told is None else self.told.to(weight).reshape(-1)
+        told = TOLD.get()
+        told = weight.new_zeros(1) if told is None else told.to(weight).reshape(-1)
         # All samples come once for every condition of a guided prediction.
         told = told.repeat(len(sample) // len(told))
         features = get_timestep_embedding(told, weight.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -87,15 +90,11 @@ class StepLengths:
 
         Generators that were not shortened predict the velocity where a step starts, as ever.
         """
-        embedder = self._length_embedder()
-        if embedder is None:
-            yield
-            return
-        before, embedder.told = embedder.told, length
+        before = TOLD.set(length)
         try:
             yield
         finally:
-            embedder.told = before
+            TOLD.reset(before)
 
     @contextmanager
     def without_lengths(self) -> Iterator[None]:
