@@ -21,7 +21,7 @@ from vist3a_lab.pipelines.claims.training import Study
 from vist3a_lab.scorers import DualEncoder, DualEncoderConfig
 
 
-def given(folder: Path, rewards: dict[str, float | None]) -> dict[str, Any]:
+def given(folder: Path, rewards: dict[str, float | None], **align: Any) -> dict[str, Any]:
     """What the node takes, with one further reward model; nothing but the judge is there."""
     config = DualEncoderConfig("conv", 8, 1, 1, ("a", "ball"), image_size=16, conv_channels=(8, 8))
     DualEncoder(config).save_pretrained(folder / "judge")
@@ -33,7 +33,7 @@ def given(folder: Path, rewards: dict[str, float | None]) -> dict[str, Any]:
     return {
         "params": made(ClaimsParams, "claims"),
         "distill": made(DistillParams, "distill"),
-        "align": made(AlignParams, "align", reward_models={"hps": "hps-v2.1"}, rewards=rewards),
+        "align": made(AlignParams, "align", reward_models={"hps": "hps-v2.1"}, rewards=rewards, **align),
         "evaluate": made(EvaluateParams, "evaluate", judge=str(folder / "judge")),
         "networks": made(Networks, "networks", device="cpu"),
         "stitch_layer": folder / "none",
@@ -54,6 +54,19 @@ def test_terms_of_other_models_are_left_to_these(tmp_path: Path) -> None:
         "consistency_color": 20.0,
         "camera_smoothness": 0.1,
     }
+
+
+def test_what_a_step_is_to_hold_is_no_judgement(tmp_path: Path) -> None:
+    held: dict[str, float | None] = {"camera_motion": 1.0, "diversity": 2.0}
+    _, reward = judge_of(Study(**given(tmp_path, held, motion=0.2, diversity=0.65, noises_per_prompt=2)))
+    assert not set(held) & set(reward.weights)
+
+
+@pytest.mark.parametrize("environment", ["base", "gpu", "short"])
+def test_a_judge_scores_by_the_rewards_of_every_environment(environment: str, tmp_path: Path) -> None:
+    align = AlignParams(**dict(project_config.loader(environment)["parameters"])["align"])
+    _, reward = judge_of(Study(**{**given(tmp_path, {}), "align": align}))
+    assert "text_decoded" in reward.weights
 
 
 def test_a_judge_with_nothing_to_say_is_refused_before_training(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ GEOMETRY: Mapping[str, Callable[[], Reward]] = {
 }
 L1, PERCEPTUAL, COLOR = "consistency_l1", "consistency_perceptual", "consistency_color"
 MOTION, DIVERSITY = "camera_motion", "diversity"
+HELD = (MOTION, DIVERSITY)
+"""Terms that hold a figure of all rollouts of a step where it is asked to be: they say nothing of one scene."""
 KINDS: Mapping[str, Kind] = {"decoded": "decoded", "rendered": "rendered"}
 
 

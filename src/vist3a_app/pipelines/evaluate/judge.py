@@ -11,7 +11,7 @@ from vist3a.alignment.generation_scores import Verdict
 from vist3a.alignment.reward_models import load_perceptual, load_scorer
 from vist3a.alignment.rewards.consistency import Distance, feature_distance
 from vist3a.alignment.rewards.one_scorer import reward_from
-from vist3a.alignment.rewards.terms import MOTION, term_names
+from vist3a.alignment.rewards.terms import HELD, term_names
 from vist3a.alignment.rewards.text_image import FeatureScorer
 from vist3a.alignment.rewards.weighted_sum import WeightedSum
 from vist3a.pairing import DTYPES
@@ -58,10 +58,10 @@ def load_judge(
 def own_terms(weights: Mapping[str, float]) -> dict[str, float]:
     """Of the reward's weights those of terms that a judge can score by itself; other models' terms say the same whoever asks.
 
-    Nor is a path to hold a judgement: how far the camera goes is among the figures of films.
+    Nor is what a step is to hold a judgement: how far the camera goes, and how films of a prompt differ, are figures of their own.
 
     Example:
         >>> own_terms({"text_decoded": 1.0, "hps_decoded": 0.5, "reprojection": 0.1})
         {'text_decoded': 1.0, 'reprojection': 0.1}
     """
-    return {name: weight for name, weight in weights.items() if name in term_names(("text",)) and name != MOTION}
+    return {name: weight for name, weight in weights.items() if name in term_names(("text",)) and name not in HELD}
