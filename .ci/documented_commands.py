@@ -64,6 +64,8 @@ NOT_RUN = {
     "kedro run --pipelines=rehearse": FULL_SIZE,
     "kedro run --pipelines=stitch --params=pair=wan+anysplat": FULL_SIZE,
     "python benchmarks/rehearse.py": FULL_SIZE,
+    "vist3a rehearse": FULL_SIZE,
+    "kedro run --env=gpu": "a GPU",
     "kedro run --pipelines=stitch --env=gpu": "a GPU",
     "kedro run --pipelines=pretrain --env=gpu": "a GPU",
     "torchrun": "a GPU for every process; tests/app/pipelines/test_align_killed.py starts two on a CPU",
@@ -138,6 +140,8 @@ def commands_in(text: str) -> Iterator[Command]:
 
 
 def _inline(code: str) -> Iterator[Command]:
+    if "…" in code:
+        return  # What a program says, with its values left out.
     if code.split(maxsplit=1)[0] in PROGRAMS and (" " in code or code in PROGRAMS[-2:]):
         yield Command(code)
     elif match := re.match(r"--params=(\w+)\.", code):
