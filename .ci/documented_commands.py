@@ -65,6 +65,7 @@ NOT_RUN = {
     "kedro run --pipelines=stitch --params=pair=wan+anysplat": FULL_SIZE,
     "python benchmarks/rehearse.py": FULL_SIZE,
     "vist3a rehearse": FULL_SIZE,
+    "vist3a doctor --pair": FULL_SIZE + "; its status says so",
     "kedro run --env=gpu": "a GPU",
     "kedro run --pipelines=stitch --env=gpu": "a GPU",
     "kedro run --pipelines=pretrain --env=gpu": "a GPU",

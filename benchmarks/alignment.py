@@ -123,10 +123,13 @@ class Draws:
 
 @dataclass
 class Measured:
-    """Seconds of the timed steps and their parts, peak of device memory in GiB, seconds of the step before them."""
+    """Seconds of the timed steps and their parts, peak of device memory in GiB and those of the parts, seconds of the step before
+    them.
+    """
 
     seconds: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
     peak: float = 0.0
     first: float = 0.0
 
@@ -138,7 +141,10 @@ class Measured:
     def report(self) -> dict[str, Any]:
         """For the JSON file."""
         parts = {name: statistics.median(values) for name, values in self.parts.items()}
-        return {"step": self.step, "seconds": self.seconds, "first": self.first, "peak": self.peak, "parts": parts}
+        return {
+            "step": self.step, "seconds": self.seconds, "first": self.first, "parts": parts, "peak": self.peak,
+            "peaks": self.peaks,
+        }  # fmt: skip
 
 
 class RecomputedScorer:
@@ -246,7 +252,7 @@ def ours(
     ``draws`` takes what the first step draws; ``path`` replaces what its rollout gives.
     """
     measured, found, times = Measured(), dict[str, Gradient](), [scene.clock.now()]
-    peaks, generator = [0.0], scene.generator
+    generator = scene.generator
     own = {name: getattr(alignment, name) for name in ("rollout", "decode_views", "backpropagate")}
     own |= {"training_pair": generator.training_pair}
     own["latents"] = clip_latents.ClipLatents.__call__
@@ -290,10 +296,12 @@ def ours(
             else:
                 measured.seconds.append(times[-1] - times[-2])
                 # A step that measures its parts starts the peak anew for each, and says what it was.
-                peaks.extend(value for name, value in scalars.items() if name.startswith("gibibytes/"))
                 for name, value in scalars.items():
-                    if name.startswith("seconds/"):
-                        measured.parts.setdefault(name.removeprefix("seconds/"), []).append(value)
+                    what, _, part = name.partition("/")
+                    if what == "seconds":
+                        measured.parts.setdefault(part, []).append(value)
+                    elif what == "gibibytes":
+                        measured.peaks[part] = max(value, measured.peaks.get(part, 0.0))
             times.append(scene.clock.now())
 
         with (
@@ -305,7 +313,7 @@ def ours(
                 generator, scene.decoder, scene.rewards, scene.data, settings, AlignRun(log=log), scene.render
             )
     measured.first = times[1] - times[0]
-    measured.peak = max(*peaks, peak(scene.clock.device))
+    measured.peak = max([*measured.peaks.values(), peak(scene.clock.device)])
     if draws is not None:
         for name, value in note.items():
             setattr(draws, name, value)
@@ -638,7 +646,10 @@ def run_way(
         | ratios
         | {"cosines": alike, "cosines_same_rollout": same, "angle_to_float32": away, "met": met}
     )
-    parts = ", ".join(f"{part} {value:.2f}" for part, value in measured.report()["parts"].items())
+    parts = ", ".join(
+        f"{part} {value:.2f} s {measured.peaks.get(part, 0):.1f} GiB"
+        for part, value in measured.report()["parts"].items()
+    )
     report.say(
         f"{way}: {measured.step:.3f} s, {ratios['faster']:.2f} times faster (bar {BARS['faster']}); {measured.peak:.2f} GiB, "
         f"{ratios['memory']:.2f} of the plain step's; cosine {shown(alike)}, from the plain rollout "

@@ -92,7 +92,7 @@ DEFAULTS: dict[type, dict[str, Any]] = {
         "regularizer": "generative",
     },
     shorten_settings.ShortenSettings: {
-        "counts": (1, 2, 4, 8), "path_steps": 24, "flow_shift": None, "uses": 1, "paths_at_once": None,
+        "counts": (1, 2, 4, 8), "path_steps": 24, "flow_shift": None, "on_policy": 0.5, "uses": 1, "paths_at_once": None,
     },
     align_settings.WatchConfig: {
         "judge_every": 0, "previews_every": 0, "prompts": 2, "drift_window": 5, "films_every": 0, "films_clips": 32,

@@ -73,3 +73,10 @@ def test_publishing_changes_nothing_but_the_folder_of_the_reports() -> None:
         reported = name in stages and place.startswith("data/08_reporting/")
         expected = place.replace("data/08_reporting", "reports") if reported else place
         assert published[name] == entry | ({"filepath": expected} if place else {})
+
+
+def test_a_generator_of_few_steps_is_aligned_beside_the_default_one() -> None:
+    default, short = (project_config.catalog(environment) for environment in ("base", "short"))
+    written = project_config.pipelines()["align"].all_outputs() & default.keys()
+    assert len(written) > 1
+    assert not {default[name]["filepath"] for name in written} & {short[name]["filepath"] for name in written}

@@ -12,7 +12,19 @@ from tiny_networks import tiny_generator
 
 from vist3a.adapters.lora import add_lora
 from vist3a.sampling.rollout import rollout
-from vist3a.shortening.flow_map import draw_jumps, flow_levels, flow_map_error, jumps, original_paths
+from vist3a.shortening.flow_map import (
+    Lead,
+    Paths,
+    draw_jumps,
+    draw_lead,
+    draw_lengths,
+    few_step_levels,
+    flow_levels,
+    flow_map_error,
+    jumps,
+    led_states,
+    original_paths,
+)
 from vist3a.shortening.shorten import flow_map_scheduler, schedule_shift
 
 
@@ -20,17 +32,16 @@ def euler(shift: float = 3.0) -> GaussianGenerator:
     return GaussianGenerator(flow_map_scheduler(shift))
 
 
-def levels_of(steps: int, shift: float = 3.0) -> torch.Tensor:
-    even = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    return shift * even / (1 + (shift - 1) * even)
+def paths_of(count: int, steps: int) -> Paths:
+    levels = few_step_levels(steps, 3.0)
+    return original_paths(euler(), noise(count), text(count), None, levels=levels, guidance=1.0)
 
 
 def test_paths_follow_the_exact_flow_as_steps_become_many() -> None:
     """Euler's error is of first order: half as large with twice as many steps, at every state."""
     errors = []
     for steps in (400, 800):
-        paths = original_paths(euler(), noise(3), text(3), None, steps=steps, guidance=1.0)
-        torch.testing.assert_close(paths.levels, levels_of(steps))
+        paths = paths_of(3, steps)
         levels = paths.levels.view(1, -1, 1, 1, 1, 1)
         exact = moved(noise(3)[:, None], torch.ones(()).double(), levels)
         errors.append(float((paths.states - exact).abs().max()))
@@ -40,9 +51,9 @@ def test_paths_follow_the_exact_flow_as_steps_become_many() -> None:
 
 
 def test_a_jump_is_the_mean_velocity_between_two_states() -> None:
-    paths = original_paths(euler(), noise(3), text(3), None, steps=12, guidance=1.0)
+    paths = paths_of(3, 12)
     starts, lengths = torch.tensor([0, 3, 11]), torch.tensor([12, 6, 1])
-    found, levels = jumps(paths, starts, lengths), levels_of(12)
+    found, levels = jumps(paths, starts, lengths), paths.levels
     for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
         way = levels[start] - levels[start + length]
         torch.testing.assert_close(found.length[row], way)
@@ -53,17 +64,14 @@ def test_a_jump_is_the_mean_velocity_between_two_states() -> None:
 
 
 def test_a_jump_of_one_step_is_what_the_sampler_did() -> None:
-    generator = euler()
-    paths = original_paths(generator, noise(2), text(2), None, steps=6, guidance=1.0)
-    one = jumps(paths, torch.tensor([2, 5]), torch.tensor([1, 1]))
-    told = generator.prediction(one.start, 1000 * one.level, text(2))
-    # The rollout tells timesteps in float32.
+    one = jumps(paths_of(2, 6), torch.tensor([2, 5]), torch.tensor([1, 1]))
+    told = euler().prediction(one.start, 1000 * one.level, text(2))
+    # Timesteps are told in float32.
     torch.testing.assert_close(one.velocity, told, rtol=1e-6, atol=1e-6)
 
 
 def test_the_exact_flow_map_has_no_error_and_the_velocity_alone_has() -> None:
-    paths = original_paths(euler(), noise(4), text(4), None, steps=1600, guidance=1.0)
-    some = jumps(paths, torch.tensor([0, 100, 800, 1500]), torch.tensor([1600, 800, 400, 100]))
+    some = jumps(paths_of(4, 1600), torch.tensor([0, 100, 800, 1500]), torch.tensor([1600, 800, 400, 100]))
     knows = GaussianGenerator(flow_map_scheduler(3.0), knows_lengths=True)
     exact, plain = flow_map_error(knows, some, text(4), 1.0), flow_map_error(euler(), some, text(4), 1.0)
     assert exact.shape == (4,)
@@ -96,9 +104,51 @@ def test_jumps_have_the_lengths_of_the_wanted_counts_and_stay_on_the_path() -> N
     assert set(starts[lengths == 24].tolist()) == {0}
 
 
-@pytest.mark.parametrize("scheduler", ["euler", "unipc"])
-def test_paths_are_the_original_generators_whatever_was_learned(scheduler: str) -> None:
-    generator = tiny_generator(0, scheduler)
+@pytest.mark.parametrize("length", [12, 6, 3])
+def test_the_lead_of_an_exact_flow_map_stays_on_the_path(length: int) -> None:
+    """What the rollout of few steps meets, and the original goes on from there to where it goes from noise."""
+    knows, levels = GaussianGenerator(flow_map_scheduler(3.0), knows_lengths=True), few_step_levels(24, 3.0)
+    lead = Lead(length, 24 // length - 1)
+    found = led_states(knows, noise(2), text(2), levels=levels, lead=lead, guidance=1.0)
+    ends = torch.ones(()).double(), levels[24 - length]
+    torch.testing.assert_close(found, moved(noise(2), *ends), rtol=1e-5, atol=1e-5)
+    met = rollout(knows, noise(2), text(2), None, steps=24 // length, guidance=1.0, keep=[lead.jumps])
+    torch.testing.assert_close(found, met.inputs[lead.jumps])
+    onward = original_paths(euler(), found, text(2), None, levels=levels[lead.states :], guidance=1.0)
+    assert onward.states.shape[1] == length + 1
+    assert torch.equal(onward.states[:, 0], found)
+    exact = moved(noise(2), torch.ones(()).double(), torch.zeros(()).double())
+    assert float((onward.states[:, -1] - exact).abs().max()) < 0.3
+
+
+def test_leads_end_at_every_state_of_few_steps_between_noise_and_data() -> None:
+    random = torch.Generator().manual_seed(0)
+    seen = Counter(draw_lead(random, 24, (1, 2, 4)) for _ in range(4000))
+    halves, quarters = seen[Lead(12, 1)], [seen[Lead(6, jumps)] for jumps in (1, 2, 3)]
+    assert seen.total() == halves + sum(quarters)
+    assert halves == pytest.approx(2000, abs=150)
+    assert quarters == pytest.approx([667] * 3, abs=100)
+    assert draw_lead(random, 24, (1,)) is None
+
+
+def test_a_jump_from_where_a_lead_ended_does_not_go_beyond_the_end() -> None:
+    lengths = draw_lengths(torch.Generator().manual_seed(0), 3000, 24, (1, 2, 4, 8), left=6)
+    seen = Counter(lengths.tolist())
+    assert seen.keys() == {6, 3, 1}
+    assert all(900 < number < 1100 for number in seen.values())
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_levels_are_those_that_few_steps_are_sampled_at(shift: float) -> None:
+    levels = few_step_levels(24, shift)
+    for count in (1, 2, 4, 8, 24):
+        sampled = flow_levels(euler(shift), count, (2, 1, 3, 3))
+        torch.testing.assert_close(levels[:: 24 // count], sampled, rtol=1e-6, atol=1e-6)
+
+
+def test_paths_are_the_original_generators_whatever_was_learned() -> None:
+    generator = tiny_generator(0, "euler")
+    generator.scheduler = flow_map_scheduler(3.0)
     shape = generator.latent_grid(5, 16, 16)
     start = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)).double()
     condition, empty = generator.embed(["a red ball", "the floor"]), generator.embed([""])
@@ -112,9 +162,9 @@ def test_paths_are_the_original_generators_whatever_was_learned(scheduler: str) 
         ):
             parameter.normal_(std=0.3)
     trained = {name for name, p in generator.denoiser.named_parameters() if p.requires_grad}
-    paths = original_paths(generator, start, condition, empty, steps=6, guidance=3.0)
+    levels = few_step_levels(6, 3.0)
+    paths = original_paths(generator, start, condition, empty, levels=levels, guidance=3.0)
     torch.testing.assert_close(paths.states[:, -1], plain.latents)
-    torch.testing.assert_close(paths.levels, generator.sampler(6, shape).scheduler.sigmas.double())
     # The same network, as it is now, goes elsewhere; and what is trained is trained again.
     now = rollout(generator, start, condition, empty, steps=6, guidance=3.0).latents
     assert float((now - plain.latents).abs().max()) > 1e-3

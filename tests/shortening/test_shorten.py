@@ -19,8 +19,8 @@ from vist3a.runtime.launch import ALONE, Processes
 from vist3a.runtime.loop import LoopConfig, step_generator
 from vist3a.sampling.rollout import prompt_noise, rollout
 from vist3a.shortening import shorten as module
-from vist3a.shortening.flow_map import draw_jumps
-from vist3a.shortening.shorten import ShortenData, ShortenStep, shorten
+from vist3a.shortening.flow_map import draw_jumps, draw_lead, draw_lengths, few_step_levels
+from vist3a.shortening.shorten import ShortenData, ShortenStep, schedule_shift, shorten
 from vist3a.shortening.shorten_settings import ShortenSettings
 
 LOOP = LoopConfig(steps=6, learning_rate=1e-2, warmup=1, ema=0.9, log_every=1, checkpoint_every=4)
@@ -28,7 +28,7 @@ LOOP = LoopConfig(steps=6, learning_rate=1e-2, warmup=1, ema=0.9, log_every=1, c
 
 def settings_of(**others: Any) -> ShortenSettings:
     fixed: dict[str, Any] = {
-        "seed": 3, "frames": 5, "height": 16, "width": 16, "guidance": 3.0, "paths": 4, "uses": 3, "path_steps": 8, "loop": LOOP,
+        "seed": 3, "frames": 5, "height": 16, "width": 16, "guidance": 3.0, "paths": 4, "uses": 2, "path_steps": 8, "loop": LOOP,
     }  # fmt: skip
     return ShortenSettings(**fixed | others)
 
@@ -52,28 +52,45 @@ def gradients(generator: VideoGenerator) -> dict[str, torch.Tensor]:
 
 
 def test_the_gradient_of_a_step_is_that_of_the_whole_error_in_one_graph() -> None:
-    """Written out: paths by the plain generator, the mean velocity from one state to another, its mean squared error."""
+    """Written out, path by path: Euler steps of the plain generator, from noise or from where the own jumps lead; the mean
+    velocity from one state to another; its mean squared error.
+    """
     settings, step = settings_of(), 4
     generator = trainable(shaken=True)
     loss, logged = ShortenStep(generator, ShortenData(PROMPTS, generator.embed), settings, ALONE)(step)
     found = gradients(generator)
 
     plain, whole = tiny_generator(), trainable(shaken=True)
-    shape = plain.latent_grid(5, 16, 16)
-    places = range(4, 8)  # the second four paths, as every three steps have their own
-    asked = [PROMPTS[place % 3] for place in places]
-    start = torch.cat([prompt_noise(p, 3 + place, shape) for p, place in zip(asked, places, strict=True)]).double()
-    text, empty = plain.embed(asked), plain.embed([""])
-    path = rollout(plain, start, text, empty, steps=8, guidance=3.0, keep=range(8))
-    states, sigmas = [*path.inputs.values(), path.latents], plain.sampler(8, shape).scheduler.sigmas.double()
-    starts, lengths = draw_jumps(step_generator(3, step), 4, 8, (1, 2, 4, 8))
-    error = torch.zeros((), dtype=torch.float64)
-    for row, (first, many) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
-        here, there = states[first][row : row + 1], states[first + many][row : row + 1]
-        way = sigmas[first] - sigmas[first + many]
-        with whole.stepping(1000 * way):
-            told = whole.prediction(here, 1000 * sigmas[first][None], Condition({"text": text["text"][row : row + 1]}))
-        error = error + (told - (here - there) / way).square().mean() / 4
+    plain.denoiser.double()
+    levels = few_step_levels(8, schedule_shift(plain.scheduler, 16)).tolist()
+    empty = plain.embed([""])
+    random = step_generator(3, -3)  # of the third block, as every two steps have their own
+    lead = draw_lead(random, 8, (1, 2, 4, 8))
+    assert lead is not None
+    led = (torch.rand(4, generator=random) < 0.5).tolist()
+    assert 0 < sum(led) < 4
+    random = step_generator(3, step)
+    starts, lengths = (drawn.tolist() for drawn in draw_jumps(random, 4, 8, (1, 2, 4, 8)))
+    onward = draw_lengths(random, 4, 8, (1, 2, 4, 8), 8 - lead.states).tolist()
+    error, drawn = torch.zeros((), dtype=torch.float64), []
+    for row, place in enumerate(range(8, 12)):
+        text = plain.embed([PROMPTS[place % 3]])
+        state = prompt_noise(PROMPTS[place % 3], 3 + place, plain.latent_grid(5, 16, 16)).double()
+        begun, first, many = (lead.states, lead.states, onward[row]) if led[row] else (0, starts[row], lengths[row])
+        drawn.append(8 // many)
+        with torch.no_grad():
+            for k in range(0, begun, lead.length):
+                way = levels[k] - levels[k + lead.length]
+                with whole.stepping(torch.tensor(1000 * way)):
+                    state = state - way * whole.prediction(state, torch.tensor([1000 * levels[k]]), text)
+            states = {begun: state}
+            for k in range(begun, 8):
+                told = plain.guided(states[k], torch.tensor([1000 * levels[k]]), text, empty, 3.0)
+                states[k + 1] = states[k] - (levels[k] - levels[k + 1]) * told
+        way = levels[first] - levels[first + many]
+        with whole.stepping(torch.tensor([1000 * way])):
+            told = whole.prediction(states[first], torch.tensor([1000 * levels[first]]), text)
+        error = error + (told - (states[first] - states[first + many]) / way).square().mean() / 4
     error.backward()
     assert float(loss) == pytest.approx(float(error.detach()), rel=1e-9)
     expected = gradients(whole)
@@ -82,7 +99,6 @@ def test_the_gradient_of_a_step_is_that_of_the_whole_error_in_one_graph() -> Non
     for name, value in expected.items():
         assert float(value.norm()) > 0, name
         assert float((found[name] - value).norm()) <= 1e-6 * float(value.norm()), name
-    drawn = {8 // many for many in lengths.tolist()}
     assert {name for name in logged if name.startswith("error/")} == {f"error/{count}_steps" for count in drawn}
 
 
@@ -108,10 +124,23 @@ def test_paths_a_few_at_a_time_and_by_two_processes_are_the_same_step(monkeypatc
 def test_paths_are_made_anew_when_they_were_used() -> None:
     generator = trainable()
     step = ShortenStep(generator, ShortenData(PROMPTS, generator.embed), settings_of(), ALONE)
-    first, same, other = (step.paths(block)[0][0].states for block in (0, 0, 1))
+    first, same, other = (step.block(number) for number in (0, 0, 1))
     assert first is same
-    assert not torch.equal(first, other)
-    assert torch.equal(step.paths(0)[0][0].states, first)
+    assert not torch.equal(first.parts[0][1].states, other.parts[0][1].states)
+    again = step.block(0)
+    assert all(torch.equal(one[1].states, two[1].states) for one, two in zip(first.parts, again.parts, strict=True))
+
+
+@pytest.mark.parametrize(("share", "counts", "led"), [(0.0, (1, 2), 0), (1.0, (1, 2), 4), (1.0, (1,), 0)])
+def test_the_share_of_paths_that_are_led_is_that_asked_for(share: float, counts: tuple[int, ...], led: int) -> None:
+    generator = trainable()
+    step = ShortenStep(
+        generator, ShortenData(PROMPTS, generator.embed), settings_of(on_policy=share, counts=counts), ALONE
+    )
+    block = step.block(0)
+    assert int(block.led.sum()) == led
+    assert sorted(place for part in block.parts for place in part[0].tolist()) == [0, 1, 2, 3]
+    assert all(len(paths.levels) == (5 if led else 9) for _, paths, _ in block.parts)
 
 
 def test_a_training_that_was_cut_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -180,6 +209,11 @@ def test_what_cannot_be_done_is_told_before_it_is_begun() -> None:
         ValueError, match=r"shorten\.counts: \[1, 3\], but a path has shorten\.path_steps 8; allowed: numbers"
     ):
         settings_of(counts=(1, 3))
+    with pytest.raises(
+        ValueError, match=r"checkpoint_every: 4, in the middle of shorten\.uses 3 steps.*allowed: a multiple of it"
+    ):
+        settings_of(uses=3)
+    settings_of(uses=3, on_policy=0.0)
     for kind in ("cogvideox", "svd"):
         other = tiny(kind)
         with pytest.raises(ValueError, match="cannot be shortened"):

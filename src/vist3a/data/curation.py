@@ -120,13 +120,13 @@ def gather_world(
 
     ``name`` is what the index calls the world. Scenes that an earlier run has left in ``target`` are taken up.
     """
-    batches = [range(start, min(start + BATCH, scenes)) for start in range(0, scenes, BATCH)]
     known = [kept_clip(target, _scene(number)) for number in range(scenes)]
-    missing = [batch for batch in batches if any(known[number] is None for number in batch)]
+    missing = [number for number, kept in enumerate(known) if kept is None]
+    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
     load = partial(_rendering, world, name, seed, target, shape, device)
     rows = {number: kept.row for number, kept in enumerate(known) if kept is not None}
-    there, cuda = scenes - sum(map(len, missing)), device.type == "cuda"
-    with working("render scenes", load, missing, workers, total=scenes, before=there, cuda=cuda) as outcomes:
+    there, cuda = scenes - len(missing), device.type == "cuda"
+    with working("render scenes", load, batches, workers, total=scenes, before=there, cuda=cuda) as outcomes:
         for batch, outcome in outcomes:
             if isinstance(outcome, Failed):
                 raise outcome.error

@@ -1,14 +1,20 @@
 """What a flow map is trained on: states of the original generator's own paths, and the mean velocities between them.
 
-A path is a rollout of the original generator with guidance: states x_0 (noise) to x_N (clean) at noise levels s_0 = 1 to s_N = 0.
-Between any two of them the mean velocity is known exactly, (x_i - x_j) / (s_i - s_j), whatever scheduler made the path. Learned
-for every i and j, it samples in any number of steps; of N steps it is the original sampler itself, with guidance inside.
+A path is a rollout of the original generator with guidance, in Euler steps: states x_0 (noise) to x_N (clean) at noise levels
+s_0 = 1 to s_N = 0, among which are all levels that few-step sampling meets. Between any two states the mean velocity is known
+exactly, (x_i - x_j) / (s_i - s_j). Learned for every i and j, it samples in any number of steps; of N steps it is the path
+itself, with guidance inside.
+
+Few-step sampling meets its own states, not those of the original's paths, and what was learned on the latter alone is lost there
+(exposure bias; Ross et al., 2011, DAgger). So the generator that is being shortened leads a share of the paths: its own jumps go
+from noise to some level, and the original goes on from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +23,6 @@ from torch import Tensor
 from vist3a.adapters.lora import without_lora
 from vist3a.generators.base import VideoGenerator
 from vist3a.records import Condition
-from vist3a.sampling.rollout import rollout
 
 TIMESTEPS = 1000
 """Timesteps of a noise level of 1 (:meth:`VideoGenerator.training_pair`)."""
@@ -25,7 +30,9 @@ TIMESTEPS = 1000
 
 @dataclass(frozen=True)
 class Paths:
-    """Normalised latents of several paths at the levels that they share, the first of noise alone, the last clean."""
+    """Normalised latents of several paths at the levels that they share; the last are clean, and the first of noise alone unless
+    another generator led there.
+    """
 
     states: Float[Tensor, "paths states channels times rows columns"]
     levels: Float[Tensor, " states"]
@@ -46,29 +53,77 @@ class Jumps:
     velocity: Float[Tensor, "paths channels times rows columns"]
 
 
+@dataclass(frozen=True)
+class Lead:
+    """How far another generator goes on a path before the original takes over: ``jumps`` steps over ``length`` states each."""
+
+    length: int
+    jumps: int
+
+    @property
+    def states(self) -> int:
+        """State at which the original takes over."""
+        return self.length * self.jumps
+
+
+def few_step_levels(steps: int, shift: float) -> Float[Tensor, " states"]:
+    """Noise levels from 1 to 0, equidistant before the time shift, float64: every n-th is that of ``steps / n`` steps.
+
+    Example:
+        >>> few_step_levels(4, shift=3.0)
+        tensor([1.0000, 0.9000, 0.7500, 0.5000, 0.0000], dtype=torch.float64)
+    """
+    even = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    return shift * even / (1 + (shift - 1) * even)
+
+
+@torch.no_grad()
 def original_paths(
     generator: VideoGenerator,
-    noise: Float[Tensor, "paths channels times rows columns"],
+    start: Float[Tensor, "paths channels times rows columns"],
     condition: Condition,
     negative: Condition | None,
     *,
-    steps: int,
+    levels: Float[Tensor, " states"],
     guidance: float,
-    flow_shift: float | None = None,
 ) -> Paths:
-    """Rollouts of the generator as it was, without its adapter and without lengths of steps.
+    """Euler steps of the generator as it was, without its adapter and without lengths of steps, from ``start`` at the first of
+    ``levels`` to the last.
 
-    Raises:
-        ValueError: The sampler does not follow a flow from noise to data in ``steps`` steps.
+    ``negative``: what guidance compares with, where it does.
     """
-    with without_lora(generator.denoiser), generator.without_lengths():
-        path = rollout(
-            generator, noise, condition, negative,
-            steps=steps, guidance=guidance, flow_shift=flow_shift, keep=range(steps),
-        )  # fmt: skip
-    levels = flow_levels(generator, steps, tuple(noise.shape[1:]), flow_shift)
-    states = [*(path.inputs[k] for k in range(steps)), path.latents]
+    states = [start]
+    with (
+        without_lora(generator.denoiser),
+        generator.without_lengths(),
+        generator.denoising(condition, negative, guidance, len(start)) as velocity,
+    ):
+        for here, there in pairwise(levels.tolist()):
+            told = velocity(states[-1], torch.tensor(TIMESTEPS * here, device=start.device))
+            states.append(states[-1] - (here - there) * told)
     return Paths(torch.stack(states, dim=1), levels)
+
+
+@torch.no_grad()
+def led_states(
+    generator: VideoGenerator,
+    noise: Float[Tensor, "paths channels times rows columns"],
+    condition: Condition,
+    *,
+    levels: Float[Tensor, " states"],
+    lead: Lead,
+    guidance: float,
+) -> Float[Tensor, "paths channels times rows columns"]:
+    """Where the generator's own jumps lead from noise: states at ``levels[lead.states]``, as its sampling meets them.
+
+    ``guidance`` is that of the original (:func:`told_guidance`).
+    """
+    state, told = noise, told_guidance(generator, guidance)
+    for here, there in pairwise(levels[: lead.states + 1 : lead.length].tolist()):
+        level, length = (torch.tensor(TIMESTEPS * value, device=noise.device) for value in (here, here - there))
+        with generator.stepping(length):
+            state = state - (here - there) * generator.guided(state, level, condition, None, told)
+    return state
 
 
 def flow_levels(
@@ -114,11 +169,33 @@ def draw_jumps(random: torch.Generator, paths: int, steps: int, counts: Sequence
 
     The length is that of a rollout in one of ``counts`` steps, or of the path's own, each as often; it starts anywhere.
     """
-    known = torch.tensor([steps // count for count in (*counts, steps)])
-    lengths = known[torch.randint(len(known), (paths,), generator=random)]
+    lengths = draw_lengths(random, paths, steps, counts, steps)
     places = torch.rand(paths, generator=random, dtype=torch.float64)
     starts = (places * (steps - lengths + 1)).long()
     return starts, lengths
+
+
+def draw_lead(random: torch.Generator, steps: int, counts: Sequence[int]) -> Lead | None:
+    """One of ``counts`` of more than one step, and after how many of them the original takes over, each as often.
+
+    None: no count has a second step.
+    """
+    several = [count for count in counts if count > 1]
+    if not several:
+        return None
+    count = several[int(torch.randint(len(several), (), generator=random))]
+    return Lead(steps // count, 1 + int(torch.randint(count - 1, (), generator=random)))
+
+
+def draw_lengths(
+    random: torch.Generator, paths: int, steps: int, counts: Sequence[int], left: int
+) -> Int[Tensor, " paths"]:
+    """Lengths of one jump of every path from a place with ``left`` of ``steps`` states before it.
+
+    They are those of :func:`draw_jumps` that do not go beyond the end, each as often.
+    """
+    known = torch.tensor([steps // count for count in (*counts, steps) if steps // count <= left])
+    return known[torch.randint(len(known), (paths,), generator=random)]
 
 
 def told_guidance(generator: VideoGenerator, guidance: float) -> float:

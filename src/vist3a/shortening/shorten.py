@@ -1,7 +1,8 @@
 """Making a generator sample in few steps: its flow map, learned by an adapter from the generator's own paths.
 
-One step: a jump of every path, to where the original generator with guidance goes; the error of the predicted mean velocity. No
-clip is seen and no adversary or second network trained; the original generator is the same network with its adapter left out.
+One step: a jump of every path, to where the original generator with guidance goes; the error of the predicted mean velocity. Some
+paths begin with jumps of the generator that is being shortened, so that it learns to go on from where it comes itself. No clip is
+seen and no adversary or second network trained; the original generator is the same network with its adapter left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vist3a.generators.base import LatentShape, VideoGenerator
@@ -25,11 +27,16 @@ from vist3a.runtime.processes import connected, sum_over
 from vist3a.runtime.step_log import Log
 from vist3a.sampling.rollout import prompt_noise
 from vist3a.shortening.flow_map import (
+    Lead,
     Paths,
     draw_jumps,
+    draw_lead,
+    draw_lengths,
+    few_step_levels,
     flow_levels,
     flow_map_error,
     jumps,
+    led_states,
     original_paths,
     told_guidance,
 )
@@ -118,6 +125,18 @@ def schedule_shift(scheduler: Any, tokens: int, flow_shift: float | None = None)
     return float(next((scheduler.config[key] for key in SHIFT_KEYS if key in scheduler.config), 1.0))
 
 
+@dataclass(frozen=True)
+class Block:
+    """Paths that several steps learn from: which of all paths each part holds, its states, and the condition of each path.
+
+    ``lead``: of those in ``led``, what the generator itself went of the way; their states begin there.
+    """
+
+    parts: Sequence[tuple[Int[Tensor, " part"], Paths, Condition]]
+    led: Bool[Tensor, " paths"]
+    lead: Lead | None
+
+
 class ShortenStep:
     """One step of shortening; everything that it draws comes from (seed, step), and paths from (seed, step // uses)."""
 
@@ -129,39 +148,50 @@ class ShortenStep:
         self.shape: LatentShape = generator.latent_grid(settings.frames, settings.height, settings.width)
         # Before anything is made: a scheduler that follows no flow is told now.
         flow_levels(generator, settings.path_steps, self.shape, settings.flow_shift)
+        shift = schedule_shift(generator._part("scheduler"), generator.sequence_length(self.shape), settings.flow_shift)
+        self.levels = few_step_levels(settings.path_steps, shift)
         self.negative = data.negative
         if self.negative is None and generator.uses_negative:
             with torch.no_grad():
                 self.negative = data.embed([""])
         self.meter = PartMeter(self.device)
-        self._block, self._paths = -1, list[tuple[Paths, Condition]]()
+        self._number, self._block = -1, Block((), torch.zeros(0, dtype=torch.bool), None)
 
     def __call__(self, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss, without a graph: its gradients are on the parameters."""
         settings = self.settings
         with self.meter("paths"):
-            parts = self.paths(step // settings.uses)
-        # Drawn for all paths alike in all processes, so that each has its jump wherever it is.
-        starts, lengths = draw_jumps(
-            step_generator(settings.seed, step), settings.paths, settings.path_steps, settings.counts
-        )
-        own = self.processes.share(range(settings.paths))
-        errors, place = [], 0
+            block = self.block(step // settings.uses)
+        starts, lengths = self._jumps(step, block)
+        errors, places = [], []
         with self.meter("learning"):
-            for paths, condition in parts:
-                chosen = own[place : place + len(condition)]
-                place += len(condition)
+            for chosen, paths, condition in block.parts:
                 wanted = jumps(paths, starts[chosen], lengths[chosen])
                 error = flow_map_error(self.generator, wanted, condition, settings.guidance)
                 (error.sum() / settings.paths).backward()
                 errors.append(error.detach())
-        error = torch.cat(errors)
+                places.append(chosen)
+        error, own = torch.cat(errors), torch.cat(places)
         logged = {"loss": error.sum() / settings.paths} | self._by_count(error, lengths[own].to(error.device))
         sum_over(self.processes, list(logged.values()))
         counted = {name: value for name, value in logged.items() if name != "loss"}
         drawn = {f"error/{count}_steps": int((lengths == settings.path_steps // count).sum()) for count in self._counts}
         means = {name: value / drawn[name] for name, value in counted.items() if drawn[name]}
         return logged["loss"], {**means, **self.meter.scalars()}
+
+    def _jumps(self, step: int, block: Block) -> tuple[Tensor, Tensor]:
+        """Starts and lengths of the jumps of all paths, in states from where the original took over.
+
+        Drawn for all paths alike in all processes, so that each has its jump wherever it is. A path that was led begins where the
+        lead ended, as the next step of few does.
+        """
+        settings, random = self.settings, step_generator(self.settings.seed, step)
+        starts, lengths = draw_jumps(random, settings.paths, settings.path_steps, settings.counts)
+        if block.lead is None:
+            return starts, lengths
+        left = settings.path_steps - block.lead.states
+        onward = draw_lengths(random, settings.paths, settings.path_steps, settings.counts, left)
+        return starts.masked_fill(block.led, 0), torch.where(block.led, onward, lengths)
 
     @property
     def _counts(self) -> tuple[int, ...]:
@@ -172,30 +202,43 @@ class ShortenStep:
         steps = self.settings.path_steps
         return {f"error/{n}_steps": (error * (lengths == steps // n)).sum() for n in self._counts}
 
-    def paths(self, block: int) -> list[tuple[Paths, Condition]]:
-        """This process's share of the paths of a block of steps, with their conditions, so many at once as asked for."""
-        if block != self._block:
-            self._paths = []
-            settings, prompts = self.settings, self.data.prompts
-            places = self.processes.share(range(block * settings.paths, (block + 1) * settings.paths))
-            size = settings.paths_at_once or len(places)
-            for first in range(0, len(places), size):
-                part = places[first : first + size]
-                asked = [prompts[place % len(prompts)] for place in part]
-                with torch.no_grad():
-                    condition = self.data.embed(asked)
-                # A prompt that comes again comes with other noise.
-                noise = torch.cat(
-                    [prompt_noise(prompt, settings.seed + place, self.shape, self.device)
-                     for prompt, place in zip(asked, part, strict=True)]
-                )  # fmt: skip
-                paths = original_paths(
-                    self.generator, noise.to(_wide(self.generator)), condition, self.negative,
-                    steps=settings.path_steps, guidance=settings.guidance, flow_shift=settings.flow_shift,
-                )  # fmt: skip
-                self._paths.append((paths, condition))
-            self._block = block
-        return self._paths
+    def block(self, number: int) -> Block:
+        """This process's share of the paths of a block of steps, so many at once as asked for."""
+        if number != self._number:
+            settings = self.settings
+            # Blocks count down from -1, so that they draw apart from the steps.
+            random = step_generator(settings.seed, -1 - number)
+            lead = draw_lead(random, settings.path_steps, settings.counts)
+            led = torch.rand(settings.paths, generator=random) < settings.on_policy
+            if lead is None:
+                led.zero_()
+            own = torch.tensor(self.processes.share(range(settings.paths)))
+            parts = []
+            for chosen, leader in ((own[~led[own]], None), (own[led[own]], lead)):
+                for part in chosen.split(settings.paths_at_once or settings.paths):
+                    if len(part):
+                        parts.append((part, *self._paths(number, part.tolist(), leader)))
+            self._number, self._block = number, Block(parts, led, lead)
+        return self._block
+
+    def _paths(self, number: int, part: Sequence[int], lead: Lead | None) -> tuple[Paths, Condition]:
+        """Paths of these places of a block, with their conditions."""
+        settings, prompts = self.settings, self.data.prompts
+        places = [number * settings.paths + place for place in part]
+        asked = [prompts[place % len(prompts)] for place in places]
+        with torch.no_grad():
+            condition = self.data.embed(asked)
+        # A prompt that comes again comes with other noise.
+        noise = torch.cat(
+            [prompt_noise(prompt, settings.seed + place, self.shape, self.device)
+             for prompt, place in zip(asked, places, strict=True)]
+        ).to(_wide(self.generator))  # fmt: skip
+        levels, guidance = self.levels, settings.guidance
+        if lead is not None:
+            noise = led_states(self.generator, noise, condition, levels=levels, lead=lead, guidance=guidance)
+            levels = levels[lead.states :]
+        paths = original_paths(self.generator, noise, condition, self.negative, levels=levels, guidance=guidance)
+        return paths, condition
 
 
 def _wide(generator: VideoGenerator) -> torch.dtype:

@@ -74,6 +74,12 @@ def kept(root: Path) -> list[Path]:
             continue
 
 
+def finished(root: Path) -> list[Path]:
+    """Of these, files of work that no other run has to do again: a clip is there with its note, which is written last."""
+    whole = kept(root)
+    return [path for path in whole if not path.name.startswith("scene-") or path.with_suffix(".json") in whole]
+
+
 def workers_of(kind: str, driver: int | None = None) -> list[psutil.Process]:
     """Processes of workers that a driver (None: this process) has started."""
     found = []

@@ -119,10 +119,10 @@ def test_a_loaded_generator_has_the_adapter_in_its_weights(project: Path) -> Non
 
 def test_a_run_of_other_settings_starts_anew_and_one_of_the_same_is_told_nothing_new(project: Path) -> None:
     """Seeds and content alone count: a second run leaves equal bits."""
-    values = values_of(project, "wan", loop={**LOOP, "steps": 2})
+    values = values_of(project, "wan", loop={**LOOP, "steps": 2, "checkpoint_every": 2})
     made = []
     for _ in range(2):
         run(project, "shorten", values)
         made.append((SHORTENED / "adapter_model.safetensors").read_bytes())
-    run(project, "shorten", values_of(project, "wan", loop={**LOOP, "steps": 2}, seed=5))
+    run(project, "shorten", values_of(project, "wan", loop={**LOOP, "steps": 2, "checkpoint_every": 2}, seed=5))
     assert made[0] == made[1] != (SHORTENED / "adapter_model.safetensors").read_bytes()

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import tiny_chain
 from kedro.utils import load_obj
-from stage_project import PROMPTS, STAGES, create, differing, forget, kept, outputs, results, workers_of
+from stage_project import PROMPTS, STAGES, create, differing, finished, forget, kept, outputs, results, workers_of
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -137,14 +137,14 @@ def test_a_driver_killed_in_the_middle_is_started_again(
     )  # fmt: skip
     started = psutil.Process(driver.pid)
     try:
-        soon(lambda: len(kept(root)) > 1)
+        soon(lambda: len(finished(root)) > 1)
         alive = started.children(recursive=True)
     finally:
         driver.kill()
         driver.wait()
     psutil.wait_procs(alive, timeout=60)
     assert not [process for process in alive if process.is_running()]
-    stamps = {path: path.stat().st_mtime_ns for path in kept(root)}
+    stamps = {path: path.stat().st_mtime_ns for path in finished(root)}
     assert stamps
     done_twice: list[Path] = []
 

@@ -58,7 +58,7 @@ def load_judge(
 def own_terms(weights: Mapping[str, float]) -> dict[str, float]:
     """Of the reward's weights those of terms that a judge can score by itself; other models' terms say the same whoever asks.
 
-    Nor is what a step is to hold a judgement: how far the camera goes, and how films of a prompt differ, are figures of their own.
+    Nor is what a step is to hold a judgement: how far the camera goes, and how films of a prompt differ, are figures apart.
 
     Example:
         >>> own_terms({"text_decoded": 1.0, "hps_decoded": 0.5, "reprojection": 0.1})
