@@ -1,0 +1,120 @@
+"""A generator of tiny random networks to be served, servers in processes of their own, and what they are asked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from tiny_chain import chosen, create, run
+
+from vist3a_app.pipelines.generate.bundle import save_bundle
+from vist3a_app.pipelines.generate.params import GenerateParams
+from vist3a_app.pipelines.networks import Networks
+from vist3a_app.settings import CONFIG_LOADER_ARGS
+
+SCENES = [
+    ("a red ball", 3),
+    ("a red ball", 4),
+    ("the green cube on the floor", 3),
+    ("a cube", 7),
+    ("a cube on a ball", 0),
+]
+Content = dict[str, str]
+
+
+def project(root: Path) -> tuple[dict[str, Any], Path]:
+    """A project with a stitched decoder, not aligned: its parameters by group, and the decoder's folder.
+
+    ``root`` must be the working directory.
+    """
+    create(root, ["wan"], [("anysplat", "anysplat")])
+    values = chosen(root, "wan", "anysplat")
+    for pipeline in ("extract", "score", "distill"):
+        run(root, pipeline, values)
+    values["generate"] |= {"aligned": False}
+    loader = OmegaConfigLoader(str(root / "conf"), env="smoke", runtime_params=values, **CONFIG_LOADER_ARGS)
+    return loader["parameters"], root / "data" / "06_models" / "stitched_decoder"
+
+
+def bundle(root: Path) -> Path:
+    """The project's bundle."""
+    groups, decoder = project(root)
+    folder = root / "bundle"
+    folder.mkdir()
+    save_bundle(folder, GenerateParams(**groups["generate"]), Networks(**groups["networks"]), decoder, decoder)
+    return folder
+
+
+def content(folder: Path | str) -> Content:
+    """Hashes of all files of a scene by name; no other file, such as a temporary one, may lie there."""
+    place = Path(folder)
+    return {
+        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(place.rglob("*"))
+        if path.is_file()
+    }
+
+
+class Server:
+    """A server in a process of its own: arguments of Python without the port, and changes of the environment."""
+
+    def __init__(self, arguments: Sequence[str], **variables: str) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+        # In a group of its own: the server may be a child of the command.
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments, "--port", str(self.port)],
+            env={**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Server:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                if self.call("GET", "/ping")[0] == 200:
+                    return self
+            except OSError:
+                time.sleep(0.2)
+        self.__exit__()
+        raise AssertionError("the server did not start")
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(60)
+
+    def ask(self, records: Sequence[Mapping[str, Any]]) -> tuple[int, Any]:
+        """``POST /invocations``."""
+        return self.call("POST", "/invocations", json.dumps({"dataframe_records": records}))
+
+    def call(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, Any]:
+        """Status, and what JSON says, or the text."""
+        status, data, _ = self.raw(method, path, body, **headers)
+        text = data.decode()
+        return status, json.loads(text) if text.strip().startswith(("{", "[")) else text.strip() or None
+
+    def raw(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {"Content-Type": "application/json", **given})
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, data, {name.lower(): value for name, value in answer.getheaders()}
