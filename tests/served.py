@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedro.config import OmegaConfigLoader
 from tiny_chain import chosen, create, run
@@ -33,26 +33,30 @@ SCENES = [
 Content = dict[str, str]
 
 
-def project(root: Path) -> tuple[dict[str, Any], Path]:
-    """A project with a stitched decoder, not aligned: its parameters by group, and the decoder's folder.
+class Project(NamedTuple):
+    """What was given over the smoke environment, all parameters by group, and the folder of the stitched decoder."""
 
-    ``root`` must be the working directory.
-    """
+    values: dict[str, Any]
+    parameters: dict[str, Any]
+    decoder: Path
+
+
+def project(root: Path) -> Project:
+    """A project with a stitched decoder, not aligned. ``root`` must be the working directory."""
     create(root, ["wan"], [("anysplat", "anysplat")])
     values = chosen(root, "wan", "anysplat")
     for pipeline in ("extract", "score", "distill"):
         run(root, pipeline, values)
     values["generate"] |= {"aligned": False}
     loader = OmegaConfigLoader(str(root / "conf"), env="smoke", runtime_params=values, **CONFIG_LOADER_ARGS)
-    return loader["parameters"], root / "data" / "06_models" / "stitched_decoder"
+    return Project(values, loader["parameters"], root / "data" / "06_models" / "stitched_decoder")
 
 
-def bundle(root: Path) -> Path:
-    """The project's bundle."""
-    groups, decoder = project(root)
-    folder = root / "bundle"
+def bundle(made: Project, folder: Path) -> Path:
+    """The project's bundle in a new folder."""
     folder.mkdir()
-    save_bundle(folder, GenerateParams(**groups["generate"]), Networks(**groups["networks"]), decoder, decoder)
+    generate, networks = (made.parameters[group] for group in ("generate", "networks"))
+    save_bundle(folder, GenerateParams(**generate), Networks(**networks), made.decoder, made.decoder)
     return folder
 
 

@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("served")
     before = Path.cwd()
     os.chdir(root)  # paths of the catalog start there
-    parameters, folder = project(root)
+    _, parameters, folder = project(root)
     uri = f"sqlite:///{root}/mlflow.db"
     client = mlflow.MlflowClient(uri)
     number = client.create_run(client.create_experiment("e", (root / "runs").as_uri())).info.run_id

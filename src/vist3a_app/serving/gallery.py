@@ -99,9 +99,11 @@ class Gallery:
         shutil.rmtree(going, ignore_errors=True)
 
     def _folder(self, name: str) -> Path:
-        if name.startswith(".") or "/" in name or not (self.root / name / ABOUT).is_file():
+        folder = self.root / name
+        # An empty name, and one with slashes, are not the name of the folder that they lead to.
+        if name.startswith(".") or folder.name != name or not (folder / ABOUT).is_file():
             raise MissingError(f"there is no scene {name}; allowed: one of GET /scenes")
-        return self.root / name
+        return folder
 
     def _about(self, name: str) -> dict[str, Any]:
         folder = self._folder(name)
