@@ -122,3 +122,35 @@ class Server:
         data = answer.read()
         connection.close()
         return answer.status, data, {name.lower(): value for name, value in answer.getheaders()}
+
+
+def server(model: Path, output: Path, *options: str, **variables: str) -> Server:
+    """``vist3a serve``."""
+    return Server(["-m", "vist3a_app", "serve", "--model", str(model), "--out", str(output), *options], **variables)
+
+
+def submitted(serving: Server, **request: Any) -> dict[str, Any]:
+    """The job of a request that was taken."""
+    status, answer = serving.call("POST", "/jobs", json.dumps(request))
+    assert status == 202, answer
+    (job,) = answer["jobs"]
+    return dict(job)
+
+
+def ended(serving: Server) -> list[dict[str, Any]]:
+    """All jobs in the order of the queue, once there is nothing to be done."""
+    while True:
+        jobs = serving.call("GET", "/jobs")[1]["jobs"]
+        if all(job["state"] in {"done", "failed", "cancelled"} for job in jobs):
+            return list(jobs)
+
+
+def written(root: Path, name: str, age: int = 0, **facts: object) -> Path:
+    """A folder like that of a scene, ``age`` seconds older than others, whose networks nobody needs."""
+    folder = root / name
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "0000.png").write_bytes(b"picture")
+    (folder / "viewer.html").write_text("<p>")
+    (folder / "prompt.json").write_text(json.dumps({"prompt": name.replace("-", " "), **facts}))
+    os.utime(folder / "prompt.json", (1000 - age, 1000 - age))
+    return folder

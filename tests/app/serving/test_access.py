@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from served import written
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
-from test_gallery import written
 
 from vist3a_app.serving.access import TokenGuard, token_for
 from vist3a_app.serving.gallery import Gallery

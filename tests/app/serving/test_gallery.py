@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
+from served import written
 
 from vist3a_app.serving.gallery import Gallery
 from vist3a_app.serving.service import MissingError
-
-
-def written(root: Path, name: str, age: int = 0, **facts: object) -> Path:
-    folder = root / name
-    (folder / "images").mkdir(parents=True)
-    (folder / "images" / "0000.png").write_bytes(b"picture")
-    (folder / "viewer.html").write_text("<p>")
-    (folder / "prompt.json").write_text(json.dumps({"prompt": name.replace("-", " "), **facts}))
-    os.utime(folder / "prompt.json", (1000 - age, 1000 - age))
-    return folder
 
 
 def test_scenes_are_listed_the_newest_first(tmp_path: Path) -> None:

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from served import SCENES, Content, Server, content
+from served import SCENES, Content, Server, content, ended, server, submitted
 
 MANY = 50
-
-
-def server(model: Path, output: Path, *options: str, **variables: str) -> Server:
-    return Server(["-m", "vist3a_app", "serve", "--model", str(model), "--out", str(output), *options], **variables)
-
-
-def submitted(serving: Server, **request: Any) -> dict[str, Any]:
-    status, answer = serving.call("POST", "/jobs", json.dumps(request))
-    assert status == 202, answer
-    (job,) = answer["jobs"]
-    return dict(job)
-
-
-def ended(serving: Server) -> list[dict[str, Any]]:
-    """All jobs in the order of the queue, once there is nothing to be done."""
-    while True:
-        jobs = serving.call("GET", "/jobs")[1]["jobs"]
-        if all(job["state"] in {"done", "failed", "cancelled"} for job in jobs):
-            return list(jobs)
 
 
 def test_fifty_at_once(model: Path, alone: list[Content], tmp_path: Path) -> None:
@@ -108,7 +88,7 @@ def test_scenes_outlive_the_server(model: Path, alone: list[Content], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("request_", "sentence"),
+    ("body", "sentence"),
     [
         ('{"prompt": ""}', "the prompt is empty; give a text"),
         ('{"prompt": "a ball", "seed": 1.5}', "row 0: seed 1.5; allowed: an integer of 64 bits"),
@@ -118,8 +98,8 @@ def test_scenes_outlive_the_server(model: Path, alone: list[Content], tmp_path: 
         ("{", "the request is not JSON"),
     ],
 )
-def test_a_bad_job_is_status_400_and_a_sentence(request_: str, sentence: str, serving: Server) -> None:
-    status, refusal = serving.call("POST", "/jobs", request_)
+def test_a_bad_job_is_status_400_and_a_sentence(body: str, sentence: str, serving: Server) -> None:
+    status, refusal = serving.call("POST", "/jobs", body)
     assert (status, refusal["error_code"]) == (400, "INVALID_PARAMETER_VALUE") and sentence in refusal["message"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,8 @@ def alive() -> tuple[int, int]:
 
 def test_nothing_grows(service: SceneService, text_to_3d: TextTo3D, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors that are held are those from before, after scenes, cancelled ones and faults, whose tracebacks hold them."""
+    # What is logged pytest keeps, with tracebacks.
+    monkeypatch.setattr(logging.getLogger("vist3a_app.serving.job_queue"), "disabled", True)
     queue = JobQueue(service)
     with queue.working():
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from browser import PATIENCE, Browser, Page, chromium
-from served import SCENES, Content, Server, content
-from test_http import ended, server, submitted
+from served import SCENES, Content, Server, content, ended, server, submitted
 
 
 @pytest.fixture(scope="module")
