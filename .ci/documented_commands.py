@@ -75,7 +75,7 @@ NOT_RUN = {
 # Options of the commands above, or spelled out there.
 PARTS = (
     "--env=publish", "--pipeline=NAME", "--params", "--help", "--pair", "--to", "--target", "--scale", "--order", "--model",
-    "--public",
+    "--public", "--out", "--host",
 )  # fmt: skip
 # What a reader of DVC's own documentation asks next.
 ALSO = ("dvc status", "dvc metrics show", "dvc params diff", "dvc plots diff")
@@ -93,8 +93,13 @@ Path({CLIPS!r}).mkdir()
 for seed in range(12):
     save_moving(Path({CLIPS!r}, f"clip{{seed}}.mp4"), seed)
 """
-# The port that the documents say `make serve` listens on.
+# The port that the documents say both servers of the generator listen on.
 DOCUMENTED_PORT = "127.0.0.1:5001"
+# What is asked of which of them, by the path; other servers are asked nothing.
+ASKED = {
+    "make serve": f"curl http://{DOCUMENTED_PORT}/invocations",
+    "vist3a serve": f"curl http://{DOCUMENTED_PORT}/jobs",
+}
 
 
 @dataclass(frozen=True)
@@ -272,7 +277,7 @@ def main() -> int:
                 continue
             begun = time.monotonic()
             if any(command.text.startswith(start) for start in SERVERS):
-                requests = [c for c in waiting if c.text.startswith("curl") and command.text == "make serve"]
+                requests = [c for c in waiting if command.text in ASKED and c.text.startswith(ASKED[command.text])]
                 waiting = [c for c in waiting if c not in requests]
                 status = "0"
                 try:

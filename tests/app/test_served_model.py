@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,9 +14,8 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-from kedro.config import OmegaConfigLoader
 from mlflow.exceptions import MlflowException
-from tiny_chain import chosen, create, run
+from served import SCENES, Content, Server, content, project
 
 import vist3a
 from vist3a.export.ply import load_gaussians
@@ -28,19 +23,9 @@ from vist3a.runtime.atomic import replacing
 from vist3a_app.hooks.generator_model import GeneratorModel, record_generator, registered_bundle
 from vist3a_app.serving.requests import Request, read_requests
 from vist3a_app.serving.service import RefusedError, SceneService
-from vist3a_app.settings import CONFIG_LOADER_ARGS
 
 # MLflow's own packages warn each other.
 pytestmark = pytest.mark.filterwarnings("default")
-
-SCENES = [
-    ("a red ball", 3),
-    ("a red ball", 4),
-    ("the green cube on the floor", 3),
-    ("a cube", 7),
-    ("a cube on a ball", 0),
-]
-Content = dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +34,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("served")
     before = Path.cwd()
     os.chdir(root)  # paths of the catalog start there
-    create(root, ["wan"], [("anysplat", "anysplat")])
-    values = chosen(root, "wan", "anysplat")
-    for pipeline in ("extract", "score", "distill"):
-        run(root, pipeline, values)
-    values["generate"] |= {"aligned": False}
-    loader = OmegaConfigLoader(str(root / "conf"), env="smoke", runtime_params=values, **CONFIG_LOADER_ARGS)
+    _, parameters, folder = project(root)
     uri = f"sqlite:///{root}/mlflow.db"
     client = mlflow.MlflowClient(uri)
     number = client.create_run(client.create_experiment("e", (root / "runs").as_uri())).info.run_id
-    folder = root / "data" / "06_models" / "stitched_decoder"
     environment = dict(os.environ)
-    record_generator(
-        uri, number, "tiny", loader["parameters"], {"stitched_decoder": folder, "aligned_generator": folder}
-    )
+    record_generator(uri, number, "tiny", parameters, {"stitched_decoder": folder, "aligned_generator": folder})
     assert dict(os.environ) == environment, "the next run would read where this one was recorded"
     yield uri
     os.chdir(before)
@@ -74,16 +51,6 @@ def model(store: str) -> Iterator[Any]:
     mlflow.set_tracking_uri(store)
     yield mlflow.pyfunc.load_model("models:/tiny/1")
     mlflow.set_tracking_uri(before)
-
-
-def content(folder: str) -> Content:
-    """Hashes of all files of a scene by name; no other file, such as a temporary one, may lie there."""
-    place = Path(folder)
-    return {
-        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(place.rglob("*"))
-        if path.is_file()
-    }
 
 
 def ask(model: Any, prompt: str, seed: int) -> str:
@@ -262,49 +229,9 @@ MLFLOW = ["-m", "mlflow", "models", "serve", "-m", "models:/tiny/1", "--env-mana
 DOORS = {"mlflow": MLFLOW, "own": ["-m", "vist3a_app", "serve", "--model", "models:/tiny/1"]}
 
 
-class Server:
-    """A door of the generator in a process of its own: ``mlflow models serve``, or ``vist3a serve``."""
-
-    def __init__(self, store: str, output: Path, door: str) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": store, "VIST3A_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
-        # In a group of its own: the server is a child of the command.
-        self.process = subprocess.Popen(
-            [sys.executable, *DOORS[door], "--port", str(self.port)],
-            env={**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def __enter__(self) -> Server:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                if self._call("GET", "/ping", None)[0] == 200:
-                    return self
-            except OSError:
-                time.sleep(0.2)
-        self.__exit__()
-        raise AssertionError("the server did not start")
-
-    def __exit__(self, *_: object) -> None:
-        os.killpg(self.process.pid, 15)
-        self.process.wait(30)
-
-    def ask(self, records: Sequence[dict[str, Any]]) -> tuple[int, Any]:
-        return self._call("POST", "/invocations", json.dumps({"dataframe_records": records}))
-
-    def _call(self, method: str, path: str, body: str | None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, {"Content-Type": "application/json", **given})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return answer.status, json.loads(text) if text.strip().startswith(("{", "[")) else text.strip() or None
+def server(store: str, output: Path, door: str) -> Server:
+    """A door of the generator: ``mlflow models serve``, or ``vist3a serve``."""
+    return Server(DOORS[door], MLFLOW_TRACKING_URI=store, VIST3A_OUTPUT=str(output))
 
 
 def served_together(store: str, output: Path, alone: list[Content], count: int, door: str) -> None:
@@ -315,12 +242,12 @@ def served_together(store: str, output: Path, alone: list[Content], count: int, 
         ([{"promt": "a ball"}], "unknown column promt"),
         ([{"prompt": "a ball", "steps": 0}], "row 0: steps 0; allowed: greater than 0"),
     ]
-    with Server(store, output, door) as server, ThreadPoolExecutor(count + len(bad)) as pool:
+    with server(store, output, door) as serving, ThreadPoolExecutor(count + len(bad)) as pool:
         good = [
-            pool.submit(server.ask, [dict(zip(("prompt", "seed"), SCENES[number % len(SCENES)], strict=True))])
+            pool.submit(serving.ask, [dict(zip(("prompt", "seed"), SCENES[number % len(SCENES)], strict=True))])
             for number in range(count)
         ]
-        refused = [pool.submit(server.ask, records) for records, _ in bad]
+        refused = [pool.submit(serving.ask, records) for records, _ in bad]
         # When all are done: two of them may be of one scene, and the later writes into the folder of the earlier.
         for number, (status, found) in enumerate([answer.result() for answer in good]):
             assert status == 200, found
@@ -344,9 +271,9 @@ def test_fifty_requests_over_http_at_the_same_time(door: str, store: str, alone:
 def test_our_own_door_takes_one_request_and_refuses_what_is_none(
     store: str, alone: list[Content], tmp_path: Path
 ) -> None:
-    with Server(store, tmp_path, "own") as server:
+    with server(store, tmp_path, "own") as serving:
         prompt, seed = SCENES[0]
-        status, found = server._call("POST", "/invocations", json.dumps({"prompt": prompt, "seed": seed}))
+        status, found = serving.call("POST", "/invocations", json.dumps({"prompt": prompt, "seed": seed}))
         assert status == 200 and content(found["predictions"][0]["folder"]) == alone[0]
         for body, sentence in (
             ("{", "the request is not JSON"),
@@ -357,17 +284,17 @@ def test_our_own_door_takes_one_request_and_refuses_what_is_none(
             (json.dumps({"prompt": "a ball", "seed": 2**63}), "row 0: seed 9223372036854775808; allowed"),
             (json.dumps({"prompt": ["a ball"]}), "row 0: prompt ['a ball'] is no text"),
         ):
-            status, found = server._call("POST", "/invocations", body)
+            status, found = serving.call("POST", "/invocations", body)
             assert (status, found["error_code"]) == (400, "INVALID_PARAMETER_VALUE") and sentence in found["message"]
         # What a page on the internet can send through a browser without asking.
-        status, found = server._call("POST", "/invocations", '{"prompt": "a ball"}', Content_Type="text/plain")
+        status, found = serving.call("POST", "/invocations", '{"prompt": "a ball"}', Content_Type="text/plain")
         assert status == 400 and "Content-Type 'text/plain'; allowed: application/json" in found["message"]
-        assert server._call("GET", "/ping", None, Host="elsewhere.example")[0] == 400
+        assert serving.call("GET", "/ping", Host="elsewhere.example")[0] == 400
         taken = subprocess.run(
-            [sys.executable, *DOORS["own"], "--port", str(server.port)], capture_output=True, text=True, check=False
+            [sys.executable, *DOORS["own"], "--port", str(serving.port)], capture_output=True, text=True, check=False
         )
     assert (
-        taken.returncode == 1 and f"--port {server.port}: " in taken.stderr and "allowed: a free port" in taken.stderr
+        taken.returncode == 1 and f"--port {serving.port}: " in taken.stderr and "allowed: a free port" in taken.stderr
     )
     assert "Traceback" not in taken.stderr
 

@@ -21,7 +21,7 @@ from vist3a.export.scene import ExportSettings, gaussians_to_write, save_scene, 
 from vist3a.export.viewer import Caption, save_viewer
 from vist3a.generation.improvement import ImprovementSettings, improve
 from vist3a.generators.base import VideoGenerator
-from vist3a.records import Gaussians, Reconstruction
+from vist3a.records import Condition, Gaussians, Reconstruction
 from vist3a.rendering import renderer_for
 from vist3a.rendering.base import Renderer
 from vist3a.runtime.progress import counting
@@ -52,9 +52,13 @@ class Scene:
         """The name of its folder."""
         return scene_name(self.caption.prompt, self.seed)
 
-    def save(self, folder: Path | str) -> dict[str, Path]:
-        """Write all assets to ``folder / name``; their paths by kind (``gaussians``, ``points``, ``viewer``, ...)."""
-        place = Path(folder) / self.name
+    def save(self, folder: Path | str, name: str | None = None) -> dict[str, Path]:
+        """Write all assets to ``folder / name`` (None: the scene's own name).
+
+        Returns:
+            Their paths by kind (``gaussians``, ``points``, ``viewer``, ...).
+        """
+        place = Path(folder) / (name or self.name)
         return save_scene(
             place, self.caption, self.frames, self.reconstruction, self.gaussians, self.render, self.export
         )
@@ -82,7 +86,7 @@ class TextTo3D:
     turns a prompt into the text that is embedded, ``negative_prompt`` is what guidance compares with.
 
     Threads may share one: the networks work for one prompt at a time (see ``_turn``), and every scene is that of its own prompt
-    and seed, whoever else asks.
+    and seed, whoever else asks. Prompts are checked without waiting for a scene that is being made.
     """
 
     def __init__(
@@ -105,8 +109,10 @@ class TextTo3D:
         self.improvement = ImprovementSettings() if improvement is None else improvement
         self.render = renderer_for(device)
         # Networks keep what belongs to one prompt on themselves while they run: the denoiser the text's keys and values, the
-        # video autoencoder features of the frame before, a tokenizer the length it cuts at. So it is one prompt after the other.
+        # video autoencoder features of the frame before. So it is one prompt after the other.
         self._turn = threading.RLock()
+        # A tokenizer keeps the length it cuts at. It is read by those who check prompts, too, and never for long.
+        self._reading = threading.Lock()
 
     def generate(
         self,
@@ -122,8 +128,16 @@ class TextTo3D:
         max_gaussians: int | None = None,
         min_opacity: float | None = None,
         voxel_size: float | None = None,
+        after_step: Callable[[], None] = lambda: None,
     ) -> Scene:
-        """The scene of one prompt. ValueError for an empty prompt, one without a known word, or a size that does not fit."""
+        """The scene of one prompt.
+
+        ``after_step`` is called after every denoising step. What it raises ends the generation, and the next one is as if this
+        one had never been.
+
+        Raises:
+            ValueError: The prompt is empty or has no known word, or a size does not fit.
+        """
         sampling = _given(self.sampling, steps=steps, guidance=guidance, frames=frames, height=height, width=width)
         export = _given(
             self.export,
@@ -134,7 +148,12 @@ class TextTo3D:
         )
         self.check([prompt])
         with self._turn, counting("generate", sampling.steps) as done:
-            return self._make(prompt, self.seed if seed is None else seed, sampling, export, lambda: done(1))
+
+            def stepped() -> None:
+                done(1)
+                after_step()
+
+            return self._make(prompt, self.seed if seed is None else seed, sampling, export, stepped)
 
     def generate_all(self, prompts: Sequence[str]) -> Iterator[Scene]:
         """The scenes of several prompts, one by one under a progress bar; each prompt once, all checked first."""
@@ -159,7 +178,7 @@ class TextTo3D:
         """
         if any(not prompt.strip() for prompt in prompts):
             raise ValueError("the prompt is empty; give a text")
-        with self._turn:
+        with self._reading:
             for prompt, tokens, read in self.generator.cut_prompts(prompts) if whole else []:
                 raise ValueError(f'prompt "{prompt[:100]}...": {tokens} tokens; allowed: {read}')
             check_prompts(prompts, self.generator)
@@ -175,15 +194,19 @@ class TextTo3D:
     ) -> Scene:
         (latents,) = sample_latents(
             self.generator,
-            lambda prompts: self.generator.embed([self.asked(text) for text in prompts]),
+            lambda prompts: self._embed([self.asked(text) for text in prompts]),
             [prompt],
             sampling,
             seed,
             self.device,
-            self.generator.embed([self.negative_prompt]) if self.generator.uses_negative else None,
+            self._embed([self.negative_prompt]) if self.generator.uses_negative else None,
             after_step=after_step,
         )
         return self._decode(prompt, latents, seed, sampling, export)
+
+    def _embed(self, texts: Sequence[str]) -> Condition:
+        with self._reading:
+            return self.generator.embed(texts)
 
     @torch.no_grad()
     def _decode(

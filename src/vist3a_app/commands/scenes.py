@@ -187,17 +187,28 @@ def view(scene: str, port: int) -> None:
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="For scenes. Default: generated.")
 @click.option("--device", help="cpu, cuda, cuda:1, or auto.")
-def serve(port: int, model: str, out: Path | None, device: str | None) -> None:
-    """Put a generator behind HTTP: POST /invocations {"dataframe_records": [{"prompt": "a red sphere"}]}."""
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Another address lets other machines ask, with a token: VIST3A_TOKEN, else a new one.",
+)
+def serve(port: int, model: str, out: Path | None, device: str | None, host: str) -> None:
+    """Put a generator behind HTTP: a page to try it, a queue, and POST /invocations {"prompt": "a red sphere"}."""
     import vist3a
     from vist3a_app.hooks.generator_model import registered_bundle
     from vist3a_app.serving import http_door
-    from vist3a_app.serving.service import SceneService
+    from vist3a_app.serving.access import token_for
+    from vist3a_app.serving.gallery import Gallery
+    from vist3a_app.serving.service import SceneService, output_folder
 
-    # The port first: a taken one is told before the networks are loaded.
-    with http_door.bound(port) as listening:
+    token, output = token_for(host), output_folder(out)
+    gallery = Gallery(output)
+    # First what can be refused, and then networks are loaded.
+    gallery.open()
+    with http_door.bound(host, port) as listening:
         folder = registered_bundle(model) if model.startswith("models:/") else Path(model)
         given = {} if device is None else {"networks": {"device": device}}
-        service = SceneService(vist3a.load(folder, parameters=given), out)
-        click.echo(f"http://{http_door.HOST}:{listening.getsockname()[1]}/invocations  (Ctrl-C ends it)")
-        http_door.serve(service, listening)
+        service = SceneService(vist3a.load(folder, parameters=given), output)
+        click.echo(f"{http_door.address(host, listening, token)}  (Ctrl-C ends it)")
+        http_door.serve(http_door.application(service, gallery, token), listening)

@@ -1,109 +1,89 @@
-"""The generator behind HTTP on this machine: the same requests and answers as MLflow's door, without MLflow.
+"""The generator behind HTTP: a page to try it, a queue of jobs, finished scenes, and MLflow's ``/invocations`` without MLflow.
 
-``POST /invocations`` takes ``{"dataframe_records": [{"prompt": "a red ball", "seed": 3}]}``, or one request alone as an object,
-and answers ``{"predictions": [...]}``; a refusal is ``{"error_code": ..., "message": ...}`` with its status. ``GET /ping`` says
-that the networks are loaded.
+One worker makes one scene after the other; see :mod:`vist3a_app.serving.job_routes` and :mod:`vist3a_app.serving.scene_routes`
+for what is answered. A refusal is ``{"error_code": ..., "message": ...}`` with its status. ``GET /ping`` says that the networks
+are loaded.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import socket
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-from vist3a_app.serving.requests import COLUMNS
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from vist3a_app.serving.access import LOOPBACK, TokenGuard
+from vist3a_app.serving.bodies import refusal, refused
+from vist3a_app.serving.gallery import Gallery
+from vist3a_app.serving.job_queue import FAULT, JobQueue
+from vist3a_app.serving.job_routes import job_routes
+from vist3a_app.serving.scene_routes import scene_routes
 from vist3a_app.serving.service import RefusedError, SceneService
 
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
-HOST = "127.0.0.1"
-RECORDS, PREDICTIONS = "dataframe_records", "predictions"
-CODES = {400: "INVALID_PARAMETER_VALUE", 500: "INTERNAL_ERROR"}
-JSON = "application/json"
+def application(service: SceneService, gallery: Gallery, token: str | None = None) -> Starlette:
+    """The door to ``service`` as an ASGI application, with a worker of its own.
 
-logger = logging.getLogger(__name__)
+    Args:
+        service: It writes where the gallery looks.
+        gallery: The finished scenes.
+        token: Asked for wherever a request comes from; None: every program of this machine may ask.
+    """
+    queue = JobQueue(service)
 
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        with queue.working():
+            yield
 
-def application(service: SceneService) -> Starlette:
-    """The door to ``service`` as an ASGI application, to which pages can be added as routes."""
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-
-    def refused(status: int, sentence: str) -> Response:
-        return JSONResponse({"error_code": CODES[status], "message": sentence}, status)
-
-    async def invocations(request: Request) -> Response:
-        try:
-            data = read_body(request.headers.get("content-type", ""), await request.body())
-            # In a thread of its own: the loop goes on to take requests and pings while networks work.
-            rows = await run_in_threadpool(service.answer, data)
-        except RefusedError as error:
-            return refused(error.status, str(error))
-        except Exception:  # a fault of the program: its traceback is the server's, not the client's
-            logger.exception("a request failed")
-            return refused(500, "the server failed at this request; its log says where")
-        return JSONResponse({PREDICTIONS: rows})
-
-    def ping(request: Request) -> Response:
+    async def ping(request: Request) -> Response:
         return Response("\n")
 
+    def fault(request: Request, error: Exception) -> Response:
+        return refusal(500, FAULT)  # the server logs the traceback
+
+    # A page on the internet whose name is turned to this machine must not reach the generator through a browser.
+    guard = (
+        Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK) if token is None else Middleware(TokenGuard, token)
+    )
     return Starlette(
-        routes=[Route("/invocations", invocations, methods=["POST"]), Route("/ping", ping)],
-        # A page on the internet whose name is turned to this machine must not reach the generator through a browser.
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+        routes=[Route("/ping", ping), *job_routes(service, queue), *scene_routes(gallery)],
+        middleware=[guard],
+        exception_handlers={RefusedError: refused, Exception: fault},
+        lifespan=lifespan,
     )
 
 
-def read_body(kind: str, body: bytes) -> Any:
-    """The table of a body, for :meth:`SceneService.answer`.
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at a port (0: a free one), before networks are loaded in vain.
 
     Raises:
-        RefusedError: It is no JSON, or of another shape.
-    """
-    import pandas as pd
-
-    # Browsers let any page send other types without asking this server.
-    if kind.partition(";")[0].strip().lower() != JSON:
-        raise RefusedError(f"Content-Type {kind!r}; allowed: {JSON}")
-    try:
-        values: Any = json.loads(body)
-    except ValueError as error:
-        raise RefusedError(f"the request is not JSON: {error}; {COLUMNS}") from error
-    # One request alone is a table of one row.
-    if isinstance(values, dict) and RECORDS not in values:
-        values = {RECORDS: [values]}
-    records = values.get(RECORDS) if isinstance(values, dict) and len(values) == 1 else None
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise RefusedError(
-            f'the request is no {{"{RECORDS}": [{{...}}]}} alone and no object of one request; {COLUMNS}'
-        )
-    # As objects: a gap in a column must not make floating-point numbers of large integers.
-    return pd.DataFrame(records, dtype=object)
-
-
-def bound(port: int) -> socket.socket:
-    """A socket at a port of this machine (0: a free one), before networks are loaded in vain.
-
-    Raises:
-        ValueError: The port is taken or not to be had.
+        ValueError: The port is taken or not to be had, or the host is none of this machine.
     """
     try:
-        return socket.create_server((HOST, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        raise ValueError(f"--port {port}: {error}; allowed: a free port from 1024 to 65535") from error
+        raise ValueError(
+            f"--host {host} --port {port}: {error}; allowed: an address of this machine, and a free port from 1024 to 65535"
+        ) from error
 
 
-def serve(service: SceneService, listening: socket.socket) -> None:
+def address(host: str, listening: socket.socket, token: str | None) -> str:
+    """What to open in a browser."""
+    # An address that stands for all of them is none to go to.
+    name = socket.gethostname() if host in {"0.0.0.0", "::"} else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listening.getsockname()[1]}/" + ("" if token is None else f"?token={token}")
+
+
+def serve(app: Starlette, listening: socket.socket) -> None:
     """Answer at ``listening`` until Ctrl-C."""
     import uvicorn
 
     with suppress(KeyboardInterrupt):  # which uvicorn raises again after it has answered those who wait
-        uvicorn.Server(uvicorn.Config(application(service), log_level="warning")).run(sockets=[listening])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,6 +36,14 @@ class Request:
     prompt: str
     seed: int | None
     changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def suffix(self) -> str:
+        """What the folder's name needs beside prompt and seed, so that scenes of other parameters are other folders."""
+        if not self.changes:
+            return ""
+        told = json.dumps(self.changes, sort_keys=True)
+        return f"_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 def read_requests(data: Any) -> list[Request]:

@@ -7,6 +7,7 @@ of a request is decided anywhere else, so all doors have the same rules and the 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,22 +27,45 @@ class RefusedError(ValueError):
     status: ClassVar[int] = 400
 
 
+class MissingError(RefusedError):
+    """There is no such thing."""
+
+    status: ClassVar[int] = 404
+
+
+class ConflictError(RefusedError):
+    """Not as things stand now."""
+
+    status: ClassVar[int] = 409
+
+
+class FullError(RefusedError):
+    """Too many wait."""
+
+    status: ClassVar[int] = 503
+
+
 class UnwritableError(RefusedError):
     """The disk does not take the scene, which is no fault of the request."""
 
     status: ClassVar[int] = 500
 
 
+def output_folder(given: Path | None) -> Path:
+    """The absolute folder for scenes; of None the one that the environment variable VIST3A_OUTPUT names, else ``generated``."""
+    return (given or Path(os.environ.get(OUTPUT) or "generated")).resolve()
+
+
 class SceneService:
-    """Answers requests with scenes on disk.
+    """Answers requests with scenes on disk, all at once (:meth:`answer`) or one by one (:meth:`read`, then :meth:`make`).
 
     Threads may share one: requests at the same time wait for each other inside of ``TextTo3D``, and each gets the bytes that it
     would get alone. Equal requests at the same time write equal files into one folder, each file whole.
 
     Args:
         text_to_3d: The loaded networks.
-        output: Where folders of scenes are made; None: where the environment variable VIST3A_OUTPUT says, else in ``generated``.
-            Not where a request says: a server's disk is not its clients'.
+        output: Where folders of scenes are made, see :func:`output_folder`. Not where a request says: a server's disk is not its
+            clients'.
 
     Example:
         >>> SceneService(vist3a.load(), Path("scenes")).answer({"prompt": "a red ball", "seed": 3})[0]["viewer"]
@@ -63,12 +87,44 @@ class SceneService:
         Raises:
             RefusedError: A request is wrong (status 400), or its scene cannot be written (500).
         """
+        return [self.make(request) for request in self.read(data)]
+
+    def read(self, data: Any) -> list[Request]:
+        """The requests of a table, each of them checked, without waiting for a scene that is being made.
+
+        Raises:
+            RefusedError: A request is wrong (status 400).
+        """
         try:
             requests = read_requests(data)
             self._check(requests)
         except ValueError as error:
             raise RefusedError(str(error)) from error
-        return [self._made(request) for request in requests]
+        return requests
+
+    def make(self, request: Request, after_step: Callable[[], None] = lambda: None) -> dict[str, str]:
+        """Generate and write the scene of a checked request; its row of an answer.
+
+        Args:
+            request: One of :meth:`read`.
+            after_step: Called after every denoising step. What it raises ends the work, and nothing is written.
+
+        Raises:
+            RefusedError: The scene cannot be written (status 500).
+        """
+        scene = self._text_to_3d.generate(request.prompt, seed=request.seed, after_step=after_step, **request.changes)
+        # Read anew for every request, as the environment of a door may change after it has opened.
+        output, name = output_folder(self._output), scene.name + request.suffix
+        try:
+            paths = scene.save(output, name)
+        except OSError as error:
+            raise UnwritableError(f"the scene cannot be written to {output}: {error}") from error
+        files = {kind: str(paths[kind]) if kind in paths else "" for kind in PATHS}
+        return {PROMPT: request.prompt, FOLDER: str(output / name), **files}
+
+    def steps(self, request: Request) -> int:
+        """Denoising steps of its scene."""
+        return int(request.changes.get("steps", self._text_to_3d.sampling.steps))
 
     def _check(self, requests: list[Request]) -> None:
         """ValueError for what cannot be generated as it is asked for."""
@@ -78,16 +134,7 @@ class SceneService:
             sides = {name: request.changes[name] for name in ("frames", "height", "width") if name in request.changes}
             try:
                 self._text_to_3d.check_size(**sides)
+                if "guidance" in request.changes:
+                    self._text_to_3d.generator.check_guidance(request.changes["guidance"])
             except ValueError as error:
                 raise ValueError(f"row {row}: {error}") from error
-
-    def _made(self, request: Request) -> dict[str, str]:
-        scene = self._text_to_3d.generate(request.prompt, seed=request.seed, **request.changes)
-        # Read anew for every request, as the environment of a door may change after it has opened.
-        output = (self._output or Path(os.environ.get(OUTPUT) or "generated")).resolve()
-        try:
-            paths = scene.save(output)
-        except OSError as error:
-            raise UnwritableError(f"the scene cannot be written to {output}: {error}") from error
-        files = {kind: str(paths[kind]) if kind in paths else "" for kind in PATHS}
-        return {PROMPT: request.prompt, FOLDER: str(output / scene.name), **files}
