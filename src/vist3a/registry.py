@@ -69,6 +69,7 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "spz": "vist3a.export.gaussian_file:SPZ",
             "glb": "vist3a.export.gaussian_file:GLB",
             "compressed_ply": "vist3a.export.gaussian_file:COMPRESSED_PLY",
+            "sog": "vist3a.export.gaussian_file:SOG",
             "mesh": "vist3a.export.mesh_file:mesh_glb",
             "mesh_ply": "vist3a.export.mesh_file:mesh_ply",
             "collision": "vist3a.export.mesh_file:collision_glb",
