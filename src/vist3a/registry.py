@@ -62,6 +62,10 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "metrics": {
             "off_path": "vist3a.metrics.off_path:OffPathMetric",
             "sift": "vist3a.metrics.epipolar:EpipolarSift",
+            "vmaf": "vist3a.metrics.vmaf:Vmaf",
+            "efficientnet": "vist3a.metrics.efficientnet:EfficientNetFeatures",
+            "warping": "vist3a.metrics.warping:Warping",
+            "flicker": "vist3a.metrics.video:Flicker",
         },
         # Of whole scenes more is written whatever is asked for (export/scene.py).
         "exporters": {
