@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vist3a import registry
 from vist3a.data.checks import Limits
 from vist3a.data.ordering import shortest_path
 from vist3a.data.reading import read_clip
@@ -36,11 +37,14 @@ from vist3a.metrics.pose_transfer import pose_transfer
 from vist3a.metrics.reprojection import reprojection_errors
 from vist3a.metrics.surface import surface_errors
 from vist3a.metrics.trajectory import trajectory_errors
+from vist3a.metrics.vmaf import vmaf
 from vist3a.networks.base import ReconstructionModel
 from vist3a.pairing import load_generator, load_reconstruction
 from vist3a.records.frame_count import causal_frames
 from vist3a.rendering import renderer_for
 
+JUDGES = ("sift", "vmaf", "efficientnet", "warping", "flicker")
+"""Metrics of the registry, of the frames and of the autoencoder's copy."""
 PIXEL_STEP = 4
 """Surfaces are compared on every fourth pixel of every fourth row."""
 
@@ -82,7 +86,12 @@ def figures_of(frames: Tensor, generator: VideoGenerator, network: Reconstructio
     pairs = pair_errors(there.cameras, here.cameras)
     again = pose_transfer(rendered, here.cameras, lambda views: network.reconstruct(views).cameras)
     reprojected = reprojection_errors(here.depth, here.cameras, clip, gap=min(4, len(frames) - 1))
+    # How well the depth and cameras of the network carry each frame into the next, seen by judges that no one trained here.
+    judged = {f"{name}_{film}": registry.find("metrics", name)()(scene, frames) for name in JUDGES
+              for film, scene, frames in (("frames", here, clip), ("copy", there, copy))}  # fmt: skip
     values = {
+        **judged,
+        "copy_vmaf": vmaf(clip[0], copy[0]),
         "copy_psnr": psnr(copy, clip).mean(),
         "copy_ssim": ssim(copy, clip).mean(),
         "rendered_psnr": psnr(rendered, clip).mean(),

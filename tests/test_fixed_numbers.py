@@ -11,12 +11,25 @@ import pytest
 from vist3a.alignment import align_settings, drift, watch
 from vist3a.alignment.rewards import geometry as reward_geometry
 from vist3a.distillation import color_jitter, distill_loss, latent_noise, match_outputs, match_tokens, photometric
-from vist3a.export import agreement, collision, compressed_ply, depth, fusion, glb_file, gltf, spz, usd, viewer
+from vist3a.export import agreement, collision, compressed_ply, depth, fusion, glb_file, gltf, sog, spz, usd, viewer
 from vist3a.export import cameras as camera_file
 from vist3a.export import scene as scene_files
 from vist3a.export import video as video_files
 from vist3a.geometry import ground, object_space_pose, pointmap_cameras, spherical_harmonics
-from vist3a.metrics import aggregate, by_kind, epipolar, image, off_path, permutation, pose_transfer, surface, video
+from vist3a.metrics import (
+    aggregate,
+    by_kind,
+    efficientnet,
+    epipolar,
+    image,
+    off_path,
+    permutation,
+    pose_transfer,
+    surface,
+    video,
+    vmaf,
+    warping,
+)
 from vist3a.rendering import base as rendering
 from vist3a.rendering import splats
 from vist3a.shortening import flow_map, shorten_settings
@@ -57,6 +70,10 @@ CONSTANTS: dict[ModuleType, dict[str, Any]] = {
     agreement: {"TOLERANCE": 0.1},
     collision: {"LARGEST_HOLE": 0.02, "CELLS": 48, "DIRECTIONS": 32},
     compressed_ply: {"MAX_DEGREE": 3},
+    sog: {"MAX_DEGREE": 3},
+    efficientnet: {"SIZE": 224, "GRID": 14, "BLOCK": 10, "SHIFT": 127, "SCALE": 128},
+    vmaf: {"LUMA": (0.299, 0.587, 0.114), "SMALLEST": 24},
+    warping: {"HIDDEN": 0.05, "LEAST_SEEN": 0.25},
     epipolar: {"FRAMES": 5, "CONTRAST": 0.005, "RATIO": 0.85, "LARGEST_ERROR": 0.2, "LEAST_MATCHES": 8},
     fusion: {"BLOCK": 8, "OUTLIERS": 0.005},
     ground: {

@@ -62,6 +62,10 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "metrics": {
             "off_path": "vist3a.metrics.off_path:OffPathMetric",
             "sift": "vist3a.metrics.epipolar:EpipolarSift",
+            "vmaf": "vist3a.metrics.vmaf:Vmaf",
+            "efficientnet": "vist3a.metrics.efficientnet:EfficientNetFeatures",
+            "warping": "vist3a.metrics.warping:Warping",
+            "flicker": "vist3a.metrics.video:Flicker",
         },
         # Of whole scenes more is written whatever is asked for (export/scene.py).
         "exporters": {
@@ -69,6 +73,7 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "spz": "vist3a.export.gaussian_file:SPZ",
             "glb": "vist3a.export.gaussian_file:GLB",
             "compressed_ply": "vist3a.export.gaussian_file:COMPRESSED_PLY",
+            "sog": "vist3a.export.gaussian_file:SOG",
             "mesh": "vist3a.export.mesh_file:mesh_glb",
             "mesh_ply": "vist3a.export.mesh_file:mesh_ply",
             "collision": "vist3a.export.mesh_file:collision_glb",

@@ -135,8 +135,8 @@ def test_an_empty_set_is_not_compressed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "module", "extra"),
-    [("usd", "pxr", "usd"), ("compressed_ply", "gsply", "splats"), ("mesh", "skimage.measure", "mesh"),
-     ("collision", "fast_simplification", "mesh")],
+    [("usd", "pxr", "usd"), ("compressed_ply", "gsply", "splats"), ("sog", "gaussforge", "splats"),
+     ("mesh", "skimage.measure", "mesh"), ("collision", "fast_simplification", "mesh")],
 )  # fmt: skip
 def test_a_missing_package_is_one_sentence(
     name: str, module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

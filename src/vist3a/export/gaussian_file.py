@@ -13,6 +13,7 @@ from vist3a.export.formats import Exported
 from vist3a.export.gltf import save_gaussians_glb
 from vist3a.export.placement import PlacementSettings, place_scene
 from vist3a.export.ply import save_gaussians
+from vist3a.export.sog import save_sog
 from vist3a.export.spz import save_spz
 from vist3a.records import Gaussians, Reconstruction
 
@@ -61,5 +62,6 @@ class GaussianFile:
 
 PLY = GaussianFile("gaussians.ply", save_gaussians, told=True)
 COMPRESSED_PLY = GaussianFile("gaussians.compressed.ply", save_compressed_ply, told=True)
+SOG = GaussianFile("gaussians.sog", save_sog, told=True)
 SPZ = GaussianFile("gaussians.spz", save_spz, own_axes=True)
 GLB = GaussianFile("gaussians.glb", save_gaussians_glb, own_axes=True)

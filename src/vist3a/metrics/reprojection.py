@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vist3a.geometry.projection import pixel_grid, project, unproject_depth
@@ -56,14 +56,7 @@ def _compare(
     """Per pair and pixel [batch, pairs, pixels]: distance in pixels, relative depth, colour, whether it is in the other view."""
     height, width = depth.shape[-2:]
     grid = pixel_grid(height, width, device=depth.device, dtype=depth.dtype).flatten(0, 1)
-    # Every pixel as a point of the world, and where the other view has it.
-    points = unproject_depth(depth, cameras).flatten(2, 3)
-    place, z = project(points, other)
-    size = torch.tensor([width, height], device=depth.device, dtype=depth.dtype)
-    inside = ((place > 0) & (place < size)).all(-1) & (z > 0)
-    # grid_sample without aligned corners: -1 and 1 are the outer edges of the outer pixels, as in this project.
-    sample = torch.where(inside[..., None], place / size * 2 - 1, 0.0)
-    seen = _read(torch.cat([other_depth[:, :, None], other_frames], 2), sample)
+    seen, place, z, inside = look_up(depth, cameras, other, torch.cat([other_depth[:, :, None], other_frames], 2))
     # The surface that the other view sees at that place, brought back.
     k, pose = other.intrinsics[..., None, :, :], other.camera_to_world[..., None, :, :]
     ray = torch.stack(
@@ -80,11 +73,39 @@ def _compare(
     return (returned - grid).norm(dim=-1), (seen[:, :, 0] - z).abs() / z, colour, inside
 
 
-def _read(maps: Tensor, sample: Tensor) -> Tensor:
-    """Bilinear values [batch, pairs, channels, pixels] of maps [batch, pairs, channels, height, width] at sample points."""
+def look_up(
+    depth: Float[Tensor, "batch pairs height width"],
+    cameras: Cameras,
+    other: Cameras,
+    maps: Float[Tensor, "batch pairs channels rows columns"],
+    mode: str = "bilinear",
+) -> tuple[
+    Float[Tensor, "batch pairs channels pixels"],
+    Float[Tensor, "batch pairs pixels 2"],
+    Float[Tensor, "batch pairs pixels"],
+    Bool[Tensor, "batch pairs pixels"],
+]:
+    """What ``maps`` of the ``other`` views hold for the surface in every pixel of the first ones.
+
+    With it: the place there (x, y in pixels of ``depth``'s size), z there, and whether it lies in the other view, before its
+    camera.
+    """
+    height, width = depth.shape[-2:]
+    # Every pixel as a point of the world, and where the other view has it.
+    points = unproject_depth(depth, cameras).flatten(2, 3)
+    place, z = project(points, other)
+    size = torch.tensor([width, height], device=depth.device, dtype=depth.dtype)
+    inside = ((place > 0) & (place < size)).all(-1) & (z > 0)
+    # grid_sample without aligned corners: -1 and 1 are the outer edges of the outer pixels, as in this project.
+    sample = torch.where(inside[..., None], place / size * 2 - 1, 0.0)
+    return _read(maps, sample, mode), place, z, inside
+
+
+def _read(maps: Tensor, sample: Tensor, mode: str) -> Tensor:
+    """Values [batch, pairs, channels, pixels] of maps [batch, pairs, channels, height, width] at sample points."""
     batch = maps.shape[0]
     read = torch.nn.functional.grid_sample(
-        maps.flatten(0, 1), sample.flatten(0, 1)[:, None], mode="bilinear", padding_mode="border", align_corners=False
+        maps.flatten(0, 1), sample.flatten(0, 1)[:, None], mode=mode, padding_mode="border", align_corners=False
     )
     return read[:, :, 0].unflatten(0, (batch, -1))
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vist3a.networks.base import ReconstructionModel
-from vist3a.records import Cameras
+from vist3a.records import Cameras, Reconstruction
 from vist3a.rendering.base import Renderer
 
 FLICKER_FRAMES = 3
@@ -54,6 +54,18 @@ def flicker(frames: Float[Tensor, "batch views 3 height width"]) -> Float[Tensor
     if frames.shape[1] < FLICKER_FRAMES:
         raise ValueError(f"flicker needs at least {FLICKER_FRAMES} frames, found {frames.shape[1]}")
     return frames.mean((-2, -1)).diff(n=2, dim=1).square().mean((1, 2)).sqrt()
+
+
+class Flicker:
+    """Metric ``flicker`` of the registry: :func:`flicker` of the frames, whatever the scene; NaN of fewer than three."""
+
+    more_is_better = False
+
+    def __call__(
+        self, scene: Reconstruction, frames: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, " batch"]:
+        """One number per sample."""
+        return flicker(frames) if frames.shape[1] >= FLICKER_FRAMES else frames.new_full((len(frames),), torch.nan)
 
 
 @torch.no_grad()

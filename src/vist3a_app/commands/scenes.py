@@ -44,7 +44,7 @@ def reconstruct(source: Path, out: Path, views: int, order: Any, pair: str | Non
     "form",
     required=True,
     metavar="NAME",
-    help="ply, compressed_ply, spz, glb, mesh, mesh_ply, collision, usd, or an exporter of your own.",
+    help="ply, compressed_ply, sog, spz, glb, mesh, mesh_ply, collision, usd, or an exporter of your own.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside the scene's other files.")
 @click.option("--max-gaussians", type=click.IntRange(min=1), help="Of the most opaque and largest so many.")
@@ -85,7 +85,8 @@ def export(
         click.echo(_gaussians(scene, exporter, out, max_gaussians, settings, ImprovementSettings(refine, filter=drop)))
     elif scene.is_file():
         raise ValueError(
-            f"--to {form}: {scene} holds Gaussians alone; allowed: the folder of a scene, or --to ply, compressed_ply, spz or glb"
+            f"--to {form}: {scene} holds Gaussians alone; allowed: the folder of a scene, or --to ply, compressed_ply, sog, spz "
+            "or glb"
         )
     else:
         click.echo(_whole_scene(scene, form, out, max_gaussians, settings, ImprovementSettings(refine, filter=drop)))
