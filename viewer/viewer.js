@@ -14,14 +14,15 @@ const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 // World axes of the files are those of OpenCV, of three.js those of OpenGL: half a turn around x.
 const TURN = new THREE.Matrix4().makeScale(1, -1, -1);
 
-/** Poses (camera to world, axes of three.js) and intrinsics of the views. */
-const poses = scene3d.cameras.map(({ world_to_camera }) => {
+/** Pose (camera to world, axes of three.js) of a camera of the file. */
+function poseOf({ world_to_camera }) {
   const matrix = new THREE.Matrix4().set(...world_to_camera.flat()).invert();
   matrix.premultiply(TURN).multiply(TURN);
   const pose = { position: new THREE.Vector3(), quaternion: new THREE.Quaternion() };
   matrix.decompose(pose.position, pose.quaternion, new THREE.Vector3());
   return pose;
-});
+}
+const poses = scene3d.cameras.map(poseOf);
 
 /** The camera of the fractional view `time`: pose between its neighbours, intrinsics of the nearest. */
 function placeCamera(camera, time) {
@@ -40,9 +41,9 @@ function fitLens(camera, view, width, height) {
   camera.updateProjectionMatrix();
 }
 
-/** Exactly the pinhole of the file, for pictures that are compared with those of other renderers. */
-function exactLens(camera, view) {
-  const [[fx, , cx], [, fy, cy]] = scene3d.cameras[view].intrinsics;
+/** Exactly the pinhole of a camera of the file, for pictures that are compared with those of other renderers. */
+function exactLens(camera, { intrinsics }) {
+  const [[fx, , cx], [, fy, cy]] = intrinsics;
   const near = camera.near;
   const left = (-cx / fx) * near;
   const top = (cy / fy) * near;
@@ -198,13 +199,19 @@ async function main() {
     renderer.render(world, camera);
   });
 
-  /** PNG (data URL) of the visible layers at the pinhole of input view `view`, `scale` times the size of the input. */
-  async function snapshot(view, scale = 1) {
+  /**
+   * PNG (data URL) of the visible layers at the pinhole of `seen`, `scale` times the size of the input: the number of an input
+   * view, or a camera from anywhere else as the file has them, `{world_to_camera, intrinsics}`.
+   */
+  async function snapshot(seen, scale = 1) {
     busy = true;
+    const pinhole = typeof seen === "number" ? scene3d.cameras[seen] : seen;
     const lens = new THREE.PerspectiveCamera(50, WIDTH / HEIGHT, camera.near, camera.far);
-    placeCamera(lens, view);
+    const { position, quaternion } = poseOf(pinhole);
+    lens.position.copy(position);
+    lens.quaternion.copy(quaternion);
     lens.updateMatrixWorld();
-    exactLens(lens, view);
+    exactLens(lens, pinhole);
     renderer.setPixelRatio(1);
     renderer.setSize(WIDTH * scale, HEIGHT * scale, false);
     // Sorting is done by a worker: until the order is that of this camera.
