@@ -109,6 +109,11 @@ def figures_of(frames: Tensor, generator: VideoGenerator, network: Reconstructio
     return found | {name: float(value) for name, value in values.items()}
 
 
+def width(name: str) -> int:
+    """Characters of a column."""
+    return max(14, len(name) + 2)
+
+
 def main() -> int:
     """Print a table, a row per clip."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -136,8 +141,8 @@ def main() -> int:
             refused[source.name] = reason
         row = rows[source.name] = figures_of(frames, generator, network)
         if len(rows) == 1:
-            print(f"{'clip':22s}" + "".join(f"{name:>14s}" for name in row))
-        print(f"{source.name:22s}" + "".join(f"{value:14.3f}" for value in row.values()), flush=True)
+            print(f"{'clip':22s}" + "".join(f"{name:>{width(name)}s}" for name in row))
+        print(f"{source.name:22s}" + "".join(f"{value:{width(name)}.3f}" for name, value in row.items()), flush=True)
     for name, reason in refused.items():
         print(f"{name}: curation would refuse it: {reason}")
     if arguments.output is not None:

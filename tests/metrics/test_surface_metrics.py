@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from vist3a.geometry.quaternion import rotation_from_quaternion
 from vist3a.geometry.similarity import umeyama
 from vist3a.metrics.pointmap import nearest
-from vist3a.metrics.surface import f_score, grid_normals, icp, surface_errors
+from vist3a.metrics.surface import errors_between, f_score, grid_normals, icp, surface_errors
 
 
 def wavy(seed: int, views: int = 2, size: int = 12) -> torch.Tensor:
@@ -197,3 +197,24 @@ def test_three_points_can_be_compared_and_two_cannot():
         surface_errors(points, points, 0.1, valid)
     valid[0, 9, 1] = True
     assert surface_errors(points, points, 0.1, valid).accuracy < 1e-9
+
+
+def test_concentric_spheres_by_any_search() -> None:
+    """Radii differ by a tenth and normals agree, one of them unknown; a tree finds what the exact search does."""
+    directions = torch.nn.functional.normalize(
+        torch.randn(400, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=-1
+    )
+    normals = directions.clone()
+    normals[0] = torch.nan
+
+    def tree(source: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        distance, index = cKDTree(target.numpy()).query(source.numpy())
+        return torch.from_numpy(distance), torch.from_numpy(index)
+
+    found = errors_between(1.1 * directions, -normals, directions, directions, 0.101)
+    assert found.accuracy == pytest.approx(0.1) and found.completeness <= 0.1 + 1e-9
+    assert found.accuracy_median == pytest.approx(0.1) and found.f_score == 1
+    assert found.normals == pytest.approx(1, abs=0.01) and found.normals_median == pytest.approx(1)
+    assert errors_between(1.1 * directions, -normals, directions, directions, 0.09).f_score < 0.5
+    other = errors_between(1.1 * directions, -normals, directions, directions, 0.101, tree)
+    assert vars(other) == pytest.approx(vars(found))
