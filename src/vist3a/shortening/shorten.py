@@ -132,7 +132,7 @@ class Block:
     ``lead``: of those in ``led``, what the generator itself went of the way; their states begin there.
     """
 
-    parts: Sequence[tuple[Int[Tensor, " part"], Paths, Condition]]
+    parts: Sequence[tuple[Int[Tensor, " _"], Paths, Condition]]
     led: Bool[Tensor, " paths"]
     lead: Lead | None
 

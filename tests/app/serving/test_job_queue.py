@@ -104,14 +104,17 @@ def test_what_cannot_be_written_fails_with_a_sentence(text_to_3d: TextTo3D, tmp_
 def test_a_fault_is_logged_and_the_worker_goes_on(
     service: SceneService, text_to_3d: TextTo3D, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault of the program")
+
     queue = JobQueue(service)
     with queue.working():
         with monkeypatch.context() as broken:
-            broken.setattr(text_to_3d, "render", None)
+            broken.setattr(text_to_3d, "generate", fault)
             (job,) = asked(queue, service, scene(0))
             job.finished.result()
         assert (job.state, job.status, job.message) == (State.FAILED, 500, FAULT)
-        assert f"job {job.id} failed" in caplog.text and "'NoneType' object is not callable" in caplog.text
+        assert f"job {job.id} failed" in caplog.text and "a fault of the program" in caplog.text
         (job,) = asked(queue, service, scene(0))
         job.finished.result()
         assert job.state is State.DONE

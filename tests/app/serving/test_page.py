@@ -100,7 +100,7 @@ def test_two_people_generate_watch_download_and_delete(
 
 def test_progress_is_shown_and_cancel_works(browser: Browser, serving: Server, tmp_path: Path) -> None:
     page = opened(browser, serving)
-    submitted(serving, prompt="a ball", steps=400)
+    submitted(serving, prompt="a ball", steps=1500)
     generate(page, "a cube", "7")
     page.wait_for("document.querySelectorAll('#jobs li').length === 2")
     assert page.evaluate("document.querySelector('#jobs li[data-state=waiting]').textContent").startswith(
@@ -108,7 +108,7 @@ def test_progress_is_shown_and_cancel_works(browser: Browser, serving: Server, t
     )
     page.wait_for("document.querySelector('#jobs li[data-state=running] progress').value > 0")
     assert page.evaluate("document.querySelector('#jobs li[data-state=running] .state').textContent").endswith(
-        " of 400"
+        " of 1500"
     )
     page.evaluate("document.querySelector('#jobs li[data-state=waiting] .cancel').click()")
     page.wait_for("document.querySelector('#jobs li[data-state=cancelled] .state')?.textContent === 'cancelled'")
